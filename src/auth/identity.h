@@ -23,10 +23,10 @@
 
 typedef struct PennyIdentity
 {
-	bool valid;		  /* false: nobody is calling (plain SQL session, public route) */
-	bool has_user;	  /* a user id is known */
+	bool valid;    /* false: nobody is calling (plain SQL session, public route) */
+	bool has_user; /* a user id is known */
 	pg_uuid_t user_id;
-	Oid role;		  /* database role in force */
+	Oid role;           /* database role in force */
 	const char *claims; /* JSON text; lives as long as the identity */
 } PennyIdentity;
 

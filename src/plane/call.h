@@ -32,13 +32,31 @@
 
 #include "plane/plane.h"
 
+/* States in the low byte of the slot words. */
+#define PENNY_E_IDLE 0
+#define PENNY_E_SUBMITTED 1
+#define PENNY_P_NONE 0
+#define PENNY_P_CLAIMED 1
+#define PENNY_P_PART 2
+#define PENNY_P_DONE 3
+#define PENNY_P_DISCARDED 4
+
+/* Is PostgreSQL through with the call of this word? */
+static inline bool
+penny_p_settled(uint64_t word)
+{
+	unsigned state = word & 0xff;
+
+	return state == PENNY_P_NONE || state == PENNY_P_DONE || state == PENNY_P_DISCARDED;
+}
+
 typedef enum PennyOp
 {
-	PENNY_OP_HTTP,	  /* a request by a route; answer: HTTP status, header lines, body */
-	PENNY_OP_READY,	  /* is penny ready? 200, or 503 with the failing check; JSON body */
+	PENNY_OP_HTTP,    /* a request by a route; answer: HTTP status, header lines, body */
+	PENNY_OP_READY,   /* is penny ready? 200, or 503 with the failing check; JSON body */
 	PENNY_OP_ROUTES,  /* the route table; body as route.h describes */
-	PENNY_OP_AUTH,	  /* who is this token? 200 {"user_id","role","exp"} or a problem */
-	PENNY_OP_JOIN,	  /* TARGET room, BODY {"since":{…}} or {}; see join answer below */
+	PENNY_OP_AUTH,    /* who is this token? 200 {"user_id","role","exp"} or a problem */
+	PENNY_OP_JOIN,    /* TARGET room, BODY {"since":{…}} or {}; see join answer below */
 	PENNY_OP_MESSAGE, /* TARGET room, BODY the client's frame; 201/200 {"id","seq","version"} */
 	PENNY_OPS
 } PennyOp;
@@ -66,7 +84,7 @@ typedef enum PennyMethod
 
 extern const char *penny_method_name(PennyMethod method);
 
-#define PENNY_REQUEST_TIMING 0x01	/* client asked for Server-Timing */
+#define PENNY_REQUEST_TIMING 0x01   /* client asked for Server-Timing */
 #define PENNY_REQUEST_LOOPBACK 0x02 /* client is on this machine */
 
 typedef struct PennySpan
@@ -79,10 +97,10 @@ typedef struct PennySpan
 
 typedef enum PennySlotState
 {
-	PENNY_SLOT_FREE,	/* may be submitted to */
+	PENNY_SLOT_FREE,    /* may be submitted to */
 	PENNY_SLOT_WAITING, /* submitted or running, nothing to take */
-	PENNY_SLOT_PART,	/* a piece is there: penny_edge_take() */
-	PENNY_SLOT_DONE		/* the last piece is there */
+	PENNY_SLOT_PART,    /* a piece is there: penny_edge_take() */
+	PENNY_SLOT_DONE     /* the last piece is there */
 } PennySlotState;
 
 /* After attaching: set every slot word from what PostgreSQL shows. */
@@ -100,8 +118,8 @@ extern PennySlotState penny_edge_slot_state(const PennyPlane *plane, int slot);
  */
 extern bool penny_edge_take(const PennyPlane *plane, int slot, PennyResponseHead *head,
 							const char **bytes);
-extern void penny_edge_ack(PennyPlane *plane, int slot);	/* PART taken; wakes executors */
-extern void penny_edge_free(PennyPlane *plane, int slot);	/* DONE taken: slot is FREE */
+extern void penny_edge_ack(PennyPlane *plane, int slot);    /* PART taken; wakes executors */
+extern void penny_edge_free(PennyPlane *plane, int slot);   /* DONE taken: slot is FREE */
 extern void penny_edge_cancel(PennyPlane *plane, int slot); /* nobody waits any more */
 
 /* ---- PostgreSQL ------------------------------------------------------ */
@@ -141,8 +159,11 @@ extern bool penny_call_request(const PennyPlane *plane, const PennyCall *call, c
 extern bool penny_call_cancelled(const PennyPlane *plane, const PennyCall *call);
 /*
  * Write a piece: the bytes from `offset` of head and body together, as many
- * as fit.  Returns how many were written.  Call penny_call_part_taken() until
- * true between pieces; penny_call_done() after the last.  Both wake the edge.
+ * as fit, and wake the edge.  Returns how many were written.  The piece that
+ * reaches the end makes the slot DONE; between pieces the caller waits until
+ * penny_call_part_taken().  `last` ends the call in any case: when bytes
+ * remain, the edge learns by status 0 that the answer broke off.  `head` must
+ * fit into the first piece.
  */
 extern uint32_t penny_call_write(PennyPlane *plane, const PennyCall *call, uint32_t status,
 								 PennySpan head, PennySpan body, uint32_t offset, bool last);

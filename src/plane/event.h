@@ -29,15 +29,15 @@
 #include "plane/plane.h"
 
 #define PENNY_EVENT_PATIENCE 1000 /* ms to wait for a stopped writer */
-#define PENNY_ROOM_NAME_MAX 128	  /* bytes of a room's name */
+#define PENNY_ROOM_NAME_MAX 128   /* bytes of a room's name */
 
 typedef enum PennyEventKind
 {
-	PENNY_EVENT_CHANGE,	 /* versioned: a frame, or none = read it from the table */
+	PENNY_EVENT_CHANGE,  /* versioned: a frame, or none = read it from the table */
 	PENNY_EVENT_PUBLISH, /* not versioned: deliver the frame as it comes */
-	PENNY_EVENT_LEFT,	 /* versioned: `user` lost access to the room */
-	PENNY_EVENT_GONE,	 /* the conversation was deleted */
-	PENNY_EVENT_RESYNC,	 /* no room: anything may have changed, read all rooms */
+	PENNY_EVENT_LEFT,    /* versioned: `user` lost access to the room */
+	PENNY_EVENT_GONE,    /* the conversation was deleted */
+	PENNY_EVENT_RESYNC,  /* no room: anything may have changed, read all rooms */
 	PENNY_EVENT_KINDS
 } PennyEventKind;
 
@@ -62,8 +62,8 @@ extern void penny_event_publish(PennyPlane *plane, const PennyEventOut *event, i
 /* A reader's place; private to the edge. */
 typedef struct PennyEventCursor
 {
-	uint64_t next;		  /* number of the next event */
-	uint64_t stalled_at;  /* number the reader waits at ... */
+	uint64_t next;          /* number of the next event */
+	uint64_t stalled_at;    /* number the reader waits at ... */
 	uint64_t stalled_since; /* ... since this time (ns); 0 = not waiting */
 } PennyEventCursor;
 
@@ -97,7 +97,8 @@ extern void penny_event_start(const PennyPlane *plane, PennyEventCursor *cursor)
  * of the room before bytes are copied; false skips the event.
  */
 extern PennyEventResult penny_event_read(const PennyPlane *plane, PennyEventCursor *cursor,
-										 uint64_t now_ns, bool (*wanted)(void *arg, uint64_t room_hash),
-										 void *arg, char *buffer, PennyEventIn *event);
+										 uint64_t now_ns,
+										 bool (*wanted)(void *arg, uint64_t room_hash), void *arg,
+										 char *buffer, PennyEventIn *event);
 
 #endif /* PENNY_PLANE_EVENT_H */

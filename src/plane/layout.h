@@ -40,8 +40,8 @@
 
 #define PENNY_MAX_EDGES 8
 #define PENNY_MAX_EXECUTORS 64
-#define PENNY_MAX_SLOTS 64	  /* per edge, so that a mask fits one word */
-#define PENNY_SUB_RING 64	  /* >= slots: an honest edge never laps itself */
+#define PENNY_MAX_SLOTS 64 /* per edge, so that a mask fits one word */
+#define PENNY_SUB_RING 64  /* >= slots: an honest edge never laps itself */
 #define PENNY_ORIGINS_SIZE 2048
 #define PENNY_CACHE_LINE 64
 
@@ -51,13 +51,13 @@
  */
 typedef struct PennyPlaneConfig
 {
-	uint32_t edges;			/* 1 .. PENNY_MAX_EDGES */
-	uint32_t executors;		/* 1 .. PENNY_MAX_EXECUTORS */
-	uint32_t slots;			/* calls in flight per edge, 1 .. PENNY_MAX_SLOTS */
-	uint32_t request_size;	/* bytes of one request, a multiple of 64 */
+	uint32_t edges;         /* 1 .. PENNY_MAX_EDGES */
+	uint32_t executors;     /* 1 .. PENNY_MAX_EXECUTORS */
+	uint32_t slots;         /* calls in flight per edge, 1 .. PENNY_MAX_SLOTS */
+	uint32_t request_size;  /* bytes of one request, a multiple of 64 */
 	uint32_t response_size; /* bytes of one piece of an answer, likewise */
-	uint32_t events;		/* descriptors of the event ring, a power of two */
-	uint32_t event_bytes;	/* bytes of the event ring, a power of two */
+	uint32_t events;        /* descriptors of the event ring, a power of two */
+	uint32_t event_bytes;   /* bytes of the event ring, a power of two */
 } PennyPlaneConfig;
 
 /*
@@ -67,25 +67,25 @@ typedef struct PennyPlaneConfig
  */
 typedef struct PennyEdgeSettings
 {
-	uint32_t max_connections;			 /* open sockets in total */
+	uint32_t max_connections; /* open sockets in total */
 	uint32_t max_connections_per_address;
-	uint32_t header_size;				 /* bytes of request line and headers */
-	uint32_t target_size;				 /* bytes of the request target */
-	uint32_t body_size;					 /* bytes of a request body */
-	uint32_t header_timeout;			 /* ms until the headers are there */
-	uint32_t body_timeout;				 /* ms until the body is there */
-	uint32_t write_timeout;				 /* ms without progress of a write */
-	uint32_t keepalive_timeout;			 /* ms between requests */
-	uint32_t acquire_timeout;			 /* ms a call may wait for an executor */
-	uint32_t auth_timeout;				 /* ms until a WebSocket is signed in */
-	uint32_t websocket_message_size;	 /* bytes of one message */
-	uint32_t websocket_messages;		 /* messages a second and socket */
-	uint32_t heartbeat_interval;		 /* ms between pings, 0 = none */
-	uint32_t rooms_per_connection;		 /* joined rooms of one socket */
-	uint32_t drain_timeout;				 /* ms for running requests at an end */
-	uint32_t queue_size;				 /* calls waiting in the edge */
+	uint32_t header_size;            /* bytes of request line and headers */
+	uint32_t target_size;            /* bytes of the request target */
+	uint32_t body_size;              /* bytes of a request body */
+	uint32_t header_timeout;         /* ms until the headers are there */
+	uint32_t body_timeout;           /* ms until the body is there */
+	uint32_t write_timeout;          /* ms without progress of a write */
+	uint32_t keepalive_timeout;      /* ms between requests */
+	uint32_t acquire_timeout;        /* ms a call may wait for an executor */
+	uint32_t auth_timeout;           /* ms until a WebSocket is signed in */
+	uint32_t websocket_message_size; /* bytes of one message */
+	uint32_t websocket_messages;     /* messages a second and socket */
+	uint32_t heartbeat_interval;     /* ms between pings, 0 = none */
+	uint32_t rooms_per_connection;   /* joined rooms of one socket */
+	uint32_t drain_timeout;          /* ms for running requests at an end */
+	uint32_t queue_size;             /* calls waiting in the edge */
 	uint32_t reserved;
-	char origins[PENNY_ORIGINS_SIZE];	 /* allowed Origins, space separated */
+	char origins[PENNY_ORIGINS_SIZE]; /* allowed Origins, space separated */
 } PennyEdgeSettings;
 
 /* ---- region P -------------------------------------------------------- */
@@ -130,8 +130,8 @@ typedef struct PennySlotWord
 /* Head of an answer; the bytes follow: head first, then body. */
 typedef struct PennyResponseHead
 {
-	uint32_t status;	/* HTTP status; for other calls see call.h */
-	uint32_t head_len;	/* bytes of header lines, whole in the first piece */
+	uint32_t status;    /* HTTP status; for other calls see call.h */
+	uint32_t head_len;  /* bytes of header lines, whole in the first piece */
 	uint32_t total_len; /* bytes of head and body together */
 	uint32_t piece_len; /* bytes in this piece */
 } PennyResponseHead;
@@ -143,15 +143,16 @@ typedef struct PennyResponseHead
 typedef struct PennyEventSlot
 {
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t seq;
-	uint64_t room_hash; /* penny_hash() of the room's name */
-	uint64_t version;	/* of the conversation, 0 = not versioned */
-	uint64_t committed; /* CLOCK_MONOTONIC ns of the commit, for latency */
-	uint64_t data;		/* position in the byte ring, never reduced */
-	uint32_t kind;		/* PennyEventKind */
-	uint32_t room_len;	/* bytes of the room's name, first in the bytes */
-	uint32_t frame_len; /* bytes of the frame that follow it, 0 = none */
-	uint32_t checksum;	/* over the fields above and the bytes */
-	uint8_t user[16];	/* PENNY_EVENT_LEFT: who lost access */
+	uint64_t room_hash;     /* penny_hash() of the room's name */
+	uint64_t version;       /* of the conversation, 0 = not versioned */
+	uint64_t committed;     /* CLOCK_MONOTONIC ns of the commit, for latency */
+	uint64_t data;          /* position in the byte ring, never reduced */
+	uint32_t kind;          /* PennyEventKind */
+	uint32_t room_len;      /* bytes of the room's name, first in the bytes */
+	uint32_t frame_len;     /* bytes of the frame that follow it, 0 = none */
+	uint8_t user[16];       /* PENNY_EVENT_LEFT: who lost access */
+	uint32_t head_checksum; /* over the fields above */
+	uint32_t data_checksum; /* over the bytes */
 } PennyEventSlot;
 
 typedef struct PennyPlaneHeader
@@ -164,8 +165,8 @@ typedef struct PennyPlaneHeader
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t settings_seq;
 	PennyEdgeSettings settings;
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t routes_stamp; /* raised when routes change */
-	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t ev_tail;	   /* next event number */
-	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t ev_data;	   /* next byte position */
+	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t ev_tail;      /* next event number */
+	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t ev_data;      /* next byte position */
 	PennyEdgeControl edge[PENNY_MAX_EDGES];
 	PennySleeper sleeper[PENNY_MAX_EXECUTORS + 1]; /* [config.executors] = supervisor */
 } PennyPlaneHeader;
@@ -177,48 +178,48 @@ typedef struct PennyEdgeSlot
 {
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t word;
 	_Atomic uint64_t cancel; /* = generation: nobody waits for the answer */
-	_Atomic uint64_t ack;	 /* pieces of the answer taken so far */
+	_Atomic uint64_t ack;    /* pieces of the answer taken so far */
 } PennyEdgeSlot;
 
 /* What a request carries; the bytes of the fields follow in this order. */
 typedef enum PennyField
 {
-	PENNY_FIELD_TARGET,		/* HTTP: path and query as received; else the room */
-	PENNY_FIELD_HEADERS,	/* HTTP: "name: value\n" lines, names in lower case */
-	PENNY_FIELD_TOKEN,		/* bearer token, may be empty */
-	PENNY_FIELD_BODY,		/* HTTP: the body; WebSocket: the client's frame */
+	PENNY_FIELD_TARGET,     /* HTTP: path and query as received; else the room */
+	PENNY_FIELD_HEADERS,    /* HTTP: "name: value\n" lines, names in lower case */
+	PENNY_FIELD_TOKEN,      /* bearer token, may be empty */
+	PENNY_FIELD_BODY,       /* HTTP: the body; WebSocket: the client's frame */
 	PENNY_FIELD_REQUEST_ID, /* as told to the client */
-	PENNY_FIELD_PEER,		/* address of the client, text */
+	PENNY_FIELD_PEER,       /* address of the client, text */
 	PENNY_FIELDS
 } PennyField;
 
 typedef struct PennyRequestHead
 {
-	uint32_t op;	 /* PennyOp, see call.h */
+	uint32_t op;     /* PennyOp, see call.h */
 	uint32_t method; /* PennyMethod for PENNY_OP_HTTP */
-	uint32_t flags;	 /* PENNY_REQUEST_* */
+	uint32_t flags;  /* PENNY_REQUEST_* */
 	uint32_t len[PENNY_FIELDS];
 } PennyRequestHead;
 
 /* Counters of an edge, kept over its restarts; names as in penny.stats(). */
 typedef enum PennyCounter
 {
-	PENNY_COUNT_ACCEPTED,	  /* connections accepted */
-	PENNY_COUNT_REFUSED,	  /* connections refused by a limit */
-	PENNY_COUNT_CONNECTIONS,  /* open now (gauge) */
-	PENNY_COUNT_WEBSOCKETS,	  /* open WebSockets now (gauge) */
-	PENNY_COUNT_ROOMS,		  /* rooms with members now (gauge) */
-	PENNY_COUNT_MEMBERS,	  /* memberships now (gauge) */
-	PENNY_COUNT_REQUESTS,	  /* HTTP requests answered */
-	PENNY_COUNT_ERRORS,		  /* of them with status 5xx */
-	PENNY_COUNT_MALFORMED,	  /* input refused as malformed */
-	PENNY_COUNT_CALLS,		  /* calls submitted to executors */
-	PENNY_COUNT_WAITING,	  /* calls waiting in the edge now (gauge) */
-	PENNY_COUNT_TIMEOUTS,	  /* calls that found no executor in time */
-	PENNY_COUNT_FRAMES_IN,	  /* WebSocket messages received */
-	PENNY_COUNT_FRAMES_OUT,	  /* WebSocket messages sent */
-	PENNY_COUNT_EVENTS,		  /* events read from the ring */
-	PENNY_COUNT_RESYNCS,	  /* rooms read from the table after a gap */
+	PENNY_COUNT_ACCEPTED,    /* connections accepted */
+	PENNY_COUNT_REFUSED,     /* connections refused by a limit */
+	PENNY_COUNT_CONNECTIONS, /* open now (gauge) */
+	PENNY_COUNT_WEBSOCKETS,  /* open WebSockets now (gauge) */
+	PENNY_COUNT_ROOMS,       /* rooms with members now (gauge) */
+	PENNY_COUNT_MEMBERS,     /* memberships now (gauge) */
+	PENNY_COUNT_REQUESTS,    /* HTTP requests answered */
+	PENNY_COUNT_ERRORS,      /* of them with status 5xx */
+	PENNY_COUNT_MALFORMED,   /* input refused as malformed */
+	PENNY_COUNT_CALLS,       /* calls submitted to executors */
+	PENNY_COUNT_WAITING,     /* calls waiting in the edge now (gauge) */
+	PENNY_COUNT_TIMEOUTS,    /* calls that found no executor in time */
+	PENNY_COUNT_FRAMES_IN,   /* WebSocket messages received */
+	PENNY_COUNT_FRAMES_OUT,  /* WebSocket messages sent */
+	PENNY_COUNT_EVENTS,      /* events read from the ring */
+	PENNY_COUNT_RESYNCS,     /* rooms read from the table after a gap */
 	PENNY_COUNTERS
 } PennyCounter;
 
@@ -238,10 +239,10 @@ typedef struct PennyPlaneSizes
 	size_t slot_words; /* P: PennySlotWord[edges][slots] */
 	size_t responses;  /* P: [edges][slots] of response_stride bytes */
 	size_t response_stride;
-	size_t events;	   /* P: PennyEventSlot[config.events] */
-	size_t event_bytes;/* P: config.event_bytes bytes */
+	size_t events;      /* P: PennyEventSlot[config.events] */
+	size_t event_bytes; /* P: config.event_bytes bytes */
 	size_t p_size;
-	size_t requests;   /* E: [slots] of request_stride bytes */
+	size_t requests; /* E: [slots] of request_stride bytes */
 	size_t request_stride;
 	size_t e_size;
 } PennyPlaneSizes;

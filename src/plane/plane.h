@@ -19,31 +19,35 @@
  * Descriptors at which a started edge finds its things.  Wakes of the
  * sleepers (executors, then supervisor) follow from PENNY_FD_SLEEPER on.
  */
-#define PENNY_FD_P 3		/* region P, read-only */
-#define PENNY_FD_E 4		/* its region E */
-#define PENNY_FD_WAKE 5		/* its eventfd, to be woken by */
-#define PENNY_FD_LISTEN 6	/* first of the listening sockets */
-#define PENNY_MAX_LISTEN 8	/* listening sockets: PENNY_FD_LISTEN .. +7 */
+#define PENNY_FD_P 3       /* region P, read-only */
+#define PENNY_FD_E 4       /* its region E */
+#define PENNY_FD_WAKE 5    /* its eventfd, to be woken by */
+#define PENNY_FD_LISTEN 6  /* first of the listening sockets */
+#define PENNY_MAX_LISTEN 8 /* listening sockets: PENNY_FD_LISTEN .. +7 */
 #define PENNY_FD_SLEEPER (PENNY_FD_LISTEN + PENNY_MAX_LISTEN)
 
 typedef struct PennyPlane
 {
-	PennyPlaneConfig config; /* own copy, checked */
-	PennyPlaneSizes sizes;	 /* computed from it */
-	PennyPlaneHeader *p;	 /* region P */
+	PennyPlaneConfig config;             /* own copy, checked */
+	PennyPlaneSizes sizes;               /* computed from it */
+	PennyPlaneHeader *p;                 /* region P */
 	PennyEdgeHeader *e[PENNY_MAX_EDGES]; /* regions E; an edge has only its own */
-	int p_fd;							 /* -1 once closed */
+	int p_fd;                            /* -1 once closed */
 	int e_fd[PENNY_MAX_EDGES];
-	int edge_wake[PENNY_MAX_EDGES];			   /* eventfds of the edges */
-	int sleeper_wake[PENNY_MAX_EXECUTORS + 1]; /* of executors and supervisor */
-	int self;								   /* edge: its number; else -1 */
+	int edge_wake[PENNY_MAX_EDGES];               /* eventfds of the edges */
+	int sleeper_wake[PENNY_MAX_EXECUTORS + 1];    /* of executors and supervisor */
+	int self;                                     /* edge: its number; else -1 */
 	uint64_t last_woken[PENNY_MAX_EXECUTORS + 1]; /* edge: words it last woke */
+	unsigned next_edge; /* PostgreSQL: edge to look at first, for fairness */
 } PennyPlane;
 
 /* Check a configuration and compute offsets; false when it is out of range. */
 extern bool penny_plane_sizes(const PennyPlaneConfig *config, PennyPlaneSizes *sizes);
 
-/* Make the plane: returns NULL, or the name of the step that failed (errno). */
+/*
+ * Make the plane: returns NULL, or the name of the step that failed (errno); what
+ * was made until then is released.
+ */
 extern const char *penny_plane_create(PennyPlane *plane, const PennyPlaneConfig *config);
 /* Unmap and close everything; a plane of zeroes with fds -1 is allowed. */
 extern void penny_plane_destroy(PennyPlane *plane);
@@ -86,7 +90,7 @@ extern void penny_wake_sleeper(PennyPlane *plane, int sleeper);
 extern void penny_count(PennyPlane *plane, PennyCounter counter, int64_t delta);
 extern uint64_t penny_counter(const PennyPlane *plane, int edge, PennyCounter counter);
 
-/* Hash of bytes with good distribution (FNV-1a with a final mix), 64 bits. */
+/* Hash of bytes, 64 bits: multiply and fold, eight bytes a step; not for secrets. */
 extern uint64_t penny_hash(const void *bytes, size_t len, uint64_t seed);
 
 #endif /* PENNY_PLANE_H */
