@@ -25,11 +25,13 @@ SQLAPI =
 OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
-# --- penny-edge: plain C, without PostgreSQL headers ------------------------
+# --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
+# and are what the unit tests and fuzz targets link ---------------------------
+EDGE_PURE =
 EDGE =
 
 EDGE_BUILD ?= .build/edge
-EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE))
+EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE))
 EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
@@ -52,8 +54,7 @@ ISOLATION_OPTS = --inputdir=test --outputdir=.
 # --- flags ------------------------------------------------------------------
 # A compiler that warns about something new must not stop a user: WERROR=
 WERROR ?= -Werror
-PG_CPPFLAGS = -Isrc -DPENNY_VERSION='"$(EXTVERSION)"' -D_GNU_SOURCE \
-	-MMD -MP -MF .build/deps/$(subst /,_,$@).d
+PG_CPPFLAGS = -Isrc -DPENNY_VERSION='"$(EXTVERSION)"' -D_GNU_SOURCE -MMD -MP
 PG_CFLAGS = -Wextra $(WERROR) -Wno-missing-field-initializers -Wno-sign-compare
 SHLIB_LINK = -lcrypto
 # Bitcode would let JIT inline penny's functions into expressions; they are
@@ -61,7 +62,7 @@ SHLIB_LINK = -lcrypto
 override with_llvm = no
 
 DATA_built = sql/penny--$(EXTVERSION).sql
-EXTRA_CLEAN = sql/penny--$(EXTVERSION).sql .build penny-edge results output_iso tmp_check
+EXTRA_CLEAN = $(OBJS:.o=.d) .build penny-edge results output_iso tmp_check
 
 # --- goals that drive the others: they work before pgxs is there (a fresh
 # machine), and their `check` does not collide with the one of pgxs ----------
@@ -81,8 +82,9 @@ endif
 endif
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
-$(shell mkdir -p .build/deps)
+ifneq (,$(EDGE))
 all: penny-edge
+endif
 include $(PGXS)
 
 install: install-edge
@@ -107,7 +109,12 @@ $(EDGE_BUILD)/%.o: %.c
 # The install script is each part once; OR REPLACE goes, so that nobody can
 # have made an object of the extension beforehand.
 sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) penny.control
-	cat $(SQL_INSTALL) $(SQL_API) | sed 's/^CREATE OR REPLACE /CREATE /' > $@
+	@mkdir -p $(@D)
+	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) $(SQL_API) < /dev/null > $@
 
--include $(foreach o,$(OBJS),.build/deps/$(subst /,_,$(o)).d) $(EDGE_OBJS:.o=.d)
+print-%:
+	@echo $($*)
+
+include test/unit.mk
+-include $(OBJS:.o=.d) $(EDGE_OBJS:.o=.d)
 endif
