@@ -64,6 +64,7 @@ stop_servers() {
 }
 
 finish() {
+	[ $? = 0 ] || [ $failed != 0 ] || failed=1
 	trap - EXIT INT TERM
 	[ -z "${pg_bindir:-}" ] || stop_servers
 	if [ $failed -gt 0 ] || [ -n "${KEEP:-}" ]; then

@@ -91,10 +91,12 @@ if [ ! -f "$data/PG_VERSION" ]; then
 	step "making a cluster in $home"
 	rm -rf "$data"
 	mkdir "$data"
-	own "$data"
-	as_user "$bin/initdb" -D "$data" -U postgres --pwfile=/dev/stdin --auth=scram-sha-256 \
-		--encoding=UTF8 --locale=C.UTF-8 <"$home/password" >"$log" 2>&1 ||
+	cp "$home/password" "$home/secret/initial"
+	own "$data" "$home/secret/initial"
+	as_user "$bin/initdb" -D "$data" -U postgres --pwfile="$home/secret/initial" \
+		--auth=scram-sha-256 --encoding=UTF8 --locale=C.UTF-8 >"$log" 2>&1 ||
 		{ cat "$log" >&2; rm -rf "$data"; die "initdb failed"; }
+	rm -f "$home/secret/initial"
 	as_user sh -c "echo \"include 'penny.conf'\" >>'$data/postgresql.conf'"
 fi
 [ "$(cat "$data/PG_VERSION")" = "$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')" ] ||
