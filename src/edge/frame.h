@@ -16,9 +16,9 @@
 typedef struct PennyFrame
 {
 	uint32_t refs;
-	uint32_t len;	   /* bytes of head and text */
+	uint32_t len;      /* bytes of head and text */
 	uint32_t head_len; /* bytes of the frame's head */
-	char bytes[];	   /* head, then the text */
+	char bytes[];      /* head, then the text */
 } PennyFrame;
 
 /* Make a text frame; NULL without memory. */
@@ -32,14 +32,14 @@ extern uint64_t penny_frames_alive(void);
 static inline PennySpan
 penny_frame_wire(const PennyFrame *frame)
 {
-	return (PennySpan) {frame->bytes, frame->len};
+	return (PennySpan){frame->bytes, frame->len};
 }
 
 /* The text alone, as for a batch. */
 static inline PennySpan
 penny_frame_text(const PennyFrame *frame)
 {
-	return (PennySpan) {frame->bytes + frame->head_len, frame->len - frame->head_len};
+	return (PennySpan){frame->bytes + frame->head_len, frame->len - frame->head_len};
 }
 
 #endif /* PENNY_EDGE_FRAME_H */

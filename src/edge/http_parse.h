@@ -36,8 +36,8 @@
 typedef enum PennyHttpResult
 {
 	PENNY_HTTP_NEED_MORE, /* the head is not complete */
-	PENNY_HTTP_DONE,	  /* it is, and accepted */
-	PENNY_HTTP_ERROR	  /* answer with `status`, then close */
+	PENNY_HTTP_DONE,      /* it is, and accepted */
+	PENNY_HTTP_ERROR      /* answer with `status`, then close */
 } PennyHttpResult;
 
 /* A part of the caller's buffer; see penny_http_span(). */
@@ -60,7 +60,7 @@ typedef struct PennyHttpParser
 	uint32_t target_size; /* bytes of the target */
 
 	/* progress, private */
-	uint32_t line;	  /* start of the line that is not complete */
+	uint32_t line;    /* start of the line that is not complete */
 	uint32_t scanned; /* bytes looked at for its end */
 	uint8_t phase;
 	uint8_t blank_lines; /* empty lines before the request line */
@@ -68,13 +68,13 @@ typedef struct PennyHttpParser
 	/* result, after PENNY_HTTP_DONE */
 	uint32_t head_len; /* where the body starts */
 	PennyMethod method;
-	bool http10;			 /* HTTP/1.0: keep_alive is false then */
-	bool keep_alive;		 /* may the connection stay open? */
-	bool expect_continue;	 /* client waits for "100 Continue" */
-	bool has_length;		 /* Content-Length was given */
-	bool websocket;			 /* a complete, valid WebSocket handshake */
+	bool http10;             /* HTTP/1.0: keep_alive is false then */
+	bool keep_alive;         /* may the connection stay open? */
+	bool expect_continue;    /* client waits for "100 Continue" */
+	bool has_length;         /* Content-Length was given */
+	bool websocket;          /* a complete, valid WebSocket handshake */
 	uint64_t content_length; /* 0 without Content-Length */
-	PennyHttpSlice target;	 /* path and query as received */
+	PennyHttpSlice target;   /* path and query as received */
 	PennyHttpSlice path;
 	PennyHttpSlice query; /* without '?'; empty when there is none */
 	PennyHttpSlice host;
@@ -83,7 +83,7 @@ typedef struct PennyHttpParser
 	PennyHttpHeader header[PENNY_HTTP_MAX_HEADERS];
 
 	/* error, after PENNY_HTTP_ERROR */
-	int status;			/* 400 414 417 426 431 501 505 */
+	int status;         /* 400 414 417 426 431 501 505 */
 	const char *reason; /* static, for the problem document's detail */
 } PennyHttpParser;
 
@@ -95,7 +95,7 @@ extern PennyHttpResult penny_http_parse(PennyHttpParser *parser, char *buffer, s
 static inline PennySpan
 penny_http_span(const char *buffer, PennyHttpSlice slice)
 {
-	return (PennySpan) {buffer + slice.at, slice.len};
+	return (PennySpan){buffer + slice.at, slice.len};
 }
 
 /* Value of the first header of that (lower-case) name; false when absent. */

@@ -43,30 +43,30 @@
 #include "edge/frame.h"
 #include "plane/event.h"
 
-#define PENNY_ROOMS_PATIENCE 20			  /* ms for a hole in the versions to close */
-#define PENNY_ROOMS_RETRY 50			  /* ms until a read that found no place is tried again */
+#define PENNY_ROOMS_PATIENCE 20           /* ms for a hole in the versions to close */
+#define PENNY_ROOMS_RETRY 50              /* ms until a read that found no place is tried again */
 #define PENNY_ROOMS_LOG_MAX (256 * 1024)  /* bytes of frames kept for a room */
 #define PENNY_ROOMS_HOLD_MAX (256 * 1024) /* bytes of frames held back for a room */
-#define PENNY_ROOMS_EPOCH_MAX 64		  /* bytes of an epoch */
-#define PENNY_ROOMS_SINCE_MAX 256		  /* bytes of a client's "since" */
+#define PENNY_ROOMS_EPOCH_MAX 64          /* bytes of an epoch */
+#define PENNY_ROOMS_SINCE_MAX 256         /* bytes of a client's "since" */
 
 typedef struct PennyRooms PennyRooms;
 typedef struct PennyMember PennyMember;
 
 typedef struct PennyRoomsConfig
 {
-	uint64_t seed;		 /* random, against chosen collisions */
+	uint64_t seed;       /* random, against chosen collisions */
 	uint64_t kept_bytes; /* frames kept and held back over all rooms, e.g. 64 MB */
-	uint32_t reads;		 /* reads in flight that no client asked for, e.g. 8 */
+	uint32_t reads;      /* reads in flight that no client asked for, e.g. 8 */
 } PennyRoomsConfig;
 
 /* Why a member is no longer in a room (or never came in). */
 typedef enum PennyLeaving
 {
 	PENNY_LEAVING_REVOKED, /* lost access: tell "left" */
-	PENNY_LEAVING_GONE,	   /* the conversation was deleted */
+	PENNY_LEAVING_GONE,    /* the conversation was deleted */
 	PENNY_LEAVING_REFUSED, /* the read said no: `status`, `problem` */
-	PENNY_LEAVING_RESET	   /* another epoch: join again from the start */
+	PENNY_LEAVING_RESET    /* another epoch: join again from the start */
 } PennyLeaving;
 
 typedef struct PennyRoomsCallbacks
@@ -96,10 +96,10 @@ typedef struct PennyRoomsCallbacks
 typedef struct PennyRoomsCounts
 {
 	uint64_t rooms;
-	uint64_t members;	 /* joined ones and those on their way */
-	uint64_t reads;		 /* in flight */
+	uint64_t members;    /* joined ones and those on their way */
+	uint64_t reads;      /* in flight */
 	uint64_t kept_bytes; /* in logs and held back */
-	uint64_t resyncs;	 /* reads made because something was missing, ever */
+	uint64_t resyncs;    /* reads made because something was missing, ever */
 } PennyRoomsCounts;
 
 /* NULL without memory. */

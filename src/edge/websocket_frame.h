@@ -32,7 +32,7 @@
 #include "edge/utf8.h"
 
 #define PENNY_WEBSOCKET_FRAGMENTS 1024 /* of one message */
-#define PENNY_WEBSOCKET_HEAD_MAX 10	   /* bytes of a server frame's head */
+#define PENNY_WEBSOCKET_HEAD_MAX 10    /* bytes of a server frame's head */
 #define PENNY_WEBSOCKET_CONTROL_MAX 125
 
 typedef enum PennyWebsocketOpcode
@@ -74,31 +74,31 @@ typedef enum PennyWebsocketResult
 
 typedef struct PennyWebsocketEvent
 {
-	bool first;		 /* DATA: a message starts */
-	bool final;		 /* DATA: the message is complete with this piece */
-	bool binary;	 /* DATA: not text */
-	uint16_t code;	 /* CLOSE, ERROR */
-	char *data;		 /* payload, reason of CLOSE: in the input or the parser */
+	bool first;    /* DATA: a message starts */
+	bool final;    /* DATA: the message is complete with this piece */
+	bool binary;   /* DATA: not text */
+	uint16_t code; /* CLOSE, ERROR */
+	char *data;    /* payload, reason of CLOSE: in the input or the parser */
 	size_t len;
-	uint64_t expect; /* DATA: further bytes that the current frame announces */
+	uint64_t expect;    /* DATA: further bytes that the current frame announces */
 	const char *reason; /* ERROR: static text */
 } PennyWebsocketEvent;
 
 typedef struct PennyWebsocketParser
 {
-	uint64_t limit;	  /* bytes of one message */
+	uint64_t limit;   /* bytes of one message */
 	uint64_t message; /* bytes of the message so far, announced ones included */
-	uint64_t left;	  /* payload bytes of the frame still to come */
+	uint64_t left;    /* payload bytes of the frame still to come */
 	uint32_t fragments;
 	uint8_t phase;
 	uint8_t have; /* bytes of the head or of a control payload gathered */
 	uint8_t head[14];
 	uint8_t mask[4];
 	uint8_t mask_at;
-	uint8_t opcode;	 /* of the current frame */
+	uint8_t opcode;         /* of the current frame */
 	uint8_t message_opcode; /* of the message being gathered; 0 = none */
 	bool fin;
-	bool started;  /* a piece of the message was given out */
+	bool started; /* a piece of the message was given out */
 	PennyUtf8 utf8;
 	char control[PENNY_WEBSOCKET_CONTROL_MAX + 1];
 } PennyWebsocketParser;
