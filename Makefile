@@ -31,7 +31,8 @@ EDGE_PURE =
 EDGE =
 
 EDGE_BUILD ?= .build/edge
-EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE))
+EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE)) \
+	$(if $(EDGE_SANITIZE),$(EDGE_BUILD)/test/tools/asan_options.o)
 EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
