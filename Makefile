@@ -27,7 +27,12 @@ OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GAT
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
 # and are what the unit tests and fuzz targets link ---------------------------
-EDGE_PURE =
+EDGE_PURE = src/edge/handshake.o \
+	src/edge/http_fields.o \
+	src/edge/http_parse.o \
+	src/edge/http_target.o \
+	src/edge/utf8.o \
+	src/edge/websocket_frame.o
 EDGE =
 
 EDGE_BUILD ?= .build/edge

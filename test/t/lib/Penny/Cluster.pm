@@ -132,7 +132,7 @@ sub sql_json { return $json->decode($_[0]->sql($_[1])) }
 sub add_user
 {
 	my ($self, $name) = @_;
-	return $self->sql("INSERT INTO chat.users (name) VALUES ('$name') RETURNING id");
+	return $self->sql("INSERT INTO chat.users (id, name) VALUES (gen_random_uuid(), '$name') RETURNING id");
 }
 
 # A conversation owned by the user, with so many messages; returns the id.
