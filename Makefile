@@ -25,12 +25,17 @@ SQLAPI =
 OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
-# --- penny-edge: plain C, without PostgreSQL headers ------------------------
+# --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
+# and are what the unit tests and fuzz targets link ---------------------------
+EDGE_PURE =
 EDGE =
 
-EDGE_OBJS = $(addprefix .build/edge/,$(PLANE) $(EDGE))
-EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wmissing-prototypes \
-	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc
+EDGE_BUILD ?= .build/edge
+EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE))
+EDGE_SANITIZE ?=
+EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
+	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
+	$(EDGE_SANITIZE)
 EDGE_LIBS = -lwebsockets -lev
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
@@ -38,13 +43,78 @@ SQL_INSTALL =
 SQL_API =
 SQL_STORE =
 
-DATA_built = sql/penny--$(EXTVERSION).sql
-EXTRA_CLEAN = sql/penny--$(EXTVERSION).sql .build penny-edge
+# --- tests that need a server; inputs test/sql and test/specs, all results in
+# expected/.  pg_regress would look for ./sql/NAME.sql first: only generated
+# files lie there.
+REGRESS =
+ISOLATION =
+REGRESS_OPTS = --inputdir=test
+ISOLATION_OPTS = --inputdir=test --outputdir=.
 
-PG_CPPFLAGS = -Isrc -DPENNY_VERSION='"$(EXTVERSION)"' -D_GNU_SOURCE
-PG_CFLAGS = -Wextra -Werror -Wno-missing-field-initializers -Wno-sign-compare
+# --- flags ------------------------------------------------------------------
+# A compiler that warns about something new must not stop a user: WERROR=
+WERROR ?= -Werror
+PG_CPPFLAGS = -Isrc -DPENNY_VERSION='"$(EXTVERSION)"' -D_GNU_SOURCE -MMD -MP
+PG_CFLAGS = -Wextra $(WERROR) -Wno-missing-field-initializers -Wno-sign-compare
 SHLIB_LINK = -lcrypto
+# Bitcode would let JIT inline penny's functions into expressions; they are
+# calls of milliseconds, so it is not built.
+override with_llvm = no
 
+DATA_built = sql/penny--$(EXTVERSION).sql
+EXTRA_CLEAN = $(OBJS:.o=.d) .build penny-edge results output_iso tmp_check
+
+# --- goals that drive the others: they work before pgxs is there (a fresh
+# machine), and their `check` does not collide with the one of pgxs ----------
+DRIVERS = run stop check check-asan bench format check-format check-layers check-symbols \
+	check-messages
 PG_CONFIG ?= pg_config
+
+ifneq (,$(filter $(DRIVERS),$(MAKECMDGOALS)))
+include test/drivers.mk
+else
+
+MISSING := $(shell test/tools/deps.sh missing build)
+ifneq (,$(MISSING))
+ifeq (,$(filter clean distclean,$(MAKECMDGOALS)))
+$(error penny needs packages that are not installed: apt-get install $(MISSING))
+endif
+endif
+
 PGXS := $(shell $(PG_CONFIG) --pgxs)
+ifneq (,$(EDGE))
+all: penny-edge
+endif
 include $(PGXS)
+
+install: install-edge
+installdirs: installdirs-edge
+uninstall: uninstall-edge
+.PHONY: install-edge installdirs-edge uninstall-edge
+installdirs-edge:
+	$(MKDIR_P) '$(DESTDIR)$(bindir)'
+install-edge: penny-edge installdirs-edge
+	$(INSTALL_PROGRAM) penny-edge '$(DESTDIR)$(bindir)/penny-edge'
+uninstall-edge:
+	rm -f '$(DESTDIR)$(bindir)/penny-edge'
+
+penny-edge: $(EDGE_BUILD)/penny-edge
+	cp $< $@
+$(EDGE_BUILD)/penny-edge: $(EDGE_OBJS)
+	$(CC) $(EDGE_CFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(EDGE_LIBS)
+$(EDGE_BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(EDGE_CFLAGS) -fPIE -MMD -MP -c -o $@ $<
+
+# The install script is each part once; OR REPLACE goes, so that nobody can
+# have made an object of the extension beforehand.
+sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) penny.control
+	@mkdir -p $(@D)
+	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) $(SQL_API) < /dev/null > $@
+
+print-%:
+	@echo $($*)
+
+include test/unit.mk
+-include $(OBJS:.o=.d) $(EDGE_OBJS:.o=.d)
+endif

@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *		Differences between the major versions of PostgreSQL, 15 to 18.
+ *
+ * The only file that tests PG_VERSION_NUM.  Code is written against the names
+ * below; each says which release changed what.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_COMPAT_H
+#define PENNY_COMPAT_H
+
+#include "postgres.h"
+
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "penny is written for PostgreSQL 15 to 18"
+#endif
+
+/* 17: wait event sets belong to a resource owner (NULL: to the process). */
+#if PG_VERSION_NUM >= 170000
+#define penny_wait_event_set_create(n) CreateWaitEventSet(NULL, (n))
+#else
+#define penny_wait_event_set_create(n) CreateWaitEventSet(TopMemoryContext, (n))
+#endif
+
+/* 17: an extension names its wait events; before they are all "Extension". */
+#if PG_VERSION_NUM >= 170000
+#define penny_wait_event_new(name) WaitEventExtensionNew(name)
+#else
+#define penny_wait_event_new(name) ((uint32) PG_WAIT_EXTENSION)
+#endif
+
+/* 17: a process's number is MyProcNumber and no field of its PGPROC. */
+#if PG_VERSION_NUM >= 170000
+#define PENNY_MY_PROC_NUMBER MyProcNumber
+#else
+#define PENNY_MY_PROC_NUMBER (MyProc->pgprocno)
+#endif
+
+/* 16: one function for the owners of all kinds of objects. */
+#if PG_VERSION_NUM >= 160000
+#define penny_owns_database(oid, role) object_ownercheck(DatabaseRelationId, (oid), (role))
+#else
+#define penny_owns_database(oid, role) pg_database_ownercheck((oid), (role))
+#endif
+
+/* Oldest minor release of this major version without known holes in the server. */
+#if PG_VERSION_NUM >= 180000
+#define PENNY_WANTED_SERVER 180006
+#elif PG_VERSION_NUM >= 170000
+#define PENNY_WANTED_SERVER 170012
+#elif PG_VERSION_NUM >= 160000
+#define PENNY_WANTED_SERVER 160016
+#else
+#define PENNY_WANTED_SERVER 150020
+#endif
+
+#endif /* PENNY_COMPAT_H */

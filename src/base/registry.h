@@ -1,0 +1,142 @@
+/*-------------------------------------------------------------------------
+ *
+ * registry.h
+ *		Who works for penny at this moment, and may executors work at all.
+ *
+ * One shared struct.  The mutex (a spinlock, held for a few instructions)
+ * protects what says so; atomic fields are written by the process named and
+ * read by anybody.
+ *
+ * Readiness.  Executors connect to penny.database as penny_authenticator, and
+ * work when the extension is installed there.  The supervisor sees shared
+ * catalogs only: it says whether database and role exist (PENNY_PROBING: they
+ * do).  A connected executor then looks for the extension and says
+ * PENNY_READY or PENNY_NO_EXTENSION.  Every change of such an object, told by
+ * gateway/watch.c after its commit, makes the supervisor look again and raise
+ * probe_wanted; the answer of a probe counts only if it began for a later
+ * probe_wanted than the answers before it.
+ *
+ *	STARTING -> NO_DATABASE, NO_ROLE, PROBING		supervisor
+ *	NO_DATABASE, NO_ROLE <-> PROBING				supervisor
+ *	PROBING, NO_EXTENSION, READY -> NO_EXTENSION, READY		executor, by a probe
+ *	any -> DETACHED									backend that needs the database alone
+ *	DETACHED -> any of the supervisor's				supervisor, when the last is done
+ *
+ * Below PENNY_PROBING no executor is connected: one that is leaves when it
+ * has finished its call, and one that starts waits, quietly, on its latch.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_REGISTRY_H
+#define PENNY_REGISTRY_H
+
+#include "postgres.h"
+
+#include "plane/layout.h"
+#include "port/atomics.h"
+#include "storage/spin.h"
+
+typedef enum PennyReadiness
+{
+	PENNY_STARTING,		/* the supervisor has not looked yet */
+	PENNY_NO_DATABASE,	/* penny.database does not exist or takes no connections */
+	PENNY_NO_ROLE,		/* penny_authenticator does not exist or may not log in */
+	PENNY_DETACHED,		/* a command needs the database without other sessions */
+	PENNY_PROBING,		/* executors may connect; one looks for the extension */
+	PENNY_NO_EXTENSION, /* nobody has said CREATE EXTENSION penny there yet */
+	PENNY_READY
+} PennyReadiness;
+
+/* One executor number; the numbers below penny.executors_min are static. */
+typedef struct PennyExecutorEntry
+{
+	int pid;				  /* holder, 0 = free; under the mutex */
+	int proc_number;		  /* its PGPROC while pid is set; under the mutex */
+	pg_atomic_uint32 attempts; /* connections begun and not completed; holder */
+	pg_atomic_uint32 connected; /* holder is connected to the database; holder */
+	pg_atomic_uint32 busy;	  /* holder runs a call; holder */
+	pg_atomic_uint64 served;  /* calls finished by all its holders; holder */
+} PennyExecutorEntry;
+
+/* What a gateway says of itself and its edge; the gateway alone writes. */
+typedef struct PennyGatewayEntry
+{
+	pg_atomic_uint32 pid;		/* of the gateway, 0 = none */
+	pg_atomic_uint32 edge_pid;	/* of its edge, 0 = none runs */
+	pg_atomic_uint32 listening; /* sockets open */
+	pg_atomic_uint32 wanted;	/* sockets that the settings ask for */
+	pg_atomic_uint32 bind_errno; /* of the last attempt that failed, 0 = none */
+	pg_atomic_uint64 starts;	/* edges started */
+	pg_atomic_uint64 crashes;	/* edges that ended unasked */
+	pg_atomic_uint32 failures;	/* of them in a row without an answer in between */
+} PennyGatewayEntry;
+
+typedef struct PennyRegistry
+{
+	slock_t mutex;
+	int supervisor_proc;  /* PGPROC number plus one, 0 = none; mutex */
+	int detachers;		  /* backends in a command that needs the database alone; mutex */
+	uint64 probe_wanted;  /* raised by the supervisor; mutex */
+	uint64 probe_done;	  /* probe_wanted that the newest answer is for; mutex */
+	pg_atomic_uint32 readiness; /* PennyReadiness; written under the mutex */
+	pg_atomic_uint32 changed;	/* prepared transactions that change what we watch */
+	PennyExecutorEntry executor[PENNY_MAX_EXECUTORS];
+	PennyGatewayEntry gateway[PENNY_MAX_EDGES];
+} PennyRegistry;
+
+/* The registry; NULL when penny was not preloaded. */
+extern PennyRegistry *penny_registry(void);
+extern void penny_registry_init(void);
+
+extern PennyReadiness penny_readiness(void);
+/* What is missing, as a sentence's start in lower case; NULL when ready. */
+extern const char *penny_readiness_reason(PennyReadiness readiness);
+
+/* ---- executors ---------------------------------------------------------- */
+
+/*
+ * Take executor number `wanted` (the worker's main_arg), before connecting;
+ * it is given back, after all exit callbacks registered later, when the
+ * process ends.  Exits the process quietly when somebody holds it.
+ */
+extern int penny_executor_attach(int wanted);
+
+/*
+ * Wait until connecting makes sense: database and role are there, and the
+ * back-off after attempts that failed is over.  `refuse`, if given, is called
+ * at each wake: queued calls should be answered with 503 and the reason.
+ * Does not return while there is nothing to connect to.
+ */
+extern void penny_executor_await_database(int number, void (*refuse)(PennyReadiness readiness));
+/* Connected: resets the back-off. */
+extern void penny_executor_connected(int number);
+
+/*
+ * Once each turn of the loop, outside a call and a transaction: leaves
+ * (proc_exit) when the database is wanted without us, probes for the
+ * extension when asked to (a short transaction of its own, no SQL).  Returns
+ * the readiness; unless it is PENNY_READY calls are to be refused.
+ */
+extern PennyReadiness penny_executor_tick(int number);
+
+/* Around each call, for penny.stats(). */
+extern void penny_executor_call_begin(int number);
+extern void penny_executor_call_end(int number);
+
+/* Executors that hold a number; those of them in a call. */
+extern void penny_executor_count(int *running, int *busy);
+
+/* ---- supervisor and watchers -------------------------------------------- */
+
+extern void penny_supervisor_attach(void);
+/* Make the supervisor look again. */
+extern void penny_supervisor_wake(void);
+extern void penny_executors_wake(void);
+
+/* Supervisor: what it found in the shared catalogs; returns true on a change. */
+extern bool penny_readiness_found(PennyReadiness found);
+/* A backend needs the database alone, or is done with it. */
+extern void penny_database_detach(void);
+extern void penny_database_release(void);
+
+#endif /* PENNY_REGISTRY_H */

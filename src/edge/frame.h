@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ *
+ * frame.h
+ *		A WebSocket text frame that many connections share.
+ *
+ * Encoded once, immutable, counted: the maker holds one reference, whoever
+ * queues it takes another.  One thread, so the counter is plain.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_EDGE_FRAME_H
+#define PENNY_EDGE_FRAME_H
+
+#include "plane/call.h"
+
+typedef struct PennyFrame
+{
+	uint32_t refs;
+	uint32_t len;      /* bytes of head and text */
+	uint32_t head_len; /* bytes of the frame's head */
+	char bytes[];      /* head, then the text */
+} PennyFrame;
+
+/* Make a text frame; NULL without memory. */
+extern PennyFrame *penny_frame_make(PennySpan text);
+extern PennyFrame *penny_frame_ref(PennyFrame *frame);
+extern void penny_frame_unref(PennyFrame *frame);
+/* Frames alive, to see that none is left behind. */
+extern uint64_t penny_frames_alive(void);
+
+/* What goes to the socket. */
+static inline PennySpan
+penny_frame_wire(const PennyFrame *frame)
+{
+	return (PennySpan){frame->bytes, frame->len};
+}
+
+/* The text alone, as for a batch. */
+static inline PennySpan
+penny_frame_text(const PennyFrame *frame)
+{
+	return (PennySpan){frame->bytes + frame->head_len, frame->len - frame->head_len};
+}
+
+#endif /* PENNY_EDGE_FRAME_H */

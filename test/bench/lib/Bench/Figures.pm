@@ -1,0 +1,302 @@
+# The figures, one function each.  A function takes the bench (server, data,
+# number of runs) and returns rows of the table:
+# { figure, measured, base, ratio, target, reached }.
+package Bench::Figures;
+
+use strict;
+use warnings;
+
+use Bench::Measure;
+use Bench::Faults;
+use Time::HiRes qw(time sleep);
+
+use constant CONNECTIONS => 16;
+
+our %FIGURES = (
+	1 => \&eager_http,
+	2 => \&eager_against_n_plus_1,
+	3 => \&edge_cpu,
+	4 => \&commit_to_frame,
+	5 => \&idle,
+	6 => \&Bench::Faults::edge_killed,
+	7 => \&import,
+);
+
+# The eager fetch over HTTP against the same call by pgbench, under the same
+# role and claims, with as many connections as there are executors.
+sub eager_http
+{
+	my ($bench) = @_;
+	my $server = $bench->{server};
+	my ($executors, %cpu);
+
+	my $http = sub {
+		my $kinds = $server->processes;
+		my ($load, $used) = cpu_of($kinds, sub { load($bench, $bench->{fetch_targets}, CONNECTIONS) });
+
+		$executors = @{ $server->processes->{executor} };
+		return { rate => $load->{rate}, bytes => $load->{bytes}, client => $load->{cpu_us},
+			p50 => $load->{p50_us}, map { $_ => $used->{$_} / 1e3 / $load->{requests} } keys %$used };
+	};
+	my $pgbench = sub { pgbench($bench, $executors) };
+
+	# the pool grows with the load: the first run is for that
+	$http->();
+	my ($h, $p) = alternate($bench->{runs}, $http, $pgbench);
+	my @ratio = map { $h->{rate}[$_] / $p->{rate}[$_] } 0 .. $#{ $h->{rate} };
+	my @cpu = map { $h->{executor}[$_] / $p->{cpu}[$_] } 0 .. $#ratio;
+
+	return ({
+		figure => 'eager fetch over HTTP, 50 messages, ' . CONNECTIONS . ' connections',
+		measured => sprintf('%.0f/s (%.0f B)', median(@{ $h->{rate} }), median(@{ $h->{bytes} })),
+		base => sprintf('%.0f/s by pgbench -c %d', median(@{ $p->{rate} }), $executors),
+		ratio => spread('%.2f', @ratio),
+		target => '>= 0.9',
+		reached => median(@ratio) >= 0.9,
+	}, {
+		figure => '  CPU of executors per fetch against a backend',
+		measured => spread('%.0f us', @{ $h->{executor} }),
+		base => spread('%.0f us', @{ $p->{cpu} }),
+		ratio => spread('%.2f', @cpu),
+	}, {
+		figure => '  CPU per fetch of edge, gateway, load client',
+		measured => sprintf('%.1f, %.2f, %.1f us', map { median(@{ $h->{$_} }) } qw(edge gateway client)),
+		base => sprintf('pgbench %.1f us', median(@{ $p->{client} })),
+	});
+}
+
+# The load client on a file of targets.
+sub load
+{
+	my ($bench, $targets, $connections) = @_;
+	my $result = client("$bench->{bin}/load", '-p', $bench->{server}{port}, '-c', $connections, '-t',
+		$bench->{seconds}, '-k', $bench->{token_file}, '-f', $targets);
+
+	die "requests were refused: status $result->{refusal}\n" if $result->{refused} > 0;
+	die "connections broke\n" if $result->{broken} + $result->{failed} > 0;
+	return $result;
+}
+
+# pgbench with one script for each conversation.  The identity is taken once a
+# connection: a variable of the client says that it was.
+sub pgbench
+{
+	my ($bench, $connections) = @_;
+	my $server = $bench->{server};
+	my $file = "$bench->{dir}/pgbench.log";
+	my @scripts;
+
+	for my $i (0 .. $#{ $bench->{conversations} })
+	{
+		my $script = "$bench->{dir}/fetch$i.sql";
+		open(my $fh, '>', $script) or die "could not write $script: $!\n";
+		print $fh "\\if :acted = 0\n$bench->{act_as};\n\\set acted 1\n\\endif\n",
+			"SELECT penny.conversation(:id$i);\n";
+		close($fh);
+		push @scripts, '-f', $script, '-D', "id$i=$bench->{conversations}[$i]";
+	}
+	my $before = children_cpu($server->{postmaster});
+	my $pid = fork() // die "could not fork: $!\n";
+	if ($pid == 0)
+	{
+		open(STDOUT, '>', $file);
+		open(STDERR, '>&', \*STDOUT);
+		exec("$server->{bindir}/pgbench", '-n', '-M', 'prepared', '-c', $connections, '-j', 1, '-T',
+			$bench->{seconds}, '-D', 'acted=0', @scripts, '-h', $server->{sock}, '-p',
+			$server->{pgport}, 'postgres')
+			or exit(127);
+	}
+	my @times = (times)[ 2, 3 ];
+	waitpid($pid, 0);
+	my $client = (times)[2] + (times)[3] - $times[0] - $times[1];
+	open(my $fh, '<', $file) or die "could not read $file: $!\n";
+	my $text = do { local $/; <$fh> };
+	die "pgbench failed:\n$text" if $? != 0 || $text !~ /^tps = ([\d.]+)/m;
+	my $rate = $1;
+	my ($count) = $text =~ /^number of transactions actually processed: (\d+)/m;
+
+	return { rate => $rate, client => $client * 1e6 / $count,
+		cpu => (children_cpu($server->{postmaster}) - $before) * 1e6 / $count };
+}
+
+# Processor seconds of the children that a process has reaped.
+sub children_cpu
+{
+	my ($pid) = @_;
+
+	sleep(0.02) while grep { Bench::Server::stat_of($_)->{state} eq 'Z' } Bench::Server::children($pid);
+	open(my $fh, '<', "/proc/$pid/stat") or die "no process $pid\n";
+	my @fields = split ' ', (<$fh> =~ s/.*\) //sr);
+	return ($fields[13] + $fields[14]) / 100;
+}
+
+# One call against conversation, messages and each user by prepared statements
+# over a local socket.
+sub eager_against_n_plus_1
+{
+	my ($bench) = @_;
+	my @common = ("$bench->{bin}/sqlclient", '-d', $bench->{server}{conninfo}, '-a', $bench->{act_as},
+		'-f', $bench->{conversations_file});
+
+	client(@common, '-m', 'check');
+	my $run = sub {
+		my ($mode) = @_;
+		return client(@common, '-m', $mode, '-t', $bench->{seconds});
+	};
+	my ($eager, $base) = alternate($bench->{runs}, sub { $run->('eager') }, sub { $run->('nplus1') });
+	my @ratio = map { $base->{mean_us}[$_] / $eager->{mean_us}[$_] } 0 .. $#{ $eager->{mean_us} };
+
+	return {
+		figure => 'eager fetch against N+1 over a local socket, 50 messages',
+		measured => spread('%.0f us', @{ $eager->{mean_us} }),
+		base => sprintf('%s, %d statements', spread('%.0f us', @{ $base->{mean_us} }),
+			median(@{ $base->{statements} })),
+		ratio => spread('%.1f', @ratio),
+		target => '>= 10',
+		reached => median(@ratio) >= 10,
+	};
+}
+
+# What the edge takes for an answer of 9 kB, beside the least that such an
+# answer costs a program that does nothing else.
+sub edge_cpu
+{
+	my ($bench) = @_;
+	my $server = $bench->{server};
+	my $port = Bench::Server::free_port();
+	my $bytes = $bench->{small_bytes};
+	my $floor = fork() // die "could not fork: $!\n";
+
+	exec("$bench->{bin}/floor", '-p', $port, '-b', $bytes) or exit(127) if $floor == 0;
+	my $edge = sub {
+		my ($load, $used) =
+			cpu_of($server->processes, sub { load($bench, $bench->{small_targets}, CONNECTIONS) });
+		return { edge => $used->{edge} / 1e3 / $load->{requests},
+			gateway => $used->{gateway} / 1e3 / $load->{requests}, rate => $load->{rate} };
+	};
+	my $least = sub {
+		my ($load, $used) = cpu_of({ floor => [$floor] }, sub {
+			client("$bench->{bin}/load", '-p', $port, '-c', CONNECTIONS, '-t', $bench->{seconds} / 2,
+				'-k', $bench->{token_file}, '-f', $bench->{small_targets});
+		});
+		return { floor => $used->{floor} / 1e3 / $load->{requests} };
+	};
+	my ($e, $f) = alternate($bench->{runs}, $edge, $least);
+	kill 'TERM', $floor;
+	waitpid($floor, 0);
+	my @ratio = map { $e->{edge}[$_] / $f->{floor}[$_] } 0 .. $#{ $e->{edge} };
+
+	return {
+		figure => "edge: CPU per answered request of $bytes B",
+		measured => spread('%.1f us', @{ $e->{edge} }),
+		base => sprintf('%s bare send', spread('%.1f us', @{ $f->{floor} })),
+		ratio => spread('%.1f', @ratio),
+		target => '<= 30 us',
+		reached => median(@{ $e->{edge} }) <= 30,
+	};
+}
+
+# From sending COMMIT to the frame in the hands of a joined client, beside the
+# answer to the same COMMIT.
+sub commit_to_frame
+{
+	my ($bench) = @_;
+	my $run = sub {
+		my ($durable) = @_;
+		return client("$bench->{bin}/room", '-p', $bench->{server}{port}, '-k', $bench->{token_file},
+			'-r', "conversation:$bench->{conversations}[0]", '-q', $bench->{write}, '-n',
+			$bench->{quick} ? 30 : 100, '-i', 20, '-d',
+			"$bench->{server}{conninfo} options='-c synchronous_commit=$durable'");
+	};
+	my ($on, $off) = alternate($bench->{quick} ? 2 : 5, sub { $run->('on') }, sub { $run->('off') });
+	my $row = sub {
+		my ($name, $values) = @_;
+		my @ms = map { $_ / 1e3 } @{ $values->{frame_p50_us} };
+		my @base = map { $_ / 1e3 } @{ $values->{commit_p50_us} };
+
+		return {
+			figure => "commit to frame, idle machine, p50, $name",
+			measured => sprintf('%s, p99 %.2f', spread('%.2f ms', @ms),
+				median(@{ $values->{frame_p99_us} }) / 1e3),
+			base => sprintf('%s COMMIT answered', spread('%.2f ms', @base)),
+			ratio => spread('%.1f', map { $ms[$_] / $base[$_] } 0 .. $#ms),
+			target => '<= 1.5 ms',
+			reached => median(@ms) <= 1.5,
+		};
+	};
+	return ($row->('durable', $on), $row->('synchronous_commit off', $off));
+}
+
+# Statements and processor time of penny when nobody calls.
+sub idle
+{
+	my ($bench) = @_;
+	my $server = $bench->{server};
+	my $seconds = $bench->{quick} ? 20 : 60;
+
+	$server->stop;
+	$server->start;
+	$server->wait_ready;
+	$server->sql("ALTER SYSTEM SET pg_stat_statements.track = 'all'");
+	$server->sql('SELECT pg_reload_conf()');
+	sleep(2);
+	$server->sql('SELECT pg_stat_statements_reset()');
+	my $penny = $server->processes;
+	my %penny = map { $_ => 1 } map { @$_ } values %$penny;
+	my @others = grep { !$penny{$_} } $server->{postmaster}, Bench::Server::children($server->{postmaster});
+	my $begin = time();
+	my (undef, $used) = cpu_of({ %$penny, others => \@others }, sub { sleep($seconds) });
+	my $took = time() - $begin;
+	my $statements = $server->sql("SELECT coalesce(sum(calls), 0) FROM pg_stat_statements
+		WHERE query NOT LIKE '%pg_stat_statements%' AND query NOT LIKE '%pg_stat_activity%'");
+	$server->sql('ALTER SYSTEM RESET pg_stat_statements.track');
+	$server->sql('SELECT pg_reload_conf()');
+	my $others = delete($used->{others}) / 1e7 / $took;
+	my $all = 0;
+	$all += $_ / 1e7 / $took for values %$used;
+
+	return ({
+		figure => sprintf('idle penny over %.0f s: statements a minute', $took),
+		measured => sprintf('%.1f', $statements * 60 / $took),
+		target => '0',
+		reached => $statements == 0,
+	}, {
+		figure => '  CPU of all its processes',
+		measured => sprintf('%.3f %%', $all),
+		base => sprintf('%.3f %% PostgreSQL\'s own', $others),
+		ratio => $others > 0 ? sprintf('%.2f', $all / $others) : '',
+		target => '<= 0.5 %',
+		reached => $all <= 0.5,
+	});
+}
+
+# The sample by one connection, a durable transaction for each conversation;
+# base: its lines into a table with one column, also one transaction each.
+sub import
+{
+	my ($bench) = @_;
+	my @common = ("$bench->{bin}/sqlclient", '-d', $bench->{server}{conninfo}, '-m', 'import', '-f',
+		$bench->{sample});
+
+	return { figure => 'import: no sample file' } if !defined $bench->{sample};
+	$bench->{server}->sql('CREATE TABLE lines (line jsonb)');
+	my $round = 0;
+	my $penny = sub {
+		$round++;
+		return client(@common, '-q', "SELECT penny.import_chat(jsonb_set(\$1::jsonb, '{id}',
+			to_jsonb((\$1::jsonb->>'id') || '-$round')), '$bench->{user}')");
+	};
+	my $lines = sub { client(@common, '-q', 'INSERT INTO lines VALUES ($1::jsonb)') };
+	my ($p, $l) = alternate($bench->{quick} ? 1 : 3, $penny, $lines);
+
+	return {
+		figure => sprintf('import by one connection, durable, %d conversations', $p->{count}[0]),
+		measured => sprintf('%s/s', spread('%.0f', @{ $p->{rate} })),
+		base => sprintf('%s/s lines stored', spread('%.0f', @{ $l->{rate} })),
+		ratio => spread('%.2f', map { $p->{rate}[$_] / $l->{rate}[$_] } 0 .. $#{ $p->{rate} }),
+		target => '>= 500/s',
+		reached => median(@{ $p->{rate} }) >= 500,
+	};
+}
+
+1;

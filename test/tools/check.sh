@@ -1,0 +1,191 @@
+#!/usr/bin/env bash
+# check.sh [PART...]: everything `make check` does, or only the named parts:
+#	layers messages format symbols unit regress isolation tap
+#
+# Builds, installs into a private copy of PostgreSQL under a temporary
+# directory, and runs the tests there as an unprivileged user on a copy of the
+# tests, so that the sources may lie where only root can read.  Never touches
+# the PostgreSQL of the system; ends only servers whose data directory lies in
+# its own directory.  Last line: "N passed, N failed[, N skipped]".
+#
+#	TESTS='test/t/001_smoke.pl …'	which TAP files (default: all)
+#	JOBS=2							TAP files at a time (default 1)
+#	PENNY_EDGE_PROGRAM=FILE			the edge to test in place of the installed one
+#	KEEP=1							keep the directory also when all passed
+set -u
+. "$(dirname "$0")/common.sh"
+cd "$top" || exit 2
+
+parts=${*:-layers messages format symbols unit regress isolation tap}
+passed=0 failed=0 skipped=0
+started=$SECONDS
+
+# ---- results ---------------------------------------------------------------
+
+say() { printf '[%4ds] %s\n' $((SECONDS - started)) "$*"; }
+
+# count PART PASSED FAILED SKIPPED
+count() {
+	passed=$((passed + $2)) failed=$((failed + $3)) skipped=$((skipped + $4))
+	say "$1: $2 passed, $3 failed$([ "$4" = 0 ] || echo ", $4 skipped")"
+}
+
+# A part that is one script: passes or fails as one.
+simple() {
+	local part=$1
+	shift
+	if "$@" >"$work/log/$part.log" 2>&1; then
+		count "$part" 1 0 0
+	else
+		head -n 200 "$work/log/$part.log"
+		count "$part" 0 1 0
+	fi
+}
+
+# The counts that tap_run.pl left; none at all is a failure.
+tap_counts() {
+	local p f s
+	if read -r p f s 2>/dev/null <"$work/run/$1.counts"; then
+		count "$1" "$p" "$f" "$s"
+	else
+		count "$1" 0 1 0
+	fi
+}
+
+# ---- the directory ---------------------------------------------------------
+
+stop_servers() {
+	local pid_file data
+	find "$work/run" -name postmaster.pid 2>/dev/null | while read -r pid_file; do
+		data=${pid_file%/*}
+		say "ending the server left in $data"
+		as_user "$pg_bindir/pg_ctl" -D "$data" -m immediate -w -t 20 stop >/dev/null 2>&1
+	done
+}
+
+finish() {
+	[ $? = 0 ] || [ $failed != 0 ] || failed=1
+	trap - EXIT INT TERM
+	[ -z "${pg_bindir:-}" ] || stop_servers
+	if [ $failed -gt 0 ] || [ -n "${KEEP:-}" ]; then
+		echo "logs and data are in $work"
+	else
+		rm -rf "$work"
+	fi
+	printf '%d passed, %d failed' $passed $failed
+	[ $skipped = 0 ] || printf ', %d skipped' $skipped
+	echo
+	[ $failed = 0 ] && [ $passed -gt 0 ]
+	exit
+}
+
+# Copies for the unprivileged user; no top-level sql/, where pg_regress would
+# look for its inputs first.
+prepare() {
+	mkdir -p "$work/run/.build" "$work/run/results"
+	cp -a test expected "$work/run/" 2>/dev/null
+	[ ! -d .build/unit ] || cp -a .build/unit "$work/run/.build/"
+	mkdir -p "$work/run/data"
+	! [ -r ../shared/data/sgd-dev.jsonl.gz ] || cp ../shared/data/sgd-dev.jsonl.gz "$work/run/data/"
+	own "$work/run"
+}
+
+# ---- parts -----------------------------------------------------------------
+
+run_env() {
+	as_user env -u PGHOST -u PGPORT -u PGDATABASE -u PGUSER -u PGPASSFILE -u PGOPTIONS -u MAKEFLAGS \
+		-C "$work/run" HOME="$work/run" PATH="$pg_bindir:$PATH" LC_ALL=C.UTF-8 \
+		PERL5LIB="$work/run/test/t/lib:$pgxs/src/test/perl" \
+		PG_REGRESS="$pgxs/src/test/regress/pg_regress" TESTDIR="$work/run" \
+		PENNY_SAMPLE="$work/run/data/sgd-dev.jsonl.gz" "$@"
+}
+
+part_unit() {
+	local tests
+	mapfile -t tests < <(cd "$work/run" && find .build/unit -maxdepth 1 -type f -name '*_test' 2>/dev/null | sort)
+	if [ ${#tests[@]} = 0 ]; then count unit 0 1 0; return; fi
+	run_env timeout -k 10 600 perl test/tools/tap_run.pl --seconds=120 --counts=unit.counts "${tests[@]}"
+	tap_counts unit
+}
+
+# regress_like PART PROGRAM TESTS...
+regress_like() {
+	local part=$1 program=$2 log=$work/log/$1.log ok bad
+	shift 2
+	if [ $# = 0 ]; then count "$part" 0 1 0; return; fi
+	{ cat test/penny.conf; echo "penny.port = $(free_port)"; } >"$work/run/$part.conf"
+	own "$work/run/$part.conf"
+	run_env timeout -k 20 600 "$program" --bindir="$pg_bindir" --inputdir=test --outputdir=. \
+		--temp-instance="$work/run/$part.instance" --temp-config="$part.conf" \
+		--dbname="contrib_regression" "$@" >"$log" 2>&1
+	# 15: "test x ... ok", from 16 on: "ok 1 - x"
+	ok=$(grep -cE '(\.\.\. +ok\b|^ok [0-9]+)' "$log")
+	bad=$(grep -cE '(\.\.\. +FAILED\b|^not ok [0-9]+)' "$log")
+	[ $((ok + bad)) -gt 0 ] || bad=1
+	if [ "$bad" != 0 ]; then
+		cat "$log"
+		head -n 400 "$work/run/regression.diffs" 2>/dev/null
+		tail -n 40 "$work/run/log/postmaster.log" 2>/dev/null
+	fi
+	count "$part" "$ok" "$bad" 0
+}
+
+part_regress() {
+	regress_like regress "$pgxs/src/test/regress/pg_regress" $(make -s print-REGRESS)
+}
+
+part_isolation() {
+	regress_like isolation "$pgxs/src/test/isolation/pg_isolation_regress" $(make -s print-ISOLATION)
+}
+
+part_tap() {
+	local tests file
+	mapfile -t tests < <(cd "$work/run" && ls ${TESTS:-test/t/*.pl} 2>/dev/null)
+	if [ ${#tests[@]} = 0 ]; then count tap 0 1 0; return; fi
+	run_env timeout -k 30 1800 perl test/tools/tap_run.pl --seconds="${TEST_SECONDS:-300}" \
+		--jobs="${JOBS:-1}" --counts=tap.counts "${tests[@]}" 2>&1 | tee "$work/log/tap.log"
+	tap_counts tap
+	if [ $failed != 0 ]; then
+		for file in $(sed -n 's/^\(test\/t\/[^ ]*\.pl\) .*\(Wstat\|Failed\).*/\1/p' "$work/log/tap.log" | sort -u); do
+			file=$work/run/tmp_check/log/regress_log_$(basename "$file" .pl)
+			echo "--- end of $file"
+			tail -n 60 "$file" 2>/dev/null
+		done
+	fi
+}
+
+# ---- run -------------------------------------------------------------------
+
+case " $parts " in
+	*" unit "* | *" regress "* | *" isolation "* | *" tap "*) servers=1 ;;
+	*) servers= ;;
+esac
+"$top/test/tools/deps.sh" install check || exit 1
+need_run_user
+work=$(mktemp -d "${TMPDIR:-/tmp}/penny-check.XXXXXX") || exit 2
+chmod 755 "$work"
+mkdir "$work/log"
+trap finish EXIT
+trap 'failed=$((failed + 1)); exit 1' INT TERM
+
+say "build"
+if ! make -j2 --no-print-directory all unit >"$work/log/build.log" 2>&1; then
+	tail -n 60 "$work/log/build.log"
+	count build 0 1 0
+	exit 1
+fi
+if [ -n "$servers" ]; then
+	say "install into a private copy of PostgreSQL"
+	private_install "$work/pg"
+	pgxs=$("$pg_config" --pgxs)
+	pgxs=${pgxs%/src/makefiles/pgxs.mk}
+	prepare
+fi
+for part in $parts; do
+	say "$part ..."
+	case $part in
+		layers | messages | format | symbols) simple "$part" "test/tools/check_$part.sh" ;;
+		unit | regress | isolation | tap) "part_$part" ;;
+		*) echo "unknown part: $part"; count "$part" 0 1 0 ;;
+	esac
+done
