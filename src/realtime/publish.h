@@ -33,6 +33,8 @@ extern void penny_publish_event(const char *room, const char *frame, int frame_l
 extern void penny_publish_left(const char *room, int64 version, const pg_uuid_t *user_id);
 /* The room's conversation is gone. */
 extern void penny_publish_gone(const char *room, int64 version);
+/* Anything may have changed (TRUNCATE): every room is read again. */
+extern void penny_publish_resync(void);
 /* penny.routes changed: executors and edges read it again after the commit. */
 extern void penny_publish_routes(void);
 

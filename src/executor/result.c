@@ -1,0 +1,269 @@
+/*-------------------------------------------------------------------------
+ *
+ * result.c
+ *		From what a handler returned to an answer.  See result.h.
+ *
+ * A handler is code of the database's owner, but what it puts into a header
+ * may be a stranger's: names must be tokens and values must not have control
+ * characters, so that no header can be smuggled in.  Headers that belong to
+ * the connection or that the edge writes are refused.
+ *
+ * A GET that answers 200 gets an entity tag, unless the handler gave one, and
+ * If-None-Match is honoured.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/typcache.h"
+
+#include "base/error.h"
+#include "executor/params.h"
+#include "executor/result.h"
+
+/* penny.response, taken apart. */
+typedef struct Response
+{
+	int status;
+	Jsonb *headers; /* NULL: none */
+	Jsonb *body;	/* NULL: none */
+} Response;
+
+static void read_response(Datum value, Response *response);
+static void put_headers(PennyAnswer *answer, Jsonb *headers);
+static void put_body(PennyAnswer *answer, Jsonb *body);
+static void apply_etag(PennyAnswer *answer, const PennyRequest *request);
+
+void
+penny_result_answer(PennyAnswer *answer, const PennyRequest *request, Datum value, bool isnull,
+					Oid type)
+{
+	Response response = {.status = 200};
+	MemoryContext old;
+
+	if (isnull)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("not found")));
+	if (type == JSONBOID)
+		response.body = DatumGetJsonbP(value);
+	else
+		read_response(value, &response);
+
+	old = MemoryContextSwitchTo(answer->context);
+	penny_answer_reset(answer);
+	answer->status = (uint32) response.status;
+	if (response.headers != NULL)
+		put_headers(answer, response.headers);
+	if (response.body != NULL && response.status != 204 && response.status != 304)
+		put_body(answer, response.body);
+	if (request->method == PENNY_GET || request->method == PENNY_HEAD)
+		apply_etag(answer, request);
+	MemoryContextSwitchTo(old);
+}
+
+/* Take a penny.response apart, columns by their names. */
+static void
+read_response(Datum value, Response *response)
+{
+	HeapTupleHeader row = DatumGetHeapTupleHeader(value);
+	bool isnull;
+	Datum column;
+
+	column = GetAttributeByName(row, "status", &isnull);
+	if (!isnull)
+		response->status = DatumGetInt32(column);
+	if (response->status < 200 || response->status > 599)
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+						errmsg("handler answered with status %d", response->status),
+						errdetail("A status is from 200 to 599.")));
+	column = GetAttributeByName(row, "headers", &isnull);
+	if (!isnull)
+		response->headers = DatumGetJsonbP(column);
+	column = GetAttributeByName(row, "body", &isnull);
+	if (!isnull)
+		response->body = DatumGetJsonbP(column);
+}
+
+/* A token of RFC 9110 5.6.2. */
+static bool
+is_token(const char *text)
+{
+	static const char extra[] = "!#$%&'*+-.^_`|~";
+
+	if (*text == '\0')
+		return false;
+	for (; *text != '\0'; text++)
+	{
+		char c = *text;
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+			  strchr(extra, c) != NULL))
+			return false;
+	}
+	return true;
+}
+
+/* Headers that a handler may not set. */
+static bool
+is_reserved(const char *name)
+{
+	static const char *const reserved[] = {
+		"connection", "content-length",	   "date",	  "keep-alive",	  "server",	  "te",
+		"trailer",	  "transfer-encoding", "upgrade", "x-request-id", "www-authenticate"};
+
+	for (int i = 0; i < lengthof(reserved); i++)
+		if (strcmp(name, reserved[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Add one header line after checking both halves. */
+static void
+put_header(PennyAnswer *answer, const char *name, const char *value)
+{
+	char *lower = pstrdup(name);
+
+	for (char *c = lower; *c != '\0'; c++)
+		*c = (char) pg_ascii_tolower((unsigned char) *c);
+	if (!is_token(lower) || is_reserved(lower))
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+						errmsg("handler set a header that is not allowed"),
+						errdetail("Name of the header: \"%s\".", name)));
+	for (const unsigned char *c = (const unsigned char *) value; *c != '\0'; c++)
+		if ((*c < 0x20 && *c != '\t') || *c == 0x7f)
+			ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+							errmsg("handler set header \"%s\" to a value with a control character",
+								   lower)));
+	penny_answer_header(answer, lower, value);
+}
+
+/* Text of a scalar; NULL for null and for containers. */
+static char *
+scalar_text(const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		default:
+			return NULL;
+	}
+}
+
+/* Headers: an object of strings, numbers, or arrays of them (several lines). */
+static void
+put_headers(PennyAnswer *answer, Jsonb *headers)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue value;
+	char *name = NULL;
+	int depth = 0;
+
+	if (!JB_ROOT_IS_OBJECT(headers))
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+						errmsg("headers of a handler's response are not an object")));
+	it = JsonbIteratorInit(&headers->root);
+	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
+	{
+		if (token == WJB_BEGIN_OBJECT || token == WJB_BEGIN_ARRAY)
+		{
+			if (++depth > 2 || (depth == 2 && token == WJB_BEGIN_OBJECT))
+				ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+								errmsg("header \"%s\" of a handler's response is not a text",
+									   name)));
+		}
+		else if (token == WJB_END_OBJECT || token == WJB_END_ARRAY)
+			depth--;
+		else if (token == WJB_KEY)
+			name = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (value.type != jbvNull)
+			put_header(answer, name, scalar_text(&value));
+	}
+}
+
+/* Does the head have a line of this (lower-case) name?  Its value, or NULL. */
+static char *
+header_of(const PennyAnswer *answer, const char *name)
+{
+	PennySpan head = {answer->head.data, (size_t) answer->head.len};
+	PennySpan value = penny_params_header(head, name);
+
+	return value.data != NULL ? pnstrdup(value.data, value.len) : NULL;
+}
+
+static void
+put_body(PennyAnswer *answer, Jsonb *body)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	JsonbToCString(&out, &body->root, VARSIZE(body));
+	penny_answer_json(answer, out.data, out.len);
+	if (header_of(answer, "content-type") == NULL)
+		penny_answer_header(answer, "content-type", "application/json");
+}
+
+/* Is the tag in a list like `"a", W/"b"`, or is the list "*"?  Weak comparison. */
+static bool
+etag_listed(PennySpan list, const char *tag)
+{
+	const char *at = list.data;
+	const char *end = list.data + list.len;
+	size_t len;
+
+	if (list.len == 1 && *at == '*')
+		return true;
+	if (strncmp(tag, "W/", 2) == 0)
+		tag += 2;
+	len = strlen(tag);
+	while (at < end)
+	{
+		const char *quote = memchr(at, '"', (size_t) (end - at));
+		const char *close;
+
+		if (quote == NULL)
+			return false;
+		close = memchr(quote + 1, '"', (size_t) (end - quote - 1));
+		if (close == NULL)
+			return false;
+		if ((size_t) (close + 1 - quote) == len && memcmp(quote, tag, len) == 0)
+			return true;
+		at = close + 1;
+	}
+	return false;
+}
+
+/* Entity tag of a GET, and 304 where the client has it. */
+static void
+apply_etag(PennyAnswer *answer, const PennyRequest *request)
+{
+	PennySpan known;
+	char made[PENNY_ETAG_LEN + 1];
+	char *tag;
+
+	if (answer->status != 200)
+		return;
+	tag = header_of(answer, "etag");
+	if (tag == NULL)
+	{
+		penny_etag_of(answer->body, answer->body_len, made);
+		penny_answer_header(answer, "etag", made);
+		tag = made;
+	}
+	known = penny_params_header(request->field[PENNY_FIELD_HEADERS], "if-none-match");
+	if (known.data != NULL && etag_listed(known, tag))
+	{
+		answer->status = 304;
+		answer->body = "";
+		answer->body_len = 0;
+	}
+}

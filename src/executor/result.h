@@ -1,0 +1,23 @@
+/*-------------------------------------------------------------------------
+ *
+ * result.h
+ *		From what a handler returned to an answer.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_RESULT_H
+#define PENNY_RESULT_H
+
+#include "postgres.h"
+
+#include "executor/answer.h"
+#include "plane/call.h"
+
+/*
+ * A jsonb or penny.response (of type response_type): fills in the answer, in
+ * its context.  NULL is PY404; what cannot be sent is an error of the handler.
+ */
+extern void penny_result_answer(PennyAnswer *answer, const PennyRequest *request, Datum value,
+								bool isnull, Oid type);
+
+#endif /* PENNY_RESULT_H */
