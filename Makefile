@@ -25,8 +25,18 @@ CONFIG = src/config/config.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o
 
-AUTH =
-STORE =
+AUTH = src/auth/identity.o
+
+STORE = src/store/access.o \
+	src/store/change.o \
+	src/store/publish_rows.o \
+	src/store/read.o \
+	src/store/render.o \
+	src/store/statement.o \
+	src/store/tables.o \
+	src/store/triggers.o \
+	src/store/uuid.o
+
 EXECUTOR =
 REALTIME =
 GATEWAY = src/gateway/child.o \
@@ -36,7 +46,8 @@ GATEWAY = src/gateway/child.o \
 	src/gateway/watch.o \
 	src/gateway/worker.o
 
-SQLAPI =
+SQLAPI = src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_store.o
 
 OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
 	src/penny.o
@@ -61,9 +72,23 @@ EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 EDGE_LIBS = -lwebsockets -lev
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
-SQL_INSTALL =
-SQL_API =
-SQL_STORE =
+SQL_INSTALL = sql/install/00_header.sql \
+	sql/install/10_schema.sql \
+	sql/install/20_types.sql \
+	sql/install/30_routes.sql \
+	sql/install/40_store_steps.sql
+
+SQL_API = sql/api/10_identity.sql \
+	sql/api/20_store.sql \
+	sql/api/30_conversations.sql \
+	sql/api/40_import.sql \
+	sql/api/45_realtime.sql \
+	sql/api/50_http.sql
+
+SQL_STORE = sql/store/10_tables.sql \
+	sql/store/20_triggers.sql \
+	sql/store/30_policies.sql \
+	sql/store/40_grants.sql
 
 # --- tests that need a server; inputs test/sql and test/specs, all results in
 # expected/.  pg_regress would look for ./sql/NAME.sql first: only generated
@@ -132,9 +157,11 @@ $(EDGE_BUILD)/%.o: %.c
 
 # The install script is each part once; OR REPLACE goes, so that nobody can
 # have made an object of the extension beforehand.
-sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) penny.control
-	@mkdir -p $(@D)
-	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) $(SQL_API) < /dev/null > $@
+sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) $(SQL_STORE) penny.control \
+		test/tools/store_steps.awk
+	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) $(SQL_API) > $@.new
+	awk -f test/tools/store_steps.awk $(SQL_STORE) >> $@.new
+	mv $@.new $@
 
 print-%:
 	@echo $($*)
