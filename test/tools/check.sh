@@ -89,7 +89,7 @@ finish() {
 # look for its inputs first.
 prepare() {
 	mkdir -p "$work/run/.build" "$work/run/results"
-	cp -a test expected "$work/run/" 2>/dev/null
+	cp -a test expected README.md "$work/run/" 2>/dev/null
 	[ ! -d "$unit_dir" ] || cp -a "$unit_dir" "$work/run/.build/"
 	[ -z "$sanitize" ] || cp .build/asan/penny-edge "$work/run/penny-edge"
 	mkdir -p "$work/run/data"
