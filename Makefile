@@ -139,6 +139,7 @@ sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) penny.control
 print-%:
 	@echo $($*)
 
-include test/unit.mk
+# Unit tests and fuzz targets of the plain-C parts.
+-include test/unit.mk test/fuzz.mk
 -include $(OBJS:.o=.d) $(EDGE_OBJS:.o=.d)
 endif
