@@ -58,7 +58,7 @@ EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
 	$(EDGE_SANITIZE)
-EDGE_LIBS = -lwebsockets -lev
+EDGE_LIBS = -lwebsockets -lev -lseccomp
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
 SQL_INSTALL =
