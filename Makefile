@@ -11,7 +11,8 @@ PGFILEDESC = "penny - conversation backend inside PostgreSQL"
 # --- the extension: one list per module, in layer order ---------------------
 PLANE = src/plane/plane.o \
 	src/plane/call.o \
-	src/plane/event.o
+	src/plane/event.o \
+	src/plane/route.o
 
 BASE =
 CONFIG =
@@ -26,7 +27,20 @@ OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GAT
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers ------------------------
-EDGE =
+EDGE = src/edge/utf8.o \
+	src/edge/json_span.o \
+	src/edge/json_text.o \
+	src/edge/http_target.o \
+	src/edge/http_parse.o \
+	src/edge/http_fields.o \
+	src/edge/handshake.o \
+	src/edge/websocket_frame.o \
+	src/edge/frame.o \
+	src/edge/rooms.o \
+	src/edge/room_log.o \
+	src/edge/room_reads.o \
+	src/edge/room_answers.o \
+	src/edge/room_events.o
 
 EDGE_OBJS = $(addprefix .build/edge/,$(PLANE) $(EDGE))
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wmissing-prototypes \
