@@ -62,3 +62,6 @@ SHLIB_LINK = -lcrypto
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# Unit tests and fuzz targets of the plain-C parts.
+include test/unit.mk test/fuzz.mk

@@ -211,19 +211,16 @@ let_in(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySpan b
 {
 	PennyRoom *room = member->room;
 
+	if (room->epoch_len > 0 && !same_epoch(room, answer))
+		penny_room_reset(rooms, room, member);
 	if (member->read_doubts != room->doubts)
 	{
-		/* access may have been lost since the snapshot */
+		/* access, or events just dropped by the reset, may not be in the snapshot */
 		penny_room_read(rooms, member, READ_JOIN);
 		return;
 	}
-	if (!same_epoch(room, answer))
-	{
-		if (room->epoch_len > 0)
-			penny_room_reset(rooms, room, member);
-		memcpy(room->epoch, answer->epoch.data, answer->epoch.len);
-		room->epoch_len = (uint32_t) answer->epoch.len;
-	}
+	memcpy(room->epoch, answer->epoch.data, answer->epoch.len);
+	room->epoch_len = (uint32_t) answer->epoch.len;
 	member->state = MEMBER_READING;
 	member->admitted = answer->version;
 	member->cursor = answer->recovered ? member->since_version : 0;

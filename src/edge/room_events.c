@@ -159,8 +159,17 @@ left(PennyRooms *rooms, PennyRoom *room, const PennyEventIn *event)
 			continue;
 		alive = penny_room_put_out(rooms, member, PENNY_LEAVING_REVOKED, 403, (PennySpan){"", 0});
 	}
-	if (alive && event->version != 0 && event->frame_len > 0)
+	if (!alive || event->version == 0)
+		return;
+	if (event->frame_len > 0)
 		change(rooms, room, event);
+	else if (!room->known || event->version > room->head)
+	{
+		/* its frame may come by an event of its own: no need to read at once */
+		if (room->newest < event->version)
+			room->newest = event->version;
+		penny_room_progress(rooms, room);
+	}
 }
 
 /* Pass a frame without version on to all who are in, but one. */
@@ -191,12 +200,18 @@ publish(PennyRooms *rooms, PennyRoom *room, const PennyEventIn *event)
 	penny_frame_unref(frame);
 }
 
-/* Events of a room may have been lost: read every member anew. */
+/*
+ * Events of a room may have been lost, or mean nothing any more: read every
+ * member anew.  What was held back comes with that, too.
+ */
 void
 penny_room_lose(PennyRooms *rooms, PennyRoom *room, bool broadcasts)
 {
 	room->doubts++;
 	room->losses++;
+	room->newest = room->head;
+	penny_room_stop_timer(rooms, room);
+	penny_room_clear_held(rooms, room);
 	for (PennyMember *member = room->members; member != NULL; member = member->next)
 	{
 		if (member->state == MEMBER_ENTERING)
