@@ -11,7 +11,8 @@ PGFILEDESC = "penny - conversation backend inside PostgreSQL"
 # --- the extension: one list per module, in layer order ---------------------
 PLANE = src/plane/plane.o \
 	src/plane/call.o \
-	src/plane/event.o
+	src/plane/event.o \
+	src/plane/route.o
 
 BASE = src/base/epoch.o \
 	src/base/error.o \
@@ -43,12 +44,20 @@ OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GAT
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
 # and are what the unit tests and fuzz targets link ---------------------------
-EDGE_PURE = src/edge/handshake.o \
-	src/edge/http_fields.o \
-	src/edge/http_parse.o \
+EDGE_PURE = src/edge/utf8.o \
+	src/edge/json_span.o \
+	src/edge/json_text.o \
 	src/edge/http_target.o \
-	src/edge/utf8.o \
-	src/edge/websocket_frame.o
+	src/edge/http_parse.o \
+	src/edge/http_fields.o \
+	src/edge/handshake.o \
+	src/edge/websocket_frame.o \
+	src/edge/frame.o \
+	src/edge/rooms.o \
+	src/edge/room_log.o \
+	src/edge/room_reads.o \
+	src/edge/room_answers.o \
+	src/edge/room_events.o
 EDGE =
 
 EDGE_BUILD ?= .build/edge
