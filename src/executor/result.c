@@ -17,6 +17,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/typcache.h"
@@ -30,7 +31,7 @@ typedef struct Response
 {
 	int status;
 	Jsonb *headers; /* NULL: none */
-	Jsonb *body;	/* NULL: none */
+	Jsonb *body;    /* NULL: none */
 } Response;
 
 static void read_response(Datum value, Response *response);
@@ -111,8 +112,8 @@ static bool
 is_reserved(const char *name)
 {
 	static const char *const reserved[] = {
-		"connection", "content-length",	   "date",	  "keep-alive",	  "server",	  "te",
-		"trailer",	  "transfer-encoding", "upgrade", "x-request-id", "www-authenticate"};
+		"connection", "content-length",    "date",    "keep-alive",   "server",          "te",
+		"trailer",    "transfer-encoding", "upgrade", "x-request-id", "www-authenticate"};
 
 	for (int i = 0; i < lengthof(reserved); i++)
 		if (strcmp(name, reserved[i]) == 0)
@@ -149,8 +150,8 @@ scalar_text(const JsonbValue *value)
 		case jbvString:
 			return pnstrdup(value->val.string.val, value->val.string.len);
 		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
+			return DatumGetCString(
+				DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 		case jbvBool:
 			return pstrdup(value->val.boolean ? "true" : "false");
 		default:
@@ -177,9 +178,9 @@ put_headers(PennyAnswer *answer, Jsonb *headers)
 		if (token == WJB_BEGIN_OBJECT || token == WJB_BEGIN_ARRAY)
 		{
 			if (++depth > 2 || (depth == 2 && token == WJB_BEGIN_OBJECT))
-				ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
-								errmsg("header \"%s\" of a handler's response is not a text",
-									   name)));
+				ereport(ERROR,
+						(errcode(ERRCODE_DATA_EXCEPTION),
+						 errmsg("header \"%s\" of a handler's response is not a text", name)));
 		}
 		else if (token == WJB_END_OBJECT || token == WJB_END_ARRAY)
 			depth--;
