@@ -13,13 +13,29 @@ PLANE = src/plane/plane.o \
 	src/plane/call.o \
 	src/plane/event.o
 
-BASE =
-CONFIG =
+BASE = src/base/epoch.o \
+	src/base/error.o \
+	src/base/planemap.o \
+	src/base/registry.o \
+	src/base/shmem.o \
+	src/base/worker.o
+
+CONFIG = src/config/config.o \
+	src/config/guc_executor.o \
+	src/config/guc_gateway.o \
+	src/config/guc_security.o
+
 AUTH =
 STORE =
 EXECUTOR =
 REALTIME =
-GATEWAY =
+GATEWAY = src/gateway/child.o \
+	src/gateway/child_log.o \
+	src/gateway/listener.o \
+	src/gateway/supervisor.o \
+	src/gateway/watch.o \
+	src/gateway/worker.o
+
 SQLAPI =
 
 OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
@@ -27,11 +43,17 @@ OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GAT
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
 # and are what the unit tests and fuzz targets link ---------------------------
-EDGE_PURE =
+EDGE_PURE = src/edge/handshake.o \
+	src/edge/http_fields.o \
+	src/edge/http_parse.o \
+	src/edge/http_target.o \
+	src/edge/utf8.o \
+	src/edge/websocket_frame.o
 EDGE =
 
 EDGE_BUILD ?= .build/edge
-EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE))
+EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE)) \
+	$(if $(EDGE_SANITIZE),$(EDGE_BUILD)/test/tools/asan_options.o)
 EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
@@ -55,7 +77,9 @@ ISOLATION_OPTS = --inputdir=test --outputdir=.
 # A compiler that warns about something new must not stop a user: WERROR=
 WERROR ?= -Werror
 PG_CPPFLAGS = -Isrc -DPENNY_VERSION='"$(EXTVERSION)"' -D_GNU_SOURCE -MMD -MP
-PG_CFLAGS = -Wextra $(WERROR) -Wno-missing-field-initializers -Wno-sign-compare
+# PostgreSQL's own headers have unused parameters.
+PG_CFLAGS = -Wextra $(WERROR) -Wno-missing-field-initializers -Wno-sign-compare \
+	-Wno-unused-parameter
 SHLIB_LINK = -lcrypto
 # Bitcode would let JIT inline penny's functions into expressions; they are
 # calls of milliseconds, so it is not built.

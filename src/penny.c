@@ -3,17 +3,61 @@
  * penny.c
  *		Module magic and _PG_init: the table of contents of penny.
  *
+ * The library is loaded in two ways.  Preloaded (shared_preload_libraries),
+ * it has shared memory, settings and workers.  Loaded into a running session
+ * (CREATE EXTENSION in a server that did not preload it), it has its SQL
+ * functions only; those that need the plane say which line is missing.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
+
+#include "base/epoch.h"
+#include "base/planemap.h"
+#include "base/registry.h"
+#include "base/shmem.h"
+#include "base/worker.h"
+#include "config/config.h"
+#include "gateway/watch.h"
 
 PG_MODULE_MAGIC;
 
 extern PGDLLEXPORT void _PG_init(void);
 
+static void register_workers(void);
+
 void
 _PG_init(void)
 {
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	penny_config_init();
+
+	/* Shared parts, in the order in which they are made. */
+	penny_epoch_init();
+	penny_planemap_init(penny_config_plane);
+	penny_registry_init();
+	penny_shmem_init();
+
+	/* Hooks. */
+	penny_watch_init();
+
+	/* Workers; a server that pg_upgrade works on gets none. */
+	if (!IsBinaryUpgrade)
+		register_workers();
+}
+
+/* The supervisor first: should slots be short, it is the one that says so. */
+static void
+register_workers(void)
+{
+	penny_worker_register(PENNY_SUPERVISOR, 0);
+	for (int i = 0; i < penny_gateways; i++)
+		penny_worker_register(PENNY_GATEWAY, i);
+	for (int i = 0; i < penny_executors_min; i++)
+		penny_worker_register(PENNY_EXECUTOR, i);
 }

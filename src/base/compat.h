@@ -18,6 +18,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/memutils.h"
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"

@@ -60,7 +60,7 @@ make_plane(void)
 	failed = penny_plane_create(&plane, &config);
 	if (failed != NULL)
 		ereport(FATAL,
-				(errcode(errno == EINVAL ? ERRCODE_CONFIG_FILE_ERROR : ERRCODE_OUT_OF_MEMORY),
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 				 errmsg("could not create the shared plane of penny: %s failed: %m", failed),
 				 errhint("Reduce \"penny.call_slots\", \"penny.max_body_size\", "
 						 "\"penny.gateways\" or \"penny.event_ring_size\".")));

@@ -76,10 +76,11 @@ typedef struct PennyRegistry
 	slock_t mutex;
 	int supervisor_proc;  /* PGPROC number plus one, 0 = none; mutex */
 	int detachers;		  /* backends in a command that needs the database alone; mutex */
-	uint64 probe_wanted;  /* raised by the supervisor; mutex */
-	uint64 probe_done;	  /* probe_wanted that the newest answer is for; mutex */
+	pg_atomic_uint64 probe_wanted; /* raised by the supervisor; written under the mutex */
+	pg_atomic_uint64 probe_done;   /* probe_wanted of the newest answer; likewise */
 	pg_atomic_uint32 readiness; /* PennyReadiness; written under the mutex */
-	pg_atomic_uint32 changed;	/* prepared transactions that change what we watch */
+	pg_atomic_uint32 look;		/* supervisor shall look again; anybody sets, it clears */
+	pg_atomic_uint32 changed;	/* some prepared transaction changes what we watch */
 	PennyExecutorEntry executor[PENNY_MAX_EXECUTORS];
 	PennyGatewayEntry gateway[PENNY_MAX_EDGES];
 } PennyRegistry;
@@ -129,8 +130,11 @@ extern void penny_executor_count(int *running, int *busy);
 /* ---- supervisor and watchers -------------------------------------------- */
 
 extern void penny_supervisor_attach(void);
-/* Make the supervisor look again. */
 extern void penny_supervisor_wake(void);
+/* Make the supervisor look again at database, role and extension. */
+extern void penny_supervisor_look(void);
+/* Supervisor: was it asked to since the last call? */
+extern bool penny_supervisor_asked(void);
 extern void penny_executors_wake(void);
 
 /* Supervisor: what it found in the shared catalogs; returns true on a change. */

@@ -54,8 +54,8 @@ typedef struct PennyRoutes PennyRoutes;
 
 typedef struct PennyRouteErrors
 {
-	int refused;		/* lines left out */
-	int first_line;		/* number of the first of them, from 0 */
+	int refused;        /* lines left out */
+	int first_line;     /* number of the first of them, from 0 */
 	const char *reason; /* why, static */
 } PennyRouteErrors;
 
@@ -68,7 +68,7 @@ typedef enum PennyRouteResult
 
 typedef struct PennyRouteMatch
 {
-	int route;		  /* number of the route's line */
+	int route; /* number of the route's line */
 	PennyAccess access;
 	uint32_t allowed; /* NOT_ALLOWED: set of 1 << PennyMethod, HEAD with GET */
 	int params;

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # check.sh [PART...]: everything `make check` does, or only the named parts:
 #	layers messages format symbols unit regress isolation tap
+# and, for `make check-asan` (SANITIZE=1: plain C with ASan and UBSan):
+#	replay (of the fuzz corpus) sanitizer (reports found in the servers' logs)
 #
 # Builds, installs into a private copy of PostgreSQL under a temporary
 # directory, and runs the tests there as an unprivileged user on a copy of the
@@ -17,6 +19,10 @@ set -u
 cd "$top" || exit 2
 
 parts=${*:-layers messages format symbols unit regress isolation tap}
+sanitize=${SANITIZE:+EDGE_BUILD=.build/asan UNIT_BUILD=.build/asan-unit}
+[ -z "$sanitize" ] ||
+	sanitized_flags='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -U_FORTIFY_SOURCE'
+unit_dir=.build/${SANITIZE:+asan-}unit
 passed=0 failed=0 skipped=0
 started=$SECONDS
 
@@ -84,7 +90,8 @@ finish() {
 prepare() {
 	mkdir -p "$work/run/.build" "$work/run/results"
 	cp -a test expected "$work/run/" 2>/dev/null
-	[ ! -d .build/unit ] || cp -a .build/unit "$work/run/.build/"
+	[ ! -d "$unit_dir" ] || cp -a "$unit_dir" "$work/run/.build/"
+	[ -z "$sanitize" ] || cp .build/asan/penny-edge "$work/run/penny-edge"
 	mkdir -p "$work/run/data"
 	! [ -r ../shared/data/sgd-dev.jsonl.gz ] || cp ../shared/data/sgd-dev.jsonl.gz "$work/run/data/"
 	own "$work/run"
@@ -97,12 +104,13 @@ run_env() {
 		-C "$work/run" HOME="$work/run" PATH="$pg_bindir:$PATH" LC_ALL=C.UTF-8 \
 		PERL5LIB="$work/run/test/t/lib:$pgxs/src/test/perl" \
 		PG_REGRESS="$pgxs/src/test/regress/pg_regress" TESTDIR="$work/run" \
+		PENNY_EDGE_PROGRAM="${sanitize:+$work/run/penny-edge}${PENNY_EDGE_PROGRAM:-}" \
 		PENNY_SAMPLE="$work/run/data/sgd-dev.jsonl.gz" "$@"
 }
 
 part_unit() {
 	local tests
-	mapfile -t tests < <(cd "$work/run" && find .build/unit -maxdepth 1 -type f -name '*_test' 2>/dev/null | sort)
+	mapfile -t tests < <(cd "$work/run" && find "$unit_dir" -maxdepth 1 -type f -name '*_test' 2>/dev/null | sort)
 	if [ ${#tests[@]} = 0 ]; then count unit 0 1 0; return; fi
 	run_env timeout -k 10 600 perl test/tools/tap_run.pl --seconds=120 --counts=unit.counts "${tests[@]}"
 	tap_counts unit
@@ -154,6 +162,15 @@ part_tap() {
 	fi
 }
 
+part_replay() {
+	simple replay make --no-print-directory fuzz-replay
+}
+
+# A report that no test noticed is a failure, too.
+part_sanitizer() {
+	simple sanitizer sh -c "! grep -rE 'AddressSanitizer|runtime error:' '$work/run/tmp_check/log'"
+}
+
 # ---- run -------------------------------------------------------------------
 
 case " $parts " in
@@ -169,7 +186,15 @@ trap finish EXIT
 trap 'failed=$((failed + 1)); exit 1' INT TERM
 
 say "build"
-if ! make -j2 --no-print-directory all unit >"$work/log/build.log" 2>&1; then
+build() {
+	make -j2 --no-print-directory all || return 1
+	if [ -z "$sanitize" ]; then
+		make -j2 --no-print-directory unit
+	else
+		make -j2 --no-print-directory $sanitize EDGE_SANITIZE="$sanitized_flags" .build/asan/penny-edge unit
+	fi
+}
+if ! build >"$work/log/build.log" 2>&1; then
 	tail -n 60 "$work/log/build.log"
 	count build 0 1 0
 	exit 1
@@ -184,6 +209,7 @@ fi
 for part in $parts; do
 	say "$part ..."
 	case $part in
+		replay | sanitizer) "part_$part" ;;
 		layers | messages | format | symbols) simple "$part" "test/tools/check_$part.sh" ;;
 		unit | regress | isolation | tap) "part_$part" ;;
 		*) echo "unknown part: $part"; count "$part" 0 1 0 ;;

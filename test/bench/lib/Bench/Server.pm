@@ -64,8 +64,14 @@ shared_buffers = 256MB
 max_wal_size = 4GB
 checkpoint_timeout = 1h
 penny.port = $self->{port}
+penny.jwt_secret_file = '$self->{data}/jwt_secret'
 EOF
 	close($conf);
+	$self->{secret} = 'a secret of this temporary cluster ' . rand();
+	umask(077);
+	open(my $secret, '>', "$self->{data}/jwt_secret") or die "could not write the secret: $!\n";
+	print $secret $self->{secret};
+	close($secret);
 	$self->start;
 	$self->sql('CREATE EXTENSION pg_stat_statements');
 	$self->sql('CREATE EXTENSION penny');

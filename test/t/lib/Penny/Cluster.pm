@@ -126,13 +126,20 @@ sub sql
 	return $self->safe_psql($self->{database}, $sql);
 }
 
+# Start psql on these statements and go on; ->finish waits and returns its output.
+sub background_sql
+{
+	my ($self, $sql) = @_;
+	return Penny::Cluster::Background->start($self, $sql);
+}
+
 sub sql_json { return $json->decode($_[0]->sql($_[1])) }
 
 # A user of chat.users; returns the id.
 sub add_user
 {
 	my ($self, $name) = @_;
-	return $self->sql("INSERT INTO chat.users (name) VALUES ('$name') RETURNING id");
+	return $self->sql("INSERT INTO chat.users (id, name) VALUES (gen_random_uuid(), '$name') RETURNING id");
 }
 
 # A conversation owned by the user, with so many messages; returns the id.
@@ -232,6 +239,34 @@ sub crash_restarts
 {
 	my ($self) = @_;
 	return scalar(() = $self->log_text =~ /terminating any other active server processes/g);
+}
+
+package Penny::Cluster::Background;
+
+use IPC::Run;
+
+my $number = 0;
+
+# By files, so that psql goes on without anybody pumping its streams.
+sub start
+{
+	my ($class, $node, $sql) = @_;
+	my $base = $node->basedir . '/background_' . ++$number;
+	my $self = bless { out => "$base.out" }, $class;
+	PostgreSQL::Test::Utils::append_to_file("$base.sql", $sql);
+	$self->{run} = IPC::Run::start(
+		[ $node->installed_command('psql'), '-XAtq', '-d', $node->connstr($node->{database}), '-f', "$base.sql" ],
+		'<', '/dev/null', '>', $self->{out}, '2>&1',
+		IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
+	return $self;
+}
+
+# Wait for its end; its output, errors too.
+sub finish
+{
+	my ($self) = @_;
+	$self->{run}->finish;
+	return PostgreSQL::Test::Utils::slurp_file($self->{out});
 }
 
 1;

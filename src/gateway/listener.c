@@ -1,0 +1,318 @@
+/*-------------------------------------------------------------------------
+ *
+ * listener.c
+ *		The gateway's listening sockets.
+ *
+ * The gateway opens and keeps them, its edge accepts from copies: so the
+ * backlog outlives an edge, and the edge needs neither socket nor bind.
+ *
+ * An address that cannot be had (taken, not there, not resolvable) never
+ * stops anything: it is logged once, tried again by the gateway with growing
+ * pauses, and its success is logged too.  SO_REUSEADDR lets a restarted server
+ * take its port at once; SO_REUSEPORT is not set, so that a second cluster
+ * cannot share the port unseen.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "utils/memutils.h"
+#include "utils/varlena.h"
+
+#include "config/config.h"
+#include "gateway/listener.h"
+#include "plane/plane.h"
+
+#define BACKLOG 4096 /* the kernel caps it at net.core.somaxconn */
+#define TEXT_SIZE (NI_MAXHOST + 16)
+
+/* One socket that is wanted; unresolved ones hold the place of their name. */
+typedef struct Listener
+{
+	char host[NI_MAXHOST]; /* as in the setting */
+	bool resolved;
+	struct sockaddr_storage address;
+	socklen_t address_len;
+	char text[TEXT_SIZE]; /* for messages */
+	int fd;				  /* -1 while it is not open */
+	int failure;		  /* errno of the last attempt, 0 = none failed */
+	bool reported;		  /* its failure is in the log */
+} Listener;
+
+static Listener listeners[PENNY_MAX_LISTEN];
+static int nlisteners = 0;
+static char *configured_addresses = NULL;
+static int configured_port = 0;
+
+static void add_host(const char *host);
+static bool resolve(Listener *listener);
+static void take_address(Listener *listener, const struct addrinfo *info);
+static bool already_wanted(const struct addrinfo *info);
+static bool open_socket(Listener *listener);
+static int try_socket(const Listener *listener, const char **step);
+static void report_failure(Listener *listener, const char *what, const char *why);
+
+/* Start over with the present settings, if they are others. */
+bool
+penny_listeners_configure(void)
+{
+	MemoryContext old;
+	char *copy;
+	List *hosts = NIL;
+	ListCell *lc;
+
+	if (configured_addresses != NULL && configured_port == penny_port &&
+		strcmp(configured_addresses, penny_listen_addresses) == 0)
+		return false;
+
+	penny_listeners_close();
+	nlisteners = 0;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	if (configured_addresses != NULL)
+		pfree(configured_addresses);
+	configured_addresses = pstrdup(penny_listen_addresses);
+	MemoryContextSwitchTo(old);
+	configured_port = penny_port;
+
+	copy = pstrdup(penny_listen_addresses);
+	if (!SplitGUCList(copy, ',', &hosts))
+		ereport(LOG, (errcode(ERRCODE_CONFIG_FILE_ERROR),
+					  errmsg("invalid list syntax in parameter \"%s\"", "penny.listen_addresses")));
+	foreach (lc, hosts)
+		add_host((const char *) lfirst(lc));
+	list_free(hosts);
+	pfree(copy);
+	return true;
+}
+
+/* Hold a place for a name; resolving may fail and is tried again with it. */
+static void
+add_host(const char *host)
+{
+	Listener *listener;
+
+	if (nlisteners == PENNY_MAX_LISTEN)
+	{
+		ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					  errmsg("could not listen on \"%s\": more than %d sockets", host,
+							 PENNY_MAX_LISTEN)));
+		return;
+	}
+	listener = &listeners[nlisteners++];
+	memset(listener, 0, sizeof(*listener));
+	strlcpy(listener->host, host, sizeof(listener->host));
+	snprintf(listener->text, sizeof(listener->text), "%s:%d", host, configured_port);
+	listener->fd = -1;
+}
+
+/* Open what is not open; resolving may add further sockets at the end. */
+int
+penny_listeners_open(void)
+{
+	int opened = 0;
+
+	for (int i = 0; i < nlisteners; i++)
+	{
+		Listener *listener = &listeners[i];
+
+		if (listener->fd >= 0)
+			continue;
+		if (!listener->resolved && !resolve(listener))
+			continue;
+		if (open_socket(listener))
+			opened++;
+	}
+	return opened;
+}
+
+/* Find the addresses of a name; the first takes its place. */
+static bool
+resolve(Listener *listener)
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC,
+							 .ai_socktype = SOCK_STREAM,
+							 .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+	struct addrinfo *found;
+	char port[16];
+	int error;
+
+	snprintf(port, sizeof(port), "%d", configured_port);
+	error = getaddrinfo(strcmp(listener->host, "*") == 0 ? NULL : listener->host, port, &hints,
+						&found);
+	if (error != 0)
+	{
+		listener->failure = EADDRNOTAVAIL;
+		report_failure(listener, "resolve the address", gai_strerror(error));
+		return false;
+	}
+	for (struct addrinfo *info = found; info != NULL; info = info->ai_next)
+	{
+		if (already_wanted(info))
+			continue;
+		if (!listener->resolved)
+			take_address(listener, info);
+		else if (nlisteners < PENNY_MAX_LISTEN)
+		{
+			add_host(listener->host);
+			take_address(&listeners[nlisteners - 1], info);
+		}
+	}
+	freeaddrinfo(found);
+	return listener->resolved;
+}
+
+static void
+take_address(Listener *listener, const struct addrinfo *info)
+{
+	char host[NI_MAXHOST];
+
+	memcpy(&listener->address, info->ai_addr, info->ai_addrlen);
+	listener->address_len = info->ai_addrlen;
+	listener->resolved = true;
+	if (getnameinfo(info->ai_addr, info->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST) ==
+		0)
+		snprintf(listener->text, sizeof(listener->text),
+				 info->ai_family == AF_INET6 ? "[%s]:%d" : "%s:%d", host, configured_port);
+}
+
+/* "localhost, 127.0.0.1" names one socket twice. */
+static bool
+already_wanted(const struct addrinfo *info)
+{
+	for (int i = 0; i < nlisteners; i++)
+	{
+		if (listeners[i].resolved && listeners[i].address_len == info->ai_addrlen &&
+			memcmp(&listeners[i].address, info->ai_addr, info->ai_addrlen) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Open one socket, and say what changed. */
+static bool
+open_socket(Listener *listener)
+{
+	const char *step = NULL;
+
+	listener->fd = try_socket(listener, &step);
+	if (listener->fd < 0)
+	{
+		listener->failure = errno;
+		report_failure(listener, step, strerror(listener->failure));
+		return false;
+	}
+	listener->failure = 0;
+	listener->reported = false;
+	ereport(LOG, (errmsg("penny listens on %s", listener->text)));
+	return true;
+}
+
+/* The steps of opening; on failure errno is set, *step says where. */
+static int
+try_socket(const Listener *listener, const char **step)
+{
+	const struct sockaddr *address = (const struct sockaddr *) &listener->address;
+	const int on = 1;
+	int save_errno;
+	int fd;
+
+	*step = "create a socket";
+	fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -1;
+	*step = "set socket options";
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+		(address->sa_family != AF_INET6 ||
+		 setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0))
+	{
+		*step = "bind the address";
+		if (bind(fd, address, listener->address_len) == 0)
+		{
+			*step = "listen on the address";
+			if (listen(fd, BACKLOG) == 0)
+				return fd;
+		}
+	}
+	save_errno = errno;
+	close(fd);
+	errno = save_errno;
+	return -1;
+}
+
+/* One line for an address until it is open. */
+static void
+report_failure(Listener *listener, const char *what, const char *why)
+{
+	if (listener->reported)
+		return;
+	listener->reported = true;
+	ereport(LOG, (errcode(ERRCODE_CONNECTION_FAILURE),
+				  errmsg("penny could not %s for %s: %s", what, listener->text, why),
+				  errhint("The gateway tries again. Is another server on port %d? If not, change "
+						  "\"penny.port\" or \"penny.listen_addresses\".",
+						  configured_port)));
+}
+
+int
+penny_listeners_wanted(void)
+{
+	return nlisteners;
+}
+
+int
+penny_listeners_fds(int *fds)
+{
+	int n = 0;
+
+	for (int i = 0; i < nlisteners; i++)
+	{
+		if (listeners[i].fd >= 0)
+			fds[n++] = listeners[i].fd;
+	}
+	return n;
+}
+
+int
+penny_listeners_errno(void)
+{
+	for (int i = 0; i < nlisteners; i++)
+	{
+		if (listeners[i].fd < 0)
+			return listeners[i].failure;
+	}
+	return 0;
+}
+
+const char *
+penny_listeners_text(void)
+{
+	static char text[PENNY_MAX_LISTEN * (INET6_ADDRSTRLEN + 16)];
+
+	text[0] = '\0';
+	for (int i = 0; i < nlisteners; i++)
+	{
+		if (listeners[i].fd < 0)
+			continue;
+		if (text[0] != '\0')
+			strlcat(text, ", ", sizeof(text));
+		strlcat(text, listeners[i].text, sizeof(text));
+	}
+	return text;
+}
+
+void
+penny_listeners_close(void)
+{
+	for (int i = 0; i < nlisteners; i++)
+	{
+		if (listeners[i].fd >= 0)
+			close(listeners[i].fd);
+		listeners[i].fd = -1;
+	}
+}

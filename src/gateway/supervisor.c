@@ -1,0 +1,335 @@
+/*-------------------------------------------------------------------------
+ *
+ * supervisor.c
+ *		The supervisor: says whether there is something to serve, and starts
+ *		executors by load.
+ *
+ * It is connected to no database; what it knows of databases and roles it
+ * reads from the shared catalogs, when a backend tells it to look again
+ * (gateway/watch.c).  Whether the extension is installed an executor finds
+ * out; see base/registry.h.
+ *
+ * Load.  Edges wake sleeping executors themselves; when none sleeps they wake
+ * the supervisor, which is the last of the sleepers in the plane.  If calls
+ * then wait for PATIENCE, one more executor is started, and so on every
+ * PATIENCE up to penny.executors_max.  Executors above the minimum end by
+ * themselves when idle.  While it could not start one anyway, the supervisor
+ * does not show itself as asleep, and edges leave it alone.
+ *
+ * Idle, it waits on its latch without a timeout: no statement, no transaction,
+ * no wake.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker_internals.h"
+#include "postmaster/interrupt.h"
+#include "utils/backend_status.h"
+#include "utils/memutils.h"
+#include "utils/ps_status.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/planemap.h"
+#include "base/registry.h"
+#include "base/worker.h"
+#include "config/config.h"
+#include "plane/call.h"
+#include "plane/event.h"
+
+#define PATIENCE 20			/* ms that calls wait before another executor starts */
+#define SLOT_PAUSE 10000	/* ms until a start is tried again that found no slot */
+#define AUTHENTICATOR "penny_authenticator"
+
+extern PGDLLEXPORT void penny_supervisor_main(Datum main_arg);
+
+/* Executors asked for that have not taken their number yet. */
+static BackgroundWorkerHandle *pending[PENNY_MAX_EXECUTORS];
+
+static TimestampTz awake_until = 0;	 /* an edge woke us: watch the backlog until then */
+static TimestampTz waiting_since = 0; /* calls wait since then, 0 = none */
+static TimestampTz slot_at = 0;		 /* no slot was free: try again then */
+static bool slots_reported = false;
+static PennyReadiness told = PENNY_STARTING;
+
+static void look(void *arg);
+static PennyReadiness examine(void);
+static void tell_readiness(void);
+static void tell_edges(void);
+static void report_short_slots(void);
+static bool may_start(TimestampTz now);
+static int count_workers(void);
+static void start_by_load(TimestampTz now);
+static void start_executor(TimestampTz now);
+static void forget_started(void);
+static void wait_for_work(WaitEventSet *set);
+static long sleep_time(TimestampTz now, bool *visible);
+
+/* Main function of the worker. */
+void
+penny_supervisor_main(Datum main_arg)
+{
+	PennyPlane *plane = penny_plane();
+	WaitEventSet *set;
+
+	penny_worker_begin(PENNY_SUPERVISOR, DatumGetInt32(main_arg));
+	penny_worker_connect(NULL, NULL);
+	penny_supervisor_attach();
+	report_short_slots();
+
+	set = penny_wait_event_set_create(3);
+	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	AddWaitEventToSet(set, WL_SOCKET_READABLE, plane->sleeper_wake[plane->config.executors], NULL,
+					  NULL);
+
+	(void) penny_supervisor_asked();
+	penny_worker_guard(look, NULL);
+	while (!ShutdownRequestPending)
+	{
+		if (penny_supervisor_asked())
+			penny_worker_guard(look, NULL);
+		tell_readiness();
+		forget_started();
+		start_by_load(GetCurrentTimestamp());
+		wait_for_work(set);
+		penny_worker_tick();
+	}
+	penny_worker_exit();
+}
+
+/* ---- is there something to serve? --------------------------------------- */
+
+/* Read the shared catalogs and pass on what they say. */
+static void
+look(void *arg)
+{
+	PennyReadiness found;
+
+	(void) arg;
+	StartTransactionCommand();
+	found = examine();
+	CommitTransactionCommand();
+	(void) penny_readiness_found(found);
+}
+
+static PennyReadiness
+examine(void)
+{
+	Oid oid = get_database_oid(penny_database, true);
+	HeapTuple tuple;
+	bool ok;
+
+	tuple = OidIsValid(oid) ? SearchSysCache1(DATABASEOID, ObjectIdGetDatum(oid)) : NULL;
+	if (!HeapTupleIsValid(tuple))
+		return PENNY_NO_DATABASE;
+	ok = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+	ReleaseSysCache(tuple);
+	if (!ok)
+		return PENNY_NO_DATABASE;
+
+	tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(AUTHENTICATOR));
+	if (!HeapTupleIsValid(tuple))
+		return PENNY_NO_ROLE;
+	ok = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	return ok ? PENNY_PROBING : PENNY_NO_ROLE;
+}
+
+/* A change of readiness is one line in the log, and news for the edges. */
+static void
+tell_readiness(void)
+{
+	PennyReadiness now = penny_readiness();
+	const char *reason = penny_readiness_reason(now);
+	bool was_ready = told == PENNY_READY;
+
+	if (now == told || now == PENNY_STARTING || now == PENNY_PROBING)
+		return;
+	told = now;
+	pgstat_report_activity(STATE_IDLE, reason != NULL ? reason : "serving");
+	set_ps_display(reason != NULL ? reason : "serving");
+
+	if (reason == NULL)
+		ereport(LOG, (errmsg("penny serves database \"%s\"", penny_database)));
+	else if (now == PENNY_DETACHED)
+		ereport(LOG, (errmsg("penny pauses in database \"%s\": %s", penny_database, reason)));
+	else
+		ereport(LOG, (errmsg("penny waits for database \"%s\": %s", penny_database, reason),
+					  errhint("Set \"penny.database\", or execute CREATE EXTENSION penny there.")));
+	if (was_ready || now == PENNY_READY)
+		tell_edges();
+}
+
+/* Routes and rooms may be others now. */
+static void
+tell_edges(void)
+{
+	PennyPlane *plane = penny_plane();
+	PennyEventOut event = {.kind = PENNY_EVENT_RESYNC, .room = "", .frame = ""};
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	atomic_fetch_add(&plane->p->routes_stamp, 1);
+	penny_event_publish(plane, &event, 1,
+						(uint64_t) now.tv_sec * UINT64CONST(1000000000) + (uint64_t) now.tv_nsec);
+	penny_wake_edges(plane);
+}
+
+/* ---- executors by load -------------------------------------------------- */
+
+/* Settings that cannot work out are said once, at the start. */
+static void
+report_short_slots(void)
+{
+	int workers = penny_config_workers();
+
+	if (workers <= max_worker_processes)
+		return;
+	slots_reported = true;
+	ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				  errmsg("penny runs with fewer executors than \"penny.executors_max\" = %d",
+						 penny_executors_max),
+				  errdetail("It needs %d background workers for all, \"max_worker_processes\" is "
+							"%d.",
+							workers, max_worker_processes),
+				  errhint("Set \"max_worker_processes\" to %d.", penny_config_worker_slots())));
+}
+
+static bool
+may_start(TimestampTz now)
+{
+	return penny_readiness() == PENNY_READY && now >= slot_at &&
+		   count_workers() < (int) penny_plane()->config.executors;
+}
+
+/* Executors that hold a number, and those asked for. */
+static int
+count_workers(void)
+{
+	int running;
+	int busy;
+	int asked = 0;
+
+	penny_executor_count(&running, &busy);
+	for (int i = 0; i < PENNY_MAX_EXECUTORS; i++)
+		asked += pending[i] != NULL;
+	return running + asked;
+}
+
+/* Start one more when calls have been waiting for too long. */
+static void
+start_by_load(TimestampTz now)
+{
+	if (penny_call_backlog(penny_plane()) == 0 || !may_start(now))
+		waiting_since = 0;
+	else if (waiting_since == 0)
+		waiting_since = now;
+	else if (TimestampDifferenceExceeds(waiting_since, now, PATIENCE))
+	{
+		start_executor(now);
+		waiting_since = now;
+	}
+}
+
+/* The lowest number that nobody has. */
+static void
+start_executor(TimestampTz now)
+{
+	PennyRegistry *registry = penny_registry();
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	for (int i = penny_executors_min; i < (int) penny_plane()->config.executors; i++)
+	{
+		if (pending[i] != NULL || registry->executor[i].pid != 0)
+			continue;
+		if (!penny_worker_start(PENNY_EXECUTOR, i, &pending[i]))
+		{
+			pending[i] = NULL;
+			slot_at = TimestampTzPlusMilliseconds(now, SLOT_PAUSE);
+			if (!slots_reported)
+				ereport(LOG,
+						(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+						 errmsg("no background worker slot is free for another penny executor"),
+						 errhint("Set \"max_worker_processes\" to %d.",
+								 Max(penny_config_worker_slots(), max_worker_processes + 1))));
+			slots_reported = true;
+		}
+		break;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Those that took their number, or ended before. */
+static void
+forget_started(void)
+{
+	PennyRegistry *registry = penny_registry();
+
+	for (int i = 0; i < PENNY_MAX_EXECUTORS; i++)
+	{
+		pid_t pid;
+
+		if (pending[i] == NULL)
+			continue;
+		if (registry->executor[i].pid == 0 &&
+			GetBackgroundWorkerPid(pending[i], &pid) != BGWH_STOPPED)
+			continue;
+		pfree(pending[i]);
+		pending[i] = NULL;
+	}
+}
+
+/* ---- waiting ------------------------------------------------------------ */
+
+/* Sleep, visible for the edges if we could help them. */
+static void
+wait_for_work(WaitEventSet *set)
+{
+	PennyPlane *plane = penny_plane();
+	int self = (int) plane->config.executors;
+	WaitEvent event;
+	bool visible;
+	long timeout = sleep_time(GetCurrentTimestamp(), &visible);
+
+	if (visible)
+	{
+		penny_sleeper_prepare(plane, self);
+		if (penny_call_backlog(plane) != 0)
+			timeout = PATIENCE;
+	}
+	if (WaitEventSetWait(set, timeout, &event, 1, penny_worker_wait_event()) > 0)
+	{
+		if (event.events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		else
+			awake_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PATIENCE);
+	}
+	penny_sleeper_awake(plane, self);
+}
+
+/*
+ * Calls wait, or did a moment ago: look again soon, and until then let edges
+ * save themselves the wake.
+ */
+static long
+sleep_time(TimestampTz now, bool *visible)
+{
+	*visible = false;
+	if (!may_start(now))
+		return now < slot_at ? TimestampDifferenceMilliseconds(now, slot_at) : -1;
+	if (waiting_since != 0 || now < awake_until)
+		return PATIENCE;
+	*visible = true;
+	return -1;
+}

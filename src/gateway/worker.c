@@ -1,0 +1,348 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *		The gateway: owns the listening sockets and the life of its edge.
+ *
+ * It never sees a byte of a client and never runs a transaction.  It opens
+ * the sockets, starts penny-edge with copies of them, publishes the settings,
+ * logs what the edge says, and starts another when it ends.
+ *
+ *	sockets		what cannot be opened is tried again after 1, 2, 4 .. 30 s;
+ *				the edge is started with those that are open, and started
+ *				anew when one more has opened or the settings name others
+ *	edge		after a death, by whatever cause, the next starts at once;
+ *				only after MAX_FAILURES deaths without an answered request
+ *				in between there is a pause of 1, 2, 4 .. 30 s
+ *	stop		SIGTERM to the edge, penny.drain_timeout for it, SIGKILL
+ *
+ * One loop, one wait event set.  The set holds descriptors of the present
+ * edge, and PostgreSQL's sets cannot forget one, so each edge gets a new set.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "utils/backend_status.h"
+#include "utils/ps_status.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "base/planemap.h"
+#include "base/registry.h"
+#include "base/worker.h"
+#include "config/config.h"
+#include "gateway/child.h"
+#include "gateway/listener.h"
+
+#define MAX_FAILURES 5		 /* deaths in a row before there is a pause */
+#define HEALTHY_AGE 60000	 /* ms; an edge that lived so long did not fail at start */
+#define FIRST_PAUSE 1000	 /* ms */
+#define LONGEST_PAUSE 30000	 /* ms */
+
+extern PGDLLEXPORT void penny_gateway_main(Datum main_arg);
+
+static int edge_number;
+static PennyGatewayEntry *entry;
+static PennyChild child = PENNY_CHILD_NONE;
+static WaitEventSet *wait_set = NULL;
+
+/* sockets */
+static TimestampTz listen_at = 0; /* next attempt */
+static int listen_pause = FIRST_PAUSE;
+
+/* edge */
+static TimestampTz started_at;
+static uint64 answers_at_start;
+static TimestampTz start_at = 0; /* next start */
+static bool stopping = false;	 /* SIGTERM was sent */
+static TimestampTz kill_at;		 /* then SIGKILL follows */
+
+static void take_settings(void);
+static void open_sockets(TimestampTz now);
+static void look_after_edge(TimestampTz now);
+static void start_edge(TimestampTz now);
+static void stop_edge(TimestampTz now);
+static void edge_ended(int status, pid_t pid, TimestampTz now);
+static uint64 answers(void);
+static int pause_after(int failures);
+static void drain(void);
+static void wait_for_work(void);
+static void build_wait_set(void);
+static long until(TimestampTz now);
+static void report(void);
+static void gateway_exit(int code, Datum arg);
+
+/* Main function of the worker. */
+void
+penny_gateway_main(Datum main_arg)
+{
+	edge_number = DatumGetInt32(main_arg);
+	penny_worker_begin(PENNY_GATEWAY, edge_number);
+	entry = &penny_registry()->gateway[edge_number];
+	pg_atomic_write_u32(&entry->pid, MyProcPid);
+	before_shmem_exit(gateway_exit, (Datum) 0);
+	penny_worker_connect(NULL, NULL);
+
+	take_settings();
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		open_sockets(now);
+		look_after_edge(now);
+		report();
+		wait_for_work();
+		if (penny_worker_tick())
+			take_settings();
+	}
+	drain();
+	penny_worker_exit();
+}
+
+/* At start and after SIGHUP. */
+static void
+take_settings(void)
+{
+	PennyEdgeSettings settings;
+
+	penny_config_edge(&settings);
+	penny_plane_set_settings(penny_plane(), &settings);
+	penny_wake_edge(penny_plane(), edge_number);
+
+	if (penny_listeners_configure())
+	{
+		listen_at = 0;
+		listen_pause = FIRST_PAUSE;
+		stop_edge(GetCurrentTimestamp());
+	}
+}
+
+/* ---- sockets ------------------------------------------------------------ */
+
+/* Open what is missing, if its time has come. */
+static void
+open_sockets(TimestampTz now)
+{
+	int fds[PENNY_MAX_LISTEN];
+	int missing = penny_listeners_wanted() - penny_listeners_fds(fds);
+
+	if (missing > 0 && now >= listen_at)
+	{
+		if (penny_listeners_open() > 0)
+			stop_edge(now);
+		listen_at = TimestampTzPlusMilliseconds(now, listen_pause);
+		listen_pause = Min(listen_pause * 2, LONGEST_PAUSE);
+	}
+	pg_atomic_write_u32(&entry->wanted, penny_listeners_wanted());
+	pg_atomic_write_u32(&entry->listening, penny_listeners_fds(fds));
+	pg_atomic_write_u32(&entry->bind_errno, penny_listeners_errno());
+}
+
+/* ---- edge --------------------------------------------------------------- */
+
+/* Notice its end, kill it when it overstays, start the next. */
+static void
+look_after_edge(TimestampTz now)
+{
+	int fds[PENNY_MAX_LISTEN];
+	pid_t pid = child.pid;
+	int status;
+
+	if (child.pid != 0 && penny_child_ended(&child, &status))
+		edge_ended(status, pid, now);
+	if (child.pid != 0 && stopping && now >= kill_at)
+		penny_child_signal(&child, SIGKILL);
+	if (child.pid == 0 && !ShutdownRequestPending && now >= start_at &&
+		penny_listeners_fds(fds) > 0)
+		start_edge(now);
+}
+
+static void
+start_edge(TimestampTz now)
+{
+	PennyPlane *plane = penny_plane();
+	int fds[PENNY_MAX_LISTEN];
+	int nfds = penny_listeners_fds(fds);
+
+	stopping = false;
+	started_at = now;
+	answers_at_start = answers();
+	if (!penny_child_start(&child, edge_number, fds, nfds))
+	{
+		start_at = TimestampTzPlusMilliseconds(now, FIRST_PAUSE);
+		return;
+	}
+	pg_atomic_fetch_add_u64(&entry->starts, 1);
+	pg_atomic_write_u32(&entry->edge_pid, child.pid);
+	ereport(DEBUG1, (errmsg_internal("penny-edge started as process %d", (int) child.pid)));
+
+	/* Who waits for the old edge to take a piece of an answer need not. */
+	for (int i = 0; i < (int) plane->config.executors; i++)
+		penny_wake_sleeper(plane, i);
+	if (wait_set != NULL)
+		FreeWaitEventSet(wait_set);
+	wait_set = NULL;
+}
+
+/* Ask it to end; its successor starts when it has. */
+static void
+stop_edge(TimestampTz now)
+{
+	if (child.pid == 0 || stopping)
+		return;
+	stopping = true;
+	kill_at = TimestampTzPlusMilliseconds(now, penny_drain_timeout);
+	penny_child_signal(&child, SIGTERM);
+}
+
+/* Count it, unless we asked for it. */
+static void
+edge_ended(int status, pid_t pid, TimestampTz now)
+{
+	bool answered = answers() != answers_at_start;
+	uint32 failures = 0;
+
+	if (wait_set != NULL)
+		FreeWaitEventSet(wait_set);
+	wait_set = NULL;
+	pg_atomic_write_u32(&entry->edge_pid, 0);
+	start_at = now;
+	if (stopping)
+		return;
+
+	if (!answered && !TimestampDifferenceExceeds(started_at, now, HEALTHY_AGE))
+		failures = pg_atomic_read_u32(&entry->failures) + 1;
+	pg_atomic_write_u32(&entry->failures, failures);
+	pg_atomic_fetch_add_u64(&entry->crashes, 1);
+	start_at = TimestampTzPlusMilliseconds(now, pause_after(failures));
+	ereport(LOG, (errcode(ERRCODE_SYSTEM_ERROR),
+				  errmsg("penny-edge (PID %d) ended: %s", (int) pid, wait_result_to_str(status)),
+				  failures >= MAX_FAILURES
+					  ? errdetail("That is number %u without an answered request in between; the "
+								  "next starts in %d s.",
+								  failures, pause_after(failures) / 1000)
+					  : errdetail("Connections are lost; the next edge starts at once.")));
+}
+
+/* What edges have answered on this region so far. */
+static uint64
+answers(void)
+{
+	return penny_counter(penny_plane(), edge_number, PENNY_COUNT_REQUESTS) +
+		   penny_counter(penny_plane(), edge_number, PENNY_COUNT_FRAMES_OUT);
+}
+
+static int
+pause_after(int failures)
+{
+	if (failures < MAX_FAILURES)
+		return 0;
+	return Min(FIRST_PAUSE << Min(failures - MAX_FAILURES, 10), LONGEST_PAUSE);
+}
+
+/* At the end: running requests get their time. */
+static void
+drain(void)
+{
+	stop_edge(GetCurrentTimestamp());
+	while (child.pid != 0)
+	{
+		look_after_edge(GetCurrentTimestamp());
+		if (child.pid == 0)
+			break;
+		wait_for_work();
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* ---- waiting ------------------------------------------------------------ */
+
+/* Latch, end of the edge, its log, and our own deadlines. */
+static void
+wait_for_work(void)
+{
+	WaitEvent event;
+
+	if (wait_set == NULL)
+		build_wait_set();
+	if (WaitEventSetWait(wait_set, until(GetCurrentTimestamp()), &event, 1,
+						 penny_worker_wait_event()) == 0)
+		return;
+	if (event.events & WL_LATCH_SET)
+		ResetLatch(MyLatch);
+	else if (child.pid != 0 && event.fd == child.log_fd)
+		penny_child_log(&child);
+}
+
+static void
+build_wait_set(void)
+{
+	wait_set = penny_wait_event_set_create(4);
+	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	if (child.pid == 0)
+		return;
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, child.pidfd, NULL, NULL);
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, child.log_fd, NULL, NULL);
+}
+
+/* ms to the next thing to do by the clock; -1 = nothing. */
+static long
+until(TimestampTz now)
+{
+	int fds[PENNY_MAX_LISTEN];
+	int open = penny_listeners_fds(fds);
+	TimestampTz next = DT_NOEND;
+
+	if (open < penny_listeners_wanted() && !ShutdownRequestPending)
+		next = Min(next, listen_at);
+	if (child.pid == 0 && open > 0 && !ShutdownRequestPending)
+		next = Min(next, start_at);
+	if (child.pid != 0 && stopping)
+		next = Min(next, kill_at);
+	if (next == DT_NOEND)
+		return -1;
+	return TimestampDifferenceMilliseconds(now, next);
+}
+
+/* Tell pg_stat_activity and ps, when it is something else than before. */
+static void
+report(void)
+{
+	static char shown[512] = "";
+	char text[512];
+	int fds[PENNY_MAX_LISTEN];
+
+	if (penny_listeners_fds(fds) == 0)
+		snprintf(text, sizeof(text), "waiting for port %d", penny_port);
+	else if (child.pid == 0)
+		snprintf(text, sizeof(text), "no edge, listening on %s", penny_listeners_text());
+	else
+		snprintf(text, sizeof(text), "edge %d, listening on %s", (int) child.pid,
+				 penny_listeners_text());
+	if (strcmp(text, shown) == 0)
+		return;
+	strlcpy(shown, text, sizeof(shown));
+	pgstat_report_activity(STATE_IDLE, text);
+	set_ps_display(text);
+}
+
+/* The edge must be gone before the next gateway sweeps its region. */
+static void
+gateway_exit(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	penny_child_kill(&child);
+	penny_listeners_close();
+	pg_atomic_write_u32(&entry->edge_pid, 0);
+	pg_atomic_write_u32(&entry->listening, 0);
+	pg_atomic_write_u32(&entry->pid, 0);
+}
