@@ -27,7 +27,7 @@
 #include "config/config.h"
 #include "executor/caller.h"
 #include "executor/params.h"
-#include "executor/statement.h"
+#include "executor/plans.h"
 
 #define ROLE_NOBODY "penny_user"
 #define ROLE_DEV "penny_agent"
@@ -122,7 +122,7 @@ from_session(PennySpan token, PennyClaims *claims)
 		refuse("the session token is malformed");
 	SET_VARSIZE(hash, VARHDRSZ + PENNY_TOKEN_HASH);
 	penny_token_hash(token.data, token.len, (uint8 *) VARDATA(hash));
-	penny_statement_run(query, 1, &type, &value, NULL, 1);
+	penny_plan_run(query, 1, &type, &value, NULL, 1);
 	if (SPI_processed == 0)
 		refuse("the session token is unknown or has ended");
 

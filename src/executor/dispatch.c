@@ -23,7 +23,7 @@
 #include "executor/http.h"
 #include "executor/params.h"
 #include "executor/routes.h"
-#include "executor/statement.h"
+#include "executor/plans.h"
 #include "plane/event.h"
 
 static void run_ready(PennyRun *run);
@@ -101,7 +101,7 @@ run_ready(PennyRun *run)
 	bool store;
 
 	penny_run_show(run, "READY");
-	penny_statement_run(query, 0, NULL, NULL, NULL, 1);
+	penny_plan_run(query, 0, NULL, NULL, NULL, 1);
 	store = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	init_json(run, &json);
 	appendStringInfo(&json, "{\"status\":\"%s\",\"checks\":{\"executor\":\"ok\",\"store\":\"%s\"}}",
@@ -248,7 +248,7 @@ run_join(PennyRun *run)
 	recovered = since_of(run, &since);
 	values[1] = Int64GetDatum(since);
 	penny_caller_become(run);
-	penny_statement_run(query, 2, types, values, recovered ? NULL : " n", 1);
+	penny_plan_run(query, 2, types, values, recovered ? NULL : " n", 1);
 	if (SPI_processed == 0)
 		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));
 	version =
@@ -280,7 +280,7 @@ run_message(PennyRun *run)
 	values[0] = room_of(run);
 	values[1] = penny_params_json(run->request.field[PENNY_FIELD_BODY], "message");
 	penny_caller_become(run);
-	penny_statement_run(query, 2, types, values, NULL, 1);
+	penny_plan_run(query, 2, types, values, NULL, 1);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (isnull)
 		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));

@@ -22,7 +22,7 @@
 #include "executor/params.h"
 #include "executor/result.h"
 #include "executor/routes.h"
-#include "executor/statement.h"
+#include "executor/plans.h"
 
 #define READ_METHODS ((1u << PENNY_GET) | (1u << PENNY_HEAD))
 
@@ -61,7 +61,7 @@ penny_http_run(PennyRun *run)
 
 	penny_caller_become(run);
 	penny_run_limit(run, row->timeout > 0 ? row->timeout : penny_statement_timeout);
-	result = penny_statement_call(function, type, request, &isnull, &result_type);
+	result = penny_plan_call(function, type, request, &isnull, &result_type);
 	penny_result_answer(&run->answer, &run->request, result, isnull, result_type);
 	run->handled = penny_run_clock();
 }

@@ -39,7 +39,7 @@
 #include "executor/reset.h"
 #include "executor/routes.h"
 #include "executor/run.h"
-#include "executor/statement.h"
+#include "executor/plans.h"
 
 #define MAX_CALLS_A_TURN 64 /* then interrupts and settings are looked at */
 
@@ -112,7 +112,7 @@ begin(int wanted)
 	penny_worker_connect(penny_database, "penny_authenticator");
 	penny_executor_connected(self);
 	penny_key_load();
-	penny_statement_init();
+	penny_plan_init();
 	penny_routes_init();
 	penny_reset_baseline();
 	HOLD_CANCEL_INTERRUPTS();

@@ -1,26 +1,26 @@
 /*-------------------------------------------------------------------------
  *
- * statement.h
+ * plans.h
  *		The statements an executor runs: one saved plan for each function and
  *		role.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PENNY_STATEMENT_H
-#define PENNY_STATEMENT_H
+#ifndef PENNY_PLANS_H
+#define PENNY_PLANS_H
 
 #include "postgres.h"
 
 #include "executor/spi.h"
 
 /* Callbacks of the caches; once in a process, connected. */
-extern void penny_statement_init(void);
+extern void penny_plan_init(void);
 
 /*
  * Call f(penny.request) as the current role.  `type` is set to the type that
  * was returned: jsonb or penny.response.
  */
-extern Datum penny_statement_call(Oid function, Oid request_type, Datum request, bool *isnull,
+extern Datum penny_plan_call(Oid function, Oid request_type, Datum request, bool *isnull,
 								  Oid *type);
 
 /*
@@ -28,7 +28,7 @@ extern Datum penny_statement_call(Oid function, Oid request_type, Datum request,
  * rows, which are then in SPI_tuptable.  `query` is a constant: its address
  * names the plan.
  */
-extern void penny_statement_run(const char *query, int nargs, const Oid *types, const Datum *values,
+extern void penny_plan_run(const char *query, int nargs, const Oid *types, const Datum *values,
 								const char *nulls, long limit);
 
-#endif /* PENNY_STATEMENT_H */
+#endif /* PENNY_PLANS_H */

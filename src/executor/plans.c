@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * statement.c
+ * plans.c
  *		The statements an executor runs, by saved plans.
  *
  * A plan is made as one role and kept for that role alone: row-level security
@@ -25,7 +25,7 @@
 #include "utils/syscache.h"
 
 #include "base/error.h"
-#include "executor/statement.h"
+#include "executor/plans.h"
 
 #define MAX_PLANS 1024 /* then all are dropped and made again as needed */
 
@@ -51,7 +51,7 @@ static void drop_plans(void);
 static void on_role(Datum arg, int cacheid, uint32 hash);
 
 void
-penny_statement_init(void)
+penny_plan_init(void)
 {
 	HASHCTL info = {.keysize = sizeof(PlanKey), .entrysize = sizeof(SavedPlan)};
 
@@ -125,7 +125,7 @@ call_query(Oid function)
 }
 
 Datum
-penny_statement_call(Oid function, Oid request_type, Datum request, bool *isnull, Oid *type)
+penny_plan_call(Oid function, Oid request_type, Datum request, bool *isnull, Oid *type)
 {
 	PlanKey key = {.text = NULL, .function = function, .role = GetUserId()};
 	SavedPlan *known = plans_valid ? hash_search(plans, &key, HASH_FIND, NULL) : NULL;
@@ -142,7 +142,7 @@ penny_statement_call(Oid function, Oid request_type, Datum request, bool *isnull
 }
 
 void
-penny_statement_run(const char *query, int nargs, const Oid *types, const Datum *values,
+penny_plan_run(const char *query, int nargs, const Oid *types, const Datum *values,
 					const char *nulls, long limit)
 {
 	PlanKey key = {.text = query, .function = InvalidOid, .role = GetUserId()};
