@@ -51,7 +51,6 @@ penny_http_run(PennyRun *run)
 
 	penny_caller_find(run);
 	penny_caller_check(run, match.access);
-	function = penny_routes_function(table, match.route, type);
 	params.routes = table->compiled;
 	params.match = &match;
 	params.identity = &run->caller.identity;
@@ -59,7 +58,9 @@ penny_http_run(PennyRun *run)
 	params.request_id = run->request_id;
 	request = penny_params_request(&params, type);
 
+	/* names are looked up as the caller, who needs the rights on the schema anyway */
 	penny_caller_become(run);
+	function = penny_routes_function(table, match.route, type);
 	penny_run_limit(run, row->timeout > 0 ? row->timeout : penny_statement_timeout);
 	result = penny_plan_call(function, type, request, &isnull, &result_type);
 	penny_result_answer(&run->answer, &run->request, result, isnull, result_type);
