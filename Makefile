@@ -56,7 +56,8 @@ GATEWAY = src/gateway/child.o \
 	src/gateway/watch.o \
 	src/gateway/worker.o
 
-SQLAPI =
+SQLAPI = src/sqlapi/sql_doctor.o \
+	src/sqlapi/sql_status.o
 
 OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
 	src/penny.o
@@ -82,7 +83,7 @@ EDGE_LIBS = -lwebsockets -lev
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
 SQL_INSTALL =
-SQL_API =
+SQL_API = sql/api/70_status.sql
 SQL_STORE =
 
 # --- tests that need a server; inputs test/sql and test/specs, all results in

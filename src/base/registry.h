@@ -117,7 +117,9 @@ extern void penny_executor_connected(int number);
  * Once each turn of the loop, outside a call and a transaction: leaves
  * (proc_exit) when the database is wanted without us, probes for the
  * extension when asked to (a short transaction of its own, no SQL).  Returns
- * the readiness; unless it is PENNY_READY calls are to be refused.
+ * the readiness; unless it is PENNY_READY calls are to be refused.  Must be
+ * called after each call and before each sleep: a statement that waited may
+ * have reset the latch that was meant for this.
  */
 extern PennyReadiness penny_executor_tick(int number);
 
