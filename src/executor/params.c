@@ -149,6 +149,7 @@ static void
 rethrow_json_error(MemoryContext context, const char *what)
 {
 	ErrorData *error;
+	const char *where;
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
@@ -156,13 +157,11 @@ rethrow_json_error(MemoryContext context, const char *what)
 		error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
 		PG_RE_THROW();
 	FlushErrorState();
+	where = error->context != NULL ? pnstrdup(error->context, strcspn(error->context, "\n")) : "";
 	ereport(ERROR,
 			(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("%s is not valid JSON", what),
-			 errdetail_internal(
-				 "%s%s%s%s%s", error->message, error->detail != NULL ? " " : "",
-				 error->detail != NULL ? error->detail : "", error->context != NULL ? " " : "",
-				 error->context != NULL ? pnstrdup(error->context, strcspn(error->context, "\n"))
-										: "")));
+			 errdetail_internal("%s%s%s", error->detail != NULL ? error->detail : error->message,
+								*where != '\0' ? " " : "", where)));
 }
 
 Datum

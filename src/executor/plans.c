@@ -133,10 +133,10 @@ penny_plan_call(Oid function, Oid request_type, Datum request, bool *isnull, Oid
 		known != NULL ? known->plan : find_plan(&key, call_query(function), 1, &request_type);
 
 	if (SPI_execute_plan(plan, &request, NULL, true, 2) != SPI_OK_SELECT || SPI_processed != 1)
-		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("handler did not return one row")));
+		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION), errmsg("handler did not return one row")));
 	*type = SPI_gettypeid(SPI_tuptable->tupdesc, 1);
 	if (*type != JSONBOID && strcmp(format_type_be_qualified(*type), "penny.response") != 0)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 						errmsg("handler returns neither jsonb nor penny.response")));
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
 }

@@ -184,7 +184,7 @@ add_headers(PennyAnswer *answer, const PennyProblemContext *context)
 									: "Bearer realm=\"penny\"");
 			break;
 		case 405:
-			penny_route_allow(context->allowed, allow, sizeof(allow));
+			allow[penny_route_allow(context->allowed, allow, sizeof(allow) - 1)] = '\0';
 			penny_answer_header(answer, "allow", allow);
 			break;
 		case 429:
