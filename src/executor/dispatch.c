@@ -10,10 +10,12 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
 #include "base/epoch.h"
@@ -95,14 +97,13 @@ init_json(PennyRun *run, StringInfo json)
 static void
 run_ready(PennyRun *run)
 {
-	static const char query[] = "SELECT pg_catalog.to_regclass('chat.conversations') IS NOT NULL";
 	StringInfoData json;
-	bool isnull;
+	Oid schema;
 	bool store;
 
 	penny_run_show(run, "READY");
-	penny_plan_run(query, 0, NULL, NULL, NULL, 1);
-	store = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	schema = get_namespace_oid("chat", true);
+	store = OidIsValid(schema) && OidIsValid(get_relname_relid("conversations", schema));
 	init_json(run, &json);
 	appendStringInfo(&json, "{\"status\":\"%s\",\"checks\":{\"executor\":\"ok\",\"store\":\"%s\"}}",
 					 store ? "ready" : "not ready",

@@ -116,8 +116,6 @@ penny_run(PennyPlane *plane, const PennyCall *call)
 	for (int i = 0; !attempt(i == RETRIES); i++)
 		;
 	penny_http_timing(&run);
-	if (run.request.op == PENNY_OP_HTTP && run.request.method == PENNY_HEAD)
-		run.answer.body_len = 0;
 	return &run;
 }
 
