@@ -26,10 +26,29 @@ CONFIG = src/config/config.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o
 
-AUTH =
+AUTH = src/auth/json_strict.o \
+	src/auth/jwt_parse.o \
+	src/auth/key.o \
+	src/auth/token.o
+
 STORE =
-EXECUTOR =
-REALTIME =
+EXECUTOR = src/executor/answer.o \
+	src/executor/caller.o \
+	src/executor/dispatch.o \
+	src/executor/http.o \
+	src/executor/idle.o \
+	src/executor/params.o \
+	src/executor/plans.o \
+	src/executor/problem.o \
+	src/executor/reset.o \
+	src/executor/result.o \
+	src/executor/routes.o \
+	src/executor/run.o \
+	src/executor/worker.o
+
+REALTIME = src/realtime/prepared.o \
+	src/realtime/publish.o
+
 GATEWAY = src/gateway/child.o \
 	src/gateway/child_log.o \
 	src/gateway/listener.o \

@@ -21,7 +21,9 @@
 #include "base/shmem.h"
 #include "base/worker.h"
 #include "config/config.h"
+#include "executor/pool.h"
 #include "gateway/watch.h"
+#include "realtime/publish.h"
 
 PG_MODULE_MAGIC;
 
@@ -41,6 +43,8 @@ _PG_init(void)
 	penny_epoch_init();
 	penny_planemap_init(penny_config_plane);
 	penny_registry_init();
+	penny_executor_init();
+	penny_publish_init();
 	penny_shmem_init();
 
 	/* Hooks. */
