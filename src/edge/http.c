@@ -153,6 +153,13 @@ penny_http_end(PennyHttp *http, uint32_t status)
 							  penny_edge.now + penny_edge.settings.keepalive_timeout);
 }
 
+void
+penny_http_detach(PennyHttp *http)
+{
+	release_parser(http);
+	free(http);
+}
+
 /* ---- input ------------------------------------------------------------------- */
 
 /* Look at a head; false when more bytes are needed or it was answered. */

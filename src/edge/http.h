@@ -70,7 +70,10 @@ extern void penny_http_json(PennyHttp *http, uint32_t status, PennySpan body);
 /* Start a call with this request; what it answers goes to the client. */
 extern void penny_http_call(PennyHttp *http, const PennyCallOut *out);
 
-/* ---- http.c, for answer.c ------------------------------------------------------ */
+/* ---- http.c, for answer.c and websocket.c --------------------------------------- */
+
+/* The connection has another protocol now: forget HTTP. */
+extern void penny_http_detach(PennyHttp *http);
 
 /* The answer was sent. */
 extern void penny_http_end(PennyHttp *http, uint32_t status);
