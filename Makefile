@@ -78,7 +78,29 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/room_reads.o \
 	src/edge/room_answers.o \
 	src/edge/room_events.o
-EDGE =
+EDGE = src/edge/main.o \
+	src/edge/edge.o \
+	src/edge/sandbox.o \
+	src/edge/sandbox_test.o \
+	src/edge/loop.o \
+	src/edge/timer.o \
+	src/edge/listener.o \
+	src/edge/limits.o \
+	src/edge/connection.o \
+	src/edge/output.o \
+	src/edge/calls.o \
+	src/edge/routes.o \
+	src/edge/http.o \
+	src/edge/request.o \
+	src/edge/response.o \
+	src/edge/answer.o \
+	src/edge/websocket.o \
+	src/edge/origin.o \
+	src/edge/session.o \
+	src/edge/session_auth.o \
+	src/edge/session_frames.o \
+	src/edge/session_rooms.o \
+	src/edge/events.o
 
 EDGE_BUILD ?= .build/edge
 EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE)) \
