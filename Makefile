@@ -11,7 +11,8 @@ PGFILEDESC = "penny - conversation backend inside PostgreSQL"
 # --- the extension: one list per module, in layer order ---------------------
 PLANE = src/plane/plane.o \
 	src/plane/call.o \
-	src/plane/event.o
+	src/plane/event.o \
+	src/plane/route.o
 
 BASE = src/base/epoch.o \
 	src/base/error.o \
@@ -25,7 +26,11 @@ CONFIG = src/config/config.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o
 
-AUTH = src/auth/identity.o
+AUTH = src/auth/identity.o \
+	src/auth/json_strict.o \
+	src/auth/jwt_parse.o \
+	src/auth/key.o \
+	src/auth/token.o
 
 STORE = src/store/access.o \
 	src/store/change.o \
@@ -37,8 +42,23 @@ STORE = src/store/access.o \
 	src/store/triggers.o \
 	src/store/uuid.o
 
-EXECUTOR =
-REALTIME =
+EXECUTOR = src/executor/answer.o \
+	src/executor/caller.o \
+	src/executor/dispatch.o \
+	src/executor/http.o \
+	src/executor/idle.o \
+	src/executor/params.o \
+	src/executor/plans.o \
+	src/executor/problem.o \
+	src/executor/reset.o \
+	src/executor/result.o \
+	src/executor/routes.o \
+	src/executor/run.o \
+	src/executor/worker.o
+
+REALTIME = src/realtime/prepared.o \
+	src/realtime/publish.o
+
 GATEWAY = src/gateway/child.o \
 	src/gateway/child_log.o \
 	src/gateway/listener.o \
@@ -46,7 +66,9 @@ GATEWAY = src/gateway/child.o \
 	src/gateway/watch.o \
 	src/gateway/worker.o
 
-SQLAPI = src/sqlapi/sql_identity.o \
+SQLAPI = src/sqlapi/sql_doctor.o \
+	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
 OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
@@ -54,13 +76,43 @@ OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GAT
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
 # and are what the unit tests and fuzz targets link ---------------------------
-EDGE_PURE = src/edge/handshake.o \
-	src/edge/http_fields.o \
-	src/edge/http_parse.o \
+EDGE_PURE = src/edge/utf8.o \
+	src/edge/json_span.o \
+	src/edge/json_text.o \
 	src/edge/http_target.o \
-	src/edge/utf8.o \
-	src/edge/websocket_frame.o
-EDGE =
+	src/edge/http_parse.o \
+	src/edge/http_fields.o \
+	src/edge/handshake.o \
+	src/edge/websocket_frame.o \
+	src/edge/frame.o \
+	src/edge/rooms.o \
+	src/edge/room_log.o \
+	src/edge/room_reads.o \
+	src/edge/room_answers.o \
+	src/edge/room_events.o
+EDGE = src/edge/main.o \
+	src/edge/edge.o \
+	src/edge/sandbox.o \
+	src/edge/sandbox_test.o \
+	src/edge/loop.o \
+	src/edge/timer.o \
+	src/edge/listener.o \
+	src/edge/limits.o \
+	src/edge/connection.o \
+	src/edge/output.o \
+	src/edge/calls.o \
+	src/edge/routes.o \
+	src/edge/http.o \
+	src/edge/request.o \
+	src/edge/response.o \
+	src/edge/answer.o \
+	src/edge/websocket.o \
+	src/edge/origin.o \
+	src/edge/session.o \
+	src/edge/session_auth.o \
+	src/edge/session_frames.o \
+	src/edge/session_rooms.o \
+	src/edge/events.o
 
 EDGE_BUILD ?= .build/edge
 EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE)) \
@@ -69,7 +121,7 @@ EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
 	$(EDGE_SANITIZE)
-EDGE_LIBS = -lwebsockets -lev
+EDGE_LIBS = -lwebsockets -lev -lseccomp
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
 SQL_INSTALL = sql/install/00_header.sql \
@@ -83,7 +135,8 @@ SQL_API = sql/api/10_identity.sql \
 	sql/api/30_conversations.sql \
 	sql/api/40_import.sql \
 	sql/api/45_realtime.sql \
-	sql/api/50_http.sql
+	sql/api/50_http.sql \
+	sql/api/70_status.sql
 
 SQL_STORE = sql/store/10_tables.sql \
 	sql/store/20_triggers.sql \
@@ -166,6 +219,7 @@ sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) $(SQL_STORE) penny.contr
 print-%:
 	@echo $($*)
 
-include test/unit.mk
+# Unit tests and fuzz targets of the plain-C parts.
+-include test/unit.mk test/fuzz.mk
 -include $(OBJS:.o=.d) $(EDGE_OBJS:.o=.d)
 endif

@@ -32,7 +32,7 @@ typedef struct Walk
 	Member member[PENNY_JSON_MEMBERS];
 	char names[PENNY_JSON_BYTES];
 	char text[PENNY_JSON_BYTES]; /* the string that is being told */
-	const char *top_name;		 /* member of the outermost object we are in */
+	const char *top_name;        /* member of the outermost object we are in */
 	size_t top_name_len;
 } Walk;
 
@@ -41,8 +41,8 @@ static bool walk_value(Walk *walk);
 static void
 skip_space(Walk *walk)
 {
-	while (walk->at < walk->end && (*walk->at == ' ' || *walk->at == '\t' || *walk->at == '\n' ||
-									*walk->at == '\r'))
+	while (walk->at < walk->end &&
+		   (*walk->at == ' ' || *walk->at == '\t' || *walk->at == '\n' || *walk->at == '\r'))
 		walk->at++;
 }
 

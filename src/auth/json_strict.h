@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PENNY_JSON_DEPTH 16	   /* nesting */
+#define PENNY_JSON_DEPTH 16    /* nesting */
 #define PENNY_JSON_MEMBERS 256 /* members of all open objects together */
 #define PENNY_JSON_BYTES 8192  /* bytes of the text */
 

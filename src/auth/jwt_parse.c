@@ -181,7 +181,7 @@ static bool
 is_forbidden(const PennyJsonValue *value)
 {
 	static const char *const forbidden[] = {"crit", "jku", "x5u", "jwk", "x5c",
-											"x5t",	"b64", "zip", "enc", "x5t#S256"};
+											"x5t",  "b64", "zip", "enc", "x5t#S256"};
 	size_t i;
 
 	for (i = 0; i < sizeof(forbidden) / sizeof(forbidden[0]); i++)
@@ -357,8 +357,8 @@ visit_payload(void *arg, const PennyJsonValue *value)
 	{
 		if (value->type != PENNY_JSON_STRING || value->depth != 1)
 			return fail_payload(payload, PENNY_JWT_BAD_ISS);
-		payload->issuer_found = payload->expect->issuer != NULL &&
-								is_text(value, payload->expect->issuer);
+		payload->issuer_found =
+			payload->expect->issuer != NULL && is_text(value, payload->expect->issuer);
 	}
 	return true;
 }

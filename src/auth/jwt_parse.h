@@ -24,10 +24,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PENNY_JWT_MAX 8192		/* bytes of a token */
-#define PENNY_JWT_DEPTH 16		/* nesting of its JSON */
-#define PENNY_JWT_MEMBERS 256	/* members of all open objects together */
-#define PENNY_JWT_NAME_MAX 64	/* bytes of alg, kid, role */
+#define PENNY_JWT_MAX 8192      /* bytes of a token */
+#define PENNY_JWT_DEPTH 16      /* nesting of its JSON */
+#define PENNY_JWT_MEMBERS 256   /* members of all open objects together */
+#define PENNY_JWT_NAME_MAX 64   /* bytes of alg, kid, role */
 #define PENNY_JWT_SIGNATURE 512 /* bytes of a signature */
 
 typedef enum PennyJwtError
@@ -68,17 +68,17 @@ typedef struct PennyJwt
 	uint8_t signature[PENNY_JWT_SIGNATURE];
 
 	int64_t exp;
-	uint8_t sub[16];					/* a UUID */
+	uint8_t sub[16];                   /* a UUID */
 	char role[PENNY_JWT_NAME_MAX + 1]; /* empty: not given */
 } PennyJwt;
 
 /* What the claims are held against. */
 typedef struct PennyJwtExpect
 {
-	int64_t now;		  /* seconds since 1970 */
-	int64_t leeway;		  /* seconds of clock difference allowed */
+	int64_t now;          /* seconds since 1970 */
+	int64_t leeway;       /* seconds of clock difference allowed */
 	const char *audience; /* NULL or empty: not checked */
-	const char *issuer;	  /* likewise */
+	const char *issuer;   /* likewise */
 } PennyJwtExpect;
 
 extern PennyJwtError penny_jwt_split(const char *token, size_t len, PennyJwt *jwt);

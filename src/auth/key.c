@@ -69,8 +69,8 @@ read_secret(const char *path, uint8 *out, size_t *len)
 
 	if (fd < 0)
 	{
-		ereport(LOG, (errcode_for_file_access(),
-					  errmsg("could not open secret file \"%s\": %m", path)));
+		ereport(LOG,
+				(errcode_for_file_access(), errmsg("could not open secret file \"%s\": %m", path)));
 		return false;
 	}
 	if (check_secret_file(path, fd))
@@ -105,8 +105,8 @@ check_secret_file(const char *path, int fd)
 
 	if (fstat(fd, &st) != 0)
 	{
-		ereport(LOG, (errcode_for_file_access(),
-					  errmsg("could not stat secret file \"%s\": %m", path)));
+		ereport(LOG,
+				(errcode_for_file_access(), errmsg("could not stat secret file \"%s\": %m", path)));
 		return false;
 	}
 	if (!S_ISREG(st.st_mode))
@@ -116,9 +116,9 @@ check_secret_file(const char *path, int fd)
 	else if (st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO))
 		detail = "Its mode must be 0640 or narrower.";
 	if (detail != NULL)
-		ereport(LOG, (errcode(ERRCODE_CONFIG_FILE_ERROR),
-					  errmsg("secret file \"%s\" was refused", path),
-					  errdetail_internal("%s", detail)));
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("secret file \"%s\" was refused", path),
+				 errdetail_internal("%s", detail)));
 	return detail == NULL;
 }
 

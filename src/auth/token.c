@@ -25,8 +25,7 @@ penny_token_kind(const char *token, size_t len)
 {
 	if (len == 0)
 		return PENNY_TOKEN_NONE;
-	if (len >= strlen(SESSION_PREFIX) &&
-		memcmp(token, SESSION_PREFIX, strlen(SESSION_PREFIX)) == 0)
+	if (len >= strlen(SESSION_PREFIX) && memcmp(token, SESSION_PREFIX, strlen(SESSION_PREFIX)) == 0)
 		return PENNY_TOKEN_SESSION;
 	return PENNY_TOKEN_JWT;
 }

@@ -22,9 +22,9 @@
 
 typedef enum PennyTokenKind
 {
-	PENNY_TOKEN_NONE,	 /* no token */
+	PENNY_TOKEN_NONE,    /* no token */
 	PENNY_TOKEN_SESSION, /* pns_...: a row of chat.sessions */
-	PENNY_TOKEN_JWT		 /* anything else */
+	PENNY_TOKEN_JWT      /* anything else */
 } PennyTokenKind;
 
 /* What a token says about the caller. */
@@ -32,7 +32,7 @@ typedef struct PennyClaims
 {
 	pg_uuid_t user_id;
 	char role[NAMEDATALEN];
-	int64 exp;		  /* seconds since 1970; 0 = does not end */
+	int64 exp;        /* seconds since 1970; 0 = does not end */
 	const char *json; /* palloc'd in the caller's context */
 } PennyClaims;
 

@@ -56,6 +56,30 @@
 #define penny_owns_database(oid, role) pg_database_ownercheck((oid), (role))
 #endif
 
+/* 16: lists of a process's locks are dlists.  18: more than one word of fast-path slots. */
+static inline bool
+penny_no_locks_held(void)
+{
+	for (int i = 0; i < NUM_LOCK_PARTITIONS; i++)
+	{
+#if PG_VERSION_NUM >= 160000
+		if (!dlist_is_empty(&MyProc->myProcLocks[i]))
+			return false;
+#else
+		if (!SHMQueueEmpty(&MyProc->myProcLocks[i]))
+			return false;
+#endif
+	}
+#if PG_VERSION_NUM >= 180000
+	for (int i = 0; i < FastPathLockGroupsPerBackend; i++)
+		if (MyProc->fpLockBits[i] != 0)
+			return false;
+	return true;
+#else
+	return MyProc->fpLockBits == 0;
+#endif
+}
+
 /* Oldest minor release of this major version without known holes in the server. */
 #if PG_VERSION_NUM >= 180000
 #define PENNY_WANTED_SERVER 180006

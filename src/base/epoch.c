@@ -76,6 +76,9 @@ typedef struct EpochShared
 
 static EpochShared *shared = NULL;
 
+/* The postmaster's own copy: when it ends, shared memory is gone before. */
+static char open_id[ID_LEN * 2 + 1] = "";
+
 static Size epoch_size(void);
 static void epoch_open(void);
 static void epoch_close(int code, Datum arg);
@@ -141,6 +144,7 @@ epoch_open(void)
 	if (!read_file(&file) || !may_go_on(&file))
 		draw_id(file.id);
 	strlcpy(shared->id, file.id, sizeof(shared->id));
+	strlcpy(open_id, file.id, sizeof(open_id));
 
 	file.closed = InvalidXLogRecPtr;
 	(void) write_file(&file);
@@ -156,12 +160,12 @@ epoch_close(int code, Datum arg)
 
 	(void) code;
 	(void) arg;
-	if (shared == NULL || MyProcPid != PostmasterPid)
+	if (open_id[0] == '\0' || MyProcPid != PostmasterPid)
 		return;
 	control = get_controlfile(DataDir, &crc_ok);
 	if (!crc_ok || control->state != DB_SHUTDOWNED)
 		return;
-	strlcpy(file.id, shared->id, sizeof(file.id));
+	strlcpy(file.id, open_id, sizeof(file.id));
 	file.closed = control->checkPoint;
 	(void) write_file(&file);
 }

@@ -30,10 +30,10 @@
  * A broken invariant: stops an assert-enabled build, is an error elsewhere.
  * The expression is evaluated once.
  */
-#define penny_ensure(condition) \
-	do \
-	{ \
-		if (unlikely(!(condition))) \
+#define penny_ensure(condition)                           \
+	do                                                    \
+	{                                                     \
+		if (unlikely(!(condition)))                       \
 			penny_broken(#condition, __FILE__, __LINE__); \
 	} while (0)
 

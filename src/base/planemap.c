@@ -59,10 +59,9 @@ make_plane(void)
 	plane_configure(&config);
 	failed = penny_plane_create(&plane, &config);
 	if (failed != NULL)
-		ereport(FATAL,
-				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-				 errmsg("could not create the shared plane of penny: %s failed: %m", failed),
-				 errhint("Reduce \"penny.call_slots\", \"penny.max_body_size\", "
-						 "\"penny.gateways\" or \"penny.event_ring_size\".")));
+		ereport(FATAL, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+						errmsg("could not create the shared plane of penny: %s failed: %m", failed),
+						errhint("Reduce \"penny.call_slots\", \"penny.max_body_size\", "
+								"\"penny.gateways\" or \"penny.event_ring_size\".")));
 	plane_made = true;
 }

@@ -70,6 +70,7 @@ registry_create(void)
 	SpinLockInit(&registry->mutex);
 	pg_atomic_init_u32(&registry->readiness, PENNY_STARTING);
 	pg_atomic_init_u32(&registry->look, 1);
+	pg_atomic_init_u32(&registry->slots_reported, 0);
 	pg_atomic_init_u32(&registry->changed, 0);
 	pg_atomic_init_u64(&registry->probe_wanted, 0);
 	pg_atomic_init_u64(&registry->probe_done, 0);

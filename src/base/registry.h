@@ -38,11 +38,11 @@
 
 typedef enum PennyReadiness
 {
-	PENNY_STARTING,		/* the supervisor has not looked yet */
-	PENNY_NO_DATABASE,	/* penny.database does not exist or takes no connections */
-	PENNY_NO_ROLE,		/* penny_authenticator does not exist or may not log in */
-	PENNY_DETACHED,		/* a command needs the database without other sessions */
-	PENNY_PROBING,		/* executors may connect; one looks for the extension */
+	PENNY_STARTING,     /* the supervisor has not looked yet */
+	PENNY_NO_DATABASE,  /* penny.database does not exist or takes no connections */
+	PENNY_NO_ROLE,      /* penny_authenticator does not exist or may not log in */
+	PENNY_DETACHED,     /* a command needs the database without other sessions */
+	PENNY_PROBING,      /* executors may connect; one looks for the extension */
 	PENNY_NO_EXTENSION, /* nobody has said CREATE EXTENSION penny there yet */
 	PENNY_READY
 } PennyReadiness;
@@ -50,37 +50,38 @@ typedef enum PennyReadiness
 /* One executor number; the numbers below penny.executors_min are static. */
 typedef struct PennyExecutorEntry
 {
-	int pid;				  /* holder, 0 = free; under the mutex */
-	int proc_number;		  /* its PGPROC while pid is set; under the mutex */
-	pg_atomic_uint32 attempts; /* connections begun and not completed; holder */
+	int pid;                    /* holder, 0 = free; under the mutex */
+	int proc_number;            /* its PGPROC while pid is set; under the mutex */
+	pg_atomic_uint32 attempts;  /* connections begun and not completed; holder */
 	pg_atomic_uint32 connected; /* holder is connected to the database; holder */
-	pg_atomic_uint32 busy;	  /* holder runs a call; holder */
-	pg_atomic_uint64 served;  /* calls finished by all its holders; holder */
+	pg_atomic_uint32 busy;      /* holder runs a call; holder */
+	pg_atomic_uint64 served;    /* calls finished by all its holders; holder */
 } PennyExecutorEntry;
 
 /* What a gateway says of itself and its edge; the gateway alone writes. */
 typedef struct PennyGatewayEntry
 {
-	pg_atomic_uint32 pid;		/* of the gateway, 0 = none */
-	pg_atomic_uint32 edge_pid;	/* of its edge, 0 = none runs */
-	pg_atomic_uint32 listening; /* sockets open */
-	pg_atomic_uint32 wanted;	/* sockets that the settings ask for */
+	pg_atomic_uint32 pid;        /* of the gateway, 0 = none */
+	pg_atomic_uint32 edge_pid;   /* of its edge, 0 = none runs */
+	pg_atomic_uint32 listening;  /* sockets open */
+	pg_atomic_uint32 wanted;     /* sockets that the settings ask for */
 	pg_atomic_uint32 bind_errno; /* of the last attempt that failed, 0 = none */
-	pg_atomic_uint64 starts;	/* edges started */
-	pg_atomic_uint64 crashes;	/* edges that ended unasked */
-	pg_atomic_uint32 failures;	/* of them in a row without an answer in between */
+	pg_atomic_uint64 starts;     /* edges started */
+	pg_atomic_uint64 crashes;    /* edges that ended unasked */
+	pg_atomic_uint32 failures;   /* of them in a row without an answer in between */
 } PennyGatewayEntry;
 
 typedef struct PennyRegistry
 {
 	slock_t mutex;
-	int supervisor_proc;  /* PGPROC number plus one, 0 = none; mutex */
-	int detachers;		  /* backends in a command that needs the database alone; mutex */
+	int supervisor_proc;           /* PGPROC number plus one, 0 = none; mutex */
+	int detachers;                 /* backends in a command that needs the database alone; mutex */
 	pg_atomic_uint64 probe_wanted; /* raised by the supervisor; written under the mutex */
 	pg_atomic_uint64 probe_done;   /* probe_wanted of the newest answer; likewise */
-	pg_atomic_uint32 readiness; /* PennyReadiness; written under the mutex */
-	pg_atomic_uint32 look;		/* supervisor shall look again; anybody sets, it clears */
-	pg_atomic_uint32 changed;	/* some prepared transaction changes what we watch */
+	pg_atomic_uint32 readiness;    /* PennyReadiness; written under the mutex */
+	pg_atomic_uint32 look;         /* supervisor shall look again; anybody sets, it clears */
+	pg_atomic_uint32 slots_reported; /* the log has it that worker slots are short */
+	pg_atomic_uint32 changed;        /* some prepared transaction changes what we watch */
 	PennyExecutorEntry executor[PENNY_MAX_EXECUTORS];
 	PennyGatewayEntry gateway[PENNY_MAX_EDGES];
 } PennyRegistry;
@@ -116,7 +117,9 @@ extern void penny_executor_connected(int number);
  * Once each turn of the loop, outside a call and a transaction: leaves
  * (proc_exit) when the database is wanted without us, probes for the
  * extension when asked to (a short transaction of its own, no SQL).  Returns
- * the readiness; unless it is PENNY_READY calls are to be refused.
+ * the readiness; unless it is PENNY_READY calls are to be refused.  Must be
+ * called after each call and before each sleep: a statement that waited may
+ * have reset the latch that was meant for this.
  */
 extern PennyReadiness penny_executor_tick(int number);
 

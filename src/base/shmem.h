@@ -17,12 +17,12 @@
 
 typedef struct PennyShmemPart
 {
-	const char *name;		 /* unique, as shown in pg_shmem_allocations */
-	Size (*size)(void);		 /* bytes; NULL: the part has no memory of its own */
-	void **area;			 /* the process's pointer to it, set by the registry */
-	void (*init)(void);		 /* called once for each fresh area (all zero), in the postmaster:
+	const char *name;   /* unique, as shown in pg_shmem_allocations */
+	Size (*size)(void); /* bytes; NULL: the part has no memory of its own */
+	void **area;        /* the process's pointer to it, set by the registry */
+	void (*init)(void); /* called once for each fresh area (all zero), in the postmaster:
 							  * at server start and at a restart after a crash */
-	int locks;				 /* LWLocks in a tranche of the part's name, or 0 */
+	int locks;          /* LWLocks in a tranche of the part's name, or 0 */
 } PennyShmemPart;
 
 /* Register a part; `part` must live as long as the process. */

@@ -30,10 +30,10 @@
 /* What a kind is called, and where it begins. */
 typedef struct WorkerSpec
 {
-	const char *type;	  /* backend_type in pg_stat_activity */
+	const char *type;     /* backend_type in pg_stat_activity */
 	const char *function; /* exported by this library */
-	bool numbered;		  /* the number belongs to the name */
-	bool transactions;	  /* dies and cancels as a session does */
+	bool numbered;        /* the number belongs to the name */
+	bool transactions;    /* dies and cancels as a session does */
 	const char *wait_event;
 } WorkerSpec;
 

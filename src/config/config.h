@@ -23,47 +23,47 @@
 #define PENNY_RESPONSE_PIECE (256 * 1024)
 
 /* gateway */
-extern char *penny_allowed_origins;		  /* space or comma separated */
-extern int penny_body_timeout;			  /* ms */
-extern int penny_call_queue_size;		  /* calls waiting in the edge */
+extern char *penny_allowed_origins; /* space or comma separated */
+extern int penny_body_timeout;      /* ms */
+extern int penny_call_queue_size;   /* calls waiting in the edge */
 extern int penny_call_slots;
-extern int penny_drain_timeout;			  /* ms */
-extern char *penny_edge_program;		  /* empty: beside postgres */
+extern int penny_drain_timeout;  /* ms */
+extern char *penny_edge_program; /* empty: beside postgres */
 extern int penny_event_ring_events;
-extern int penny_event_ring_size;		  /* kB */
+extern int penny_event_ring_size; /* kB */
 extern int penny_gateways;
-extern int penny_header_size;			  /* bytes */
-extern int penny_header_timeout;		  /* ms */
-extern int penny_heartbeat_interval;	  /* ms, 0 = off */
-extern int penny_keepalive_timeout;		  /* ms */
+extern int penny_header_size;        /* bytes */
+extern int penny_header_timeout;     /* ms */
+extern int penny_heartbeat_interval; /* ms, 0 = off */
+extern int penny_keepalive_timeout;  /* ms */
 extern char *penny_listen_addresses;
-extern int penny_max_body_size;			  /* bytes */
+extern int penny_max_body_size; /* bytes */
 extern int penny_max_client_connections;
 extern int penny_max_connections_per_address;
 extern int penny_port;
 extern int penny_rooms_per_connection;
-extern int penny_target_size;			  /* bytes */
-extern int penny_websocket_auth_timeout;  /* ms */
-extern int penny_websocket_message_size;  /* bytes */
+extern int penny_target_size;            /* bytes */
+extern int penny_websocket_auth_timeout; /* ms */
+extern int penny_websocket_message_size; /* bytes */
 extern int penny_websocket_messages_per_second;
-extern int penny_write_timeout;			  /* ms */
+extern int penny_write_timeout; /* ms */
 
 /* executor */
-extern int penny_acquire_timeout;		  /* ms */
+extern int penny_acquire_timeout; /* ms */
 extern char *penny_database;
-extern int penny_executor_idle_timeout;	  /* ms */
+extern int penny_executor_idle_timeout; /* ms */
 extern int penny_executors_max;
 extern int penny_executors_min;
-extern int penny_statement_timeout;		  /* ms, 0 = none */
+extern int penny_statement_timeout; /* ms, 0 = none */
 
 /* security */
-extern char *penny_dev_user;			  /* uuid or empty */
-extern char *penny_jwt_audience;		  /* empty: not checked */
+extern char *penny_dev_user;     /* uuid or empty */
+extern char *penny_jwt_audience; /* empty: not checked */
 extern char *penny_jwt_default_role;
-extern char *penny_jwt_issuer;			  /* empty: not checked */
-extern int penny_jwt_leeway;			  /* s */
-extern char *penny_jwt_roles;			  /* comma separated */
-extern char *penny_jwt_secret_file;		  /* empty: no HS256 tokens */
+extern char *penny_jwt_issuer;      /* empty: not checked */
+extern int penny_jwt_leeway;        /* s */
+extern char *penny_jwt_roles;       /* comma separated */
+extern char *penny_jwt_secret_file; /* empty: no HS256 tokens */
 
 /* Define all settings and reserve the prefix; from _PG_init, when preloading. */
 extern void penny_config_init(void);

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <limits.h>
+
 #include "utils/guc.h"
 
 #include "config/config.h"
@@ -27,19 +29,17 @@ static bool check_database(char **value, void **extra, GucSource source);
 void
 penny_config_executor(void)
 {
-	DefineCustomIntVariable("penny.acquire_timeout",
-							"Sets the time that a call may wait for an executor.",
-							"It is then answered with 503.", &penny_acquire_timeout,
-							penny_acquire_timeout, 1, HOUR, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL,
-							NULL);
+	DefineCustomIntVariable(
+		"penny.acquire_timeout", "Sets the time that a call may wait for an executor.",
+		"It is then answered with 503.", &penny_acquire_timeout, penny_acquire_timeout, 1, HOUR,
+		PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomStringVariable("penny.database", "Sets the database that penny serves.",
 							   "Executors wait until it has the extension penny.", &penny_database,
 							   penny_database, PGC_POSTMASTER, 0, check_database, NULL, NULL);
-	DefineCustomIntVariable("penny.executor_idle_timeout",
-							"Sets the time after which an idle executor ends.",
-							"Applies to executors above \"penny.executors_min\".",
-							&penny_executor_idle_timeout, penny_executor_idle_timeout, 100, HOUR,
-							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"penny.executor_idle_timeout", "Sets the time after which an idle executor ends.",
+		"Applies to executors above \"penny.executors_min\".", &penny_executor_idle_timeout,
+		penny_executor_idle_timeout, 100, HOUR, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("penny.executors_max", "Sets the maximum number of executors.",
 							"Each one takes a slot of \"max_worker_processes\" while it runs; "
 							"a value below \"penny.executors_min\" counts as that.",

@@ -31,25 +31,24 @@ static bool check_uuid(char **value, void **extra, GucSource source);
 void
 penny_config_security(void)
 {
-	DefineCustomStringVariable("penny.dev_user",
-							   "Sets the user as whom loopback requests without a token act.",
-							   "For development only: whoever reaches the port from this machine "
-							   "is that user. Empty turns it off.",
-							   &penny_dev_user, penny_dev_user, PGC_SIGHUP, 0, check_uuid, NULL,
-							   NULL);
+	DefineCustomStringVariable(
+		"penny.dev_user", "Sets the user as whom loopback requests without a token act.",
+		"For development only: whoever reaches the port from this machine "
+		"is that user. Empty turns it off.",
+		&penny_dev_user, penny_dev_user, PGC_SIGHUP, 0, check_uuid, NULL, NULL);
 	DefineCustomStringVariable("penny.jwt_audience", "Sets the audience that a token must name.",
 							   "Empty accepts any.", &penny_jwt_audience, penny_jwt_audience,
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomStringVariable("penny.jwt_default_role", "Sets the role of a token that names none.",
+	DefineCustomStringVariable("penny.jwt_default_role",
+							   "Sets the role of a token that names none.",
 							   "It must be one of \"penny.jwt_roles\".", &penny_jwt_default_role,
 							   penny_jwt_default_role, PGC_SIGHUP, 0, check_role, NULL, NULL);
 	DefineCustomStringVariable("penny.jwt_issuer", "Sets the issuer that a token must name.",
 							   "Empty accepts any.", &penny_jwt_issuer, penny_jwt_issuer,
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("penny.jwt_leeway",
-							"Sets the difference of clocks allowed in a token's times.", NULL,
-							&penny_jwt_leeway, penny_jwt_leeway, 0, 3600, PGC_SIGHUP, GUC_UNIT_S,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"penny.jwt_leeway", "Sets the difference of clocks allowed in a token's times.", NULL,
+		&penny_jwt_leeway, penny_jwt_leeway, 0, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("penny.jwt_roles", "Sets the roles that a token may name.",
 							   "A list separated by commas. The role penny_authenticator must be a "
 							   "member of each.",

@@ -98,8 +98,8 @@ penny_answer_deliver(PennyPlane *plane, const PennyCall *call, int executor,
 
 	for (;;)
 	{
-		offset += penny_call_write(plane, call, answer->status, head, body, (uint32_t) offset,
-								   false);
+		offset +=
+			penny_call_write(plane, call, answer->status, head, body, (uint32_t) offset, false);
 		if (offset >= total)
 			return;
 		if (!await_taken(plane, call, executor, wait))

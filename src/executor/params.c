@@ -16,6 +16,7 @@
 #include "access/htup_details.h"
 #include "access/tupdesc.h"
 #include "catalog/pg_type.h"
+#include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -148,6 +149,7 @@ static void
 rethrow_json_error(MemoryContext context, const char *what)
 {
 	ErrorData *error;
+	const char *where;
 
 	MemoryContextSwitchTo(context);
 	error = CopyErrorData();
@@ -155,14 +157,11 @@ rethrow_json_error(MemoryContext context, const char *what)
 		error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
 		PG_RE_THROW();
 	FlushErrorState();
+	where = error->context != NULL ? pnstrdup(error->context, strcspn(error->context, "\n")) : "";
 	ereport(ERROR,
 			(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("%s is not valid JSON", what),
-			 errdetail_internal("%s%s%s%s%s", error->message, error->detail != NULL ? " " : "",
-								error->detail != NULL ? error->detail : "",
-								error->context != NULL ? " " : "",
-								error->context != NULL
-									? pnstrdup(error->context, strcspn(error->context, "\n"))
-									: "")));
+			 errdetail_internal("%s%s%s", error->detail != NULL ? error->detail : error->message,
+								*where != '\0' ? " " : "", where)));
 }
 
 Datum
@@ -197,9 +196,9 @@ params_jsonb(const PennyParams *params)
 		char *key = pnstrdup(name.data, name.len);
 
 		push_string(&state, WJB_KEY, key);
-		push_string(&state, WJB_VALUE,
-					percent_decode(params->match->param[i], false,
-								   psprintf("path parameter \"%s\"", key)));
+		push_string(
+			&state, WJB_VALUE,
+			percent_decode(params->match->param[i], false, psprintf("path parameter \"%s\"", key)));
 	}
 	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }

@@ -28,21 +28,21 @@ typedef struct StatusRow
 } StatusRow;
 
 static const StatusRow status_table[] = {
-	{"22", 400},	/* data exception */
+	{"22", 400},    /* data exception */
 	{"23502", 400}, /* not null */
 	{"23514", 400}, /* check */
 	{"23503", 409}, /* foreign key */
 	{"23505", 409}, /* unique */
 	{"23P01", 409}, /* exclusion */
 	{"25006", 405}, /* write in a read-only transaction: GET */
-	{"28", 403},	/* authorization */
+	{"28", 403},    /* authorization */
 	{"40001", 503}, /* serialization failure, after the retries */
 	{"40P01", 503}, /* deadlock, likewise */
 	{"42501", 403}, /* privilege */
-	{"53", 503},	/* resources */
+	{"53", 503},    /* resources */
 	{"55P03", 503}, /* lock not available */
 	{"57014", 503}, /* cancelled; 504 when by the timeout */
-	{"57P", 503},	/* shutting down */
+	{"57P", 503},   /* shutting down */
 	{"P0001", 400}, /* RAISE EXCEPTION without a code */
 	{"P0002", 404}, /* no data found */
 };
@@ -184,7 +184,7 @@ add_headers(PennyAnswer *answer, const PennyProblemContext *context)
 									: "Bearer realm=\"penny\"");
 			break;
 		case 405:
-			penny_route_allow(context->allowed, allow, sizeof(allow));
+			allow[penny_route_allow(context->allowed, allow, sizeof(allow) - 1)] = '\0';
 			penny_answer_header(answer, "allow", allow);
 			break;
 		case 429:

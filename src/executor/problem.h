@@ -17,9 +17,9 @@ typedef struct PennyProblemContext
 {
 	const char *request_id;
 	bool token_given; /* a 401 is about a token that was there */
-	bool timed_out;	  /* a cancel was that of the statement timeout */
-	int timeout;	  /* ms, for the text */
-	uint32 allowed;	  /* methods of the path, as 1 << PennyMethod */
+	bool timed_out;   /* a cancel was that of the statement timeout */
+	int timeout;      /* ms, for the text */
+	uint32 allowed;   /* methods of the path, as 1 << PennyMethod */
 } PennyProblemContext;
 
 /* HTTP status of an SQLSTATE. */

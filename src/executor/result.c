@@ -17,6 +17,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/typcache.h"
@@ -30,7 +31,7 @@ typedef struct Response
 {
 	int status;
 	Jsonb *headers; /* NULL: none */
-	Jsonb *body;	/* NULL: none */
+	Jsonb *body;    /* NULL: none */
 } Response;
 
 static void read_response(Datum value, Response *response);
@@ -76,7 +77,7 @@ read_response(Datum value, Response *response)
 	if (!isnull)
 		response->status = DatumGetInt32(column);
 	if (response->status < 200 || response->status > 599)
-		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 						errmsg("handler answered with status %d", response->status),
 						errdetail("A status is from 200 to 599.")));
 	column = GetAttributeByName(row, "headers", &isnull);
@@ -111,8 +112,8 @@ static bool
 is_reserved(const char *name)
 {
 	static const char *const reserved[] = {
-		"connection", "content-length",	   "date",	  "keep-alive",	  "server",	  "te",
-		"trailer",	  "transfer-encoding", "upgrade", "x-request-id", "www-authenticate"};
+		"connection", "content-length",    "date",    "keep-alive",   "server",          "te",
+		"trailer",    "transfer-encoding", "upgrade", "x-request-id", "www-authenticate"};
 
 	for (int i = 0; i < lengthof(reserved); i++)
 		if (strcmp(name, reserved[i]) == 0)
@@ -129,12 +130,12 @@ put_header(PennyAnswer *answer, const char *name, const char *value)
 	for (char *c = lower; *c != '\0'; c++)
 		*c = (char) pg_ascii_tolower((unsigned char) *c);
 	if (!is_token(lower) || is_reserved(lower))
-		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 						errmsg("handler set a header that is not allowed"),
 						errdetail("Name of the header: \"%s\".", name)));
 	for (const unsigned char *c = (const unsigned char *) value; *c != '\0'; c++)
 		if ((*c < 0x20 && *c != '\t') || *c == 0x7f)
-			ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+			ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 							errmsg("handler set header \"%s\" to a value with a control character",
 								   lower)));
 	penny_answer_header(answer, lower, value);
@@ -149,8 +150,8 @@ scalar_text(const JsonbValue *value)
 		case jbvString:
 			return pnstrdup(value->val.string.val, value->val.string.len);
 		case jbvNumeric:
-			return DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
+			return DatumGetCString(
+				DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 		case jbvBool:
 			return pstrdup(value->val.boolean ? "true" : "false");
 		default:
@@ -169,7 +170,7 @@ put_headers(PennyAnswer *answer, Jsonb *headers)
 	int depth = 0;
 
 	if (!JB_ROOT_IS_OBJECT(headers))
-		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
+		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 						errmsg("headers of a handler's response are not an object")));
 	it = JsonbIteratorInit(&headers->root);
 	while ((token = JsonbIteratorNext(&it, &value, false)) != WJB_DONE)
@@ -177,9 +178,9 @@ put_headers(PennyAnswer *answer, Jsonb *headers)
 		if (token == WJB_BEGIN_OBJECT || token == WJB_BEGIN_ARRAY)
 		{
 			if (++depth > 2 || (depth == 2 && token == WJB_BEGIN_OBJECT))
-				ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION),
-								errmsg("header \"%s\" of a handler's response is not a text",
-									   name)));
+				ereport(ERROR,
+						(errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+						 errmsg("header \"%s\" of a handler's response is not a text", name)));
 		}
 		else if (token == WJB_END_OBJECT || token == WJB_END_ARRAY)
 			depth--;

@@ -16,6 +16,7 @@
 /*
  * A jsonb or penny.response (of type response_type): fills in the answer, in
  * its context.  NULL is PY404; what cannot be sent is an error of the handler.
+ * HEAD gets the answer of GET, from which the edge takes the length alone.
  */
 extern void penny_result_answer(PennyAnswer *answer, const PennyRequest *request, Datum value,
 								bool isnull, Oid type);

@@ -32,6 +32,7 @@
 
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 
 #include "base/planemap.h"
 #include "config/config.h"
@@ -86,8 +87,8 @@ penny_child_start(PennyChild *child, int edge, const int *listen_fds, int nliste
 	child->pid = fork_edge(&launch);
 	if (child->pid < 0)
 	{
-		ereport(LOG, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-					  errmsg("could not fork penny-edge: %m")));
+		ereport(LOG,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES), errmsg("could not fork penny-edge: %m")));
 		child->pid = 0;
 		release(&launch);
 		close(log_read);

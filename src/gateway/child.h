@@ -16,11 +16,14 @@
 typedef struct PennyChild
 {
 	pid_t pid;
-	int pidfd;	/* readable when it has ended */
+	int pidfd;  /* readable when it has ended */
 	int log_fd; /* what it writes to stderr; not blocking */
 } PennyChild;
 
-#define PENNY_CHILD_NONE {.pid = 0, .pidfd = -1, .log_fd = -1}
+#define PENNY_CHILD_NONE                    \
+	{                                       \
+		.pid = 0, .pidfd = -1, .log_fd = -1 \
+	}
 
 /*
  * Start an edge on region E[edge] with the given listening sockets.  Sweeps

@@ -20,8 +20,8 @@
 
 #define LINE_SIZE 1024
 #define BURST 100
-#define PERIOD 10000	   /* ms */
-#define READS_AT_ONCE 16   /* so that a chatty edge does not hold the gateway */
+#define PERIOD 10000     /* ms */
+#define READS_AT_ONCE 16 /* so that a chatty edge does not hold the gateway */
 
 static char line[LINE_SIZE + 1];
 static int line_len = 0;

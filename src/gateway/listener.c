@@ -40,9 +40,9 @@ typedef struct Listener
 	struct sockaddr_storage address;
 	socklen_t address_len;
 	char text[TEXT_SIZE]; /* for messages */
-	int fd;				  /* -1 while it is not open */
-	int failure;		  /* errno of the last attempt, 0 = none failed */
-	bool reported;		  /* its failure is in the log */
+	int fd;               /* -1 while it is not open */
+	int failure;          /* errno of the last attempt, 0 = none failed */
+	bool reported;        /* its failure is in the log */
 } Listener;
 
 static Listener listeners[PENNY_MAX_LISTEN];
@@ -143,8 +143,8 @@ resolve(Listener *listener)
 	int error;
 
 	snprintf(port, sizeof(port), "%d", configured_port);
-	error = getaddrinfo(strcmp(listener->host, "*") == 0 ? NULL : listener->host, port, &hints,
-						&found);
+	error =
+		getaddrinfo(strcmp(listener->host, "*") == 0 ? NULL : listener->host, port, &hints, &found);
 	if (error != 0)
 	{
 		listener->failure = EADDRNOTAVAIL;

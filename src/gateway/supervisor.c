@@ -25,18 +25,21 @@
 
 #include <time.h>
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
-#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker_internals.h"
 #include "postmaster/interrupt.h"
 #include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
-#include "utils/syscache.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
@@ -47,8 +50,8 @@
 #include "plane/call.h"
 #include "plane/event.h"
 
-#define PATIENCE 20			/* ms that calls wait before another executor starts */
-#define SLOT_PAUSE 10000	/* ms until a start is tried again that found no slot */
+#define PATIENCE 20      /* ms that calls wait before another executor starts */
+#define SLOT_PAUSE 10000 /* ms until a start is tried again that found no slot */
 #define AUTHENTICATOR "penny_authenticator"
 
 extern PGDLLEXPORT void penny_supervisor_main(Datum main_arg);
@@ -56,14 +59,17 @@ extern PGDLLEXPORT void penny_supervisor_main(Datum main_arg);
 /* Executors asked for that have not taken their number yet. */
 static BackgroundWorkerHandle *pending[PENNY_MAX_EXECUTORS];
 
-static TimestampTz awake_until = 0;	 /* an edge woke us: watch the backlog until then */
+static TimestampTz awake_until = 0;   /* an edge woke us: watch the backlog until then */
 static TimestampTz waiting_since = 0; /* calls wait since then, 0 = none */
-static TimestampTz slot_at = 0;		 /* no slot was free: try again then */
-static bool slots_reported = false;
+static TimestampTz slot_at = 0;       /* no slot was free: try again then */
 static PennyReadiness told = PENNY_STARTING;
 
 static void look(void *arg);
 static PennyReadiness examine(void);
+static bool find_shared(Oid catalog, AttrNumber column, const char *name,
+						bool (*fits)(HeapTuple tuple));
+static bool takes_sessions(HeapTuple tuple);
+static bool may_log_in(HeapTuple tuple);
 static void tell_readiness(void);
 static void tell_edges(void);
 static void report_short_slots(void);
@@ -126,24 +132,48 @@ look(void *arg)
 static PennyReadiness
 examine(void)
 {
-	Oid oid = get_database_oid(penny_database, true);
-	HeapTuple tuple;
-	bool ok;
-
-	tuple = OidIsValid(oid) ? SearchSysCache1(DATABASEOID, ObjectIdGetDatum(oid)) : NULL;
-	if (!HeapTupleIsValid(tuple))
+	if (!find_shared(DatabaseRelationId, Anum_pg_database_datname, penny_database, takes_sessions))
 		return PENNY_NO_DATABASE;
-	ok = ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
-	ReleaseSysCache(tuple);
-	if (!ok)
-		return PENNY_NO_DATABASE;
-
-	tuple = SearchSysCache1(AUTHNAME, CStringGetDatum(AUTHENTICATOR));
-	if (!HeapTupleIsValid(tuple))
+	if (!find_shared(AuthIdRelationId, Anum_pg_authid_rolname, AUTHENTICATOR, may_log_in))
 		return PENNY_NO_ROLE;
-	ok = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-	ReleaseSysCache(tuple);
-	return ok ? PENNY_PROBING : PENNY_NO_ROLE;
+	return PENNY_PROBING;
+}
+
+/*
+ * Is there a row of this name in a shared catalog, and is it as we need it?
+ * Without a database there are no index descriptors and so no catalog caches;
+ * both catalogs are a few pages.
+ */
+static bool
+find_shared(Oid catalog, AttrNumber column, const char *name, bool (*fits)(HeapTuple tuple))
+{
+	Relation rel = table_open(catalog, AccessShareLock);
+	NameData wanted;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	bool found;
+
+	namestrcpy(&wanted, name);
+	ScanKeyInit(&key, column, BTEqualStrategyNumber, F_NAMEEQ, NameGetDatum(&wanted));
+	scan = systable_beginscan(rel, InvalidOid, false, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple) && fits(tuple);
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+static bool
+takes_sessions(HeapTuple tuple)
+{
+	return ((Form_pg_database) GETSTRUCT(tuple))->datallowconn;
+}
+
+static bool
+may_log_in(HeapTuple tuple)
+{
+	return ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
 }
 
 /* A change of readiness is one line in the log, and news for the edges. */
@@ -196,7 +226,8 @@ report_short_slots(void)
 
 	if (workers <= max_worker_processes)
 		return;
-	slots_reported = true;
+	if (pg_atomic_exchange_u32(&penny_registry()->slots_reported, 1) != 0)
+		return;
 	ereport(LOG, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 				  errmsg("penny runs with fewer executors than \"penny.executors_max\" = %d",
 						 penny_executors_max),
@@ -257,13 +288,12 @@ start_executor(TimestampTz now)
 		{
 			pending[i] = NULL;
 			slot_at = TimestampTzPlusMilliseconds(now, SLOT_PAUSE);
-			if (!slots_reported)
+			if (pg_atomic_exchange_u32(&registry->slots_reported, 1) == 0)
 				ereport(LOG,
 						(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
 						 errmsg("no background worker slot is free for another penny executor"),
 						 errhint("Set \"max_worker_processes\" to %d.",
 								 Max(penny_config_worker_slots(), max_worker_processes + 1))));
-			slots_reported = true;
 		}
 		break;
 	}

@@ -41,10 +41,10 @@
 #include "gateway/child.h"
 #include "gateway/listener.h"
 
-#define MAX_FAILURES 5		 /* deaths in a row before there is a pause */
-#define HEALTHY_AGE 60000	 /* ms; an edge that lived so long did not fail at start */
-#define FIRST_PAUSE 1000	 /* ms */
-#define LONGEST_PAUSE 30000	 /* ms */
+#define MAX_FAILURES 5      /* deaths in a row before there is a pause */
+#define HEALTHY_AGE 60000   /* ms; an edge that lived so long did not fail at start */
+#define FIRST_PAUSE 1000    /* ms */
+#define LONGEST_PAUSE 30000 /* ms */
 
 extern PGDLLEXPORT void penny_gateway_main(Datum main_arg);
 
@@ -61,8 +61,8 @@ static int listen_pause = FIRST_PAUSE;
 static TimestampTz started_at;
 static uint64 answers_at_start;
 static TimestampTz start_at = 0; /* next start */
-static bool stopping = false;	 /* SIGTERM was sent */
-static TimestampTz kill_at;		 /* then SIGKILL follows */
+static bool stopping = false;    /* SIGTERM was sent */
+static TimestampTz kill_at;      /* then SIGKILL follows */
 
 static void take_settings(void);
 static void open_sockets(TimestampTz now);

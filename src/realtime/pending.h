@@ -14,13 +14,13 @@
 
 typedef struct PennyPending
 {
-	int n;				  /* events */
-	int space;			  /* room in the arrays */
+	int n;                /* events */
+	int space;            /* room in the arrays */
 	PennyEventOut *event; /* in the order they were said; room and frame in one piece */
-	int *level;			  /* nesting level of the transaction that said each */
-	Size bytes;			  /* of rooms and frames */
-	bool resync;		  /* versioned events were dropped: read the tables */
-	bool routes;		  /* penny.routes changed */
+	int *level;           /* nesting level of the transaction that said each */
+	Size bytes;           /* of rooms and frames */
+	bool resync;          /* versioned events were dropped: read the tables */
+	bool routes;          /* penny.routes changed */
 } PennyPending;
 
 /* Is there a plane, and is this session in the database that it is for? */

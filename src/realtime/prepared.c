@@ -56,7 +56,7 @@ typedef enum EntryState
 {
 	ENTRY_FREE,
 	ENTRY_RESERVED, /* -> KEPT, FREE */
-	ENTRY_KEPT		/* -> FREE */
+	ENTRY_KEPT      /* -> FREE */
 } EntryState;
 
 /* A prepared transaction; all fields under the lock. */
@@ -209,8 +209,8 @@ free_entry(void)
 				return i;
 		settle_all(NULL);
 	}
-	ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-					errmsg("no free entry for a prepared transaction")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR), errmsg("no free entry for a prepared transaction")));
 }
 
 /* Find the room of an earlier change of the same room by the same entry. */

@@ -135,10 +135,10 @@ current_pending(void)
 		PennyPending *fresh = MemoryContextAllocZero(TopTransactionContext, sizeof(*fresh));
 
 		fresh->space = FIRST_EVENTS;
-		fresh->event = MemoryContextAlloc(TopTransactionContext,
-										  FIRST_EVENTS * sizeof(*fresh->event));
-		fresh->level = MemoryContextAlloc(TopTransactionContext,
-										  FIRST_EVENTS * sizeof(*fresh->level));
+		fresh->event =
+			MemoryContextAlloc(TopTransactionContext, FIRST_EVENTS * sizeof(*fresh->event));
+		fresh->level =
+			MemoryContextAlloc(TopTransactionContext, FIRST_EVENTS * sizeof(*fresh->level));
 		pending = fresh;
 	}
 	return pending;

@@ -33,9 +33,11 @@
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "realtime/publish.h"
 #include "store/change.h"
@@ -385,7 +387,7 @@ remove_change(PennyChange *change)
 static void
 load_change(PennyChange *change, const PennyRow *row)
 {
-	change->version = DatumGetInt64(row->value[PENNY_VERSION]);
+	change->version = DatumGetInt64(row->value[PENNY_ROW_VERSION]);
 	change->last_seq = DatumGetInt64(row->value[PENNY_CONVERSATION_LAST_SEQ]);
 	change->count = DatumGetInt64(row->value[PENNY_CONVERSATION_COUNT]);
 	change->has_head = !row->isnull[PENNY_CONVERSATION_HEAD];

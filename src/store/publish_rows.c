@@ -68,7 +68,7 @@ static void
 begin_event(StringInfo out, const PennyRow *row, const char *event)
 {
 	penny_frame_begin(out, "event", PENNY_UUID(row, PENNY_CONVERSATION_ID),
-					  DatumGetInt64(row->value[PENNY_VERSION]));
+					  DatumGetInt64(row->value[PENNY_ROW_VERSION]));
 	appendStringInfo(out, "\"event\":{\"type\":\"%s\",", event);
 }
 
@@ -78,7 +78,7 @@ penny_frame_message(StringInfo out, const PennyRow *row, bool created, const Pen
 {
 	if (created)
 		penny_frame_begin(out, "message", PENNY_UUID(row, PENNY_CONVERSATION_ID),
-						  DatumGetInt64(row->value[PENNY_VERSION]));
+						  DatumGetInt64(row->value[PENNY_ROW_VERSION]));
 	else
 		begin_event(out, row, "message.updated");
 	appendStringInfoString(out, "\"message\":");
@@ -142,7 +142,7 @@ penny_frame_tombstone(StringInfo out, const PennyRow *row)
 					   memcmp(VARDATA_ANY(kind), "participant", len) == 0;
 
 	penny_frame_begin(out, "event", PENNY_UUID(row, PENNY_CONVERSATION_ID),
-					  DatumGetInt64(row->value[PENNY_VERSION]));
+					  DatumGetInt64(row->value[PENNY_ROW_VERSION]));
 	appendStringInfo(out, "\"event\":{\"type\":\"%.*s.%s\",\"%s\":", len, VARDATA_ANY(kind),
 					 participant ? "removed" : "deleted", participant ? "user_id" : "id");
 	penny_render_uuid(out, PENNY_UUID(row, PENNY_ID));
@@ -156,7 +156,7 @@ void
 penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool created)
 {
 	int64 version = DatumGetInt64(
-		row->value[table == PENNY_CONVERSATIONS ? PENNY_CONVERSATION_STATE_VERSION : PENNY_VERSION]);
+		row->value[table == PENNY_CONVERSATIONS ? PENNY_CONVERSATION_STATE_VERSION : PENNY_ROW_VERSION]);
 	char room[ROOM_SIZE];
 	StringInfoData frame;
 
@@ -217,7 +217,7 @@ penny_rows_publish_deleted(PennyChange *change, PennyTable table, const PennyRow
 	}
 	memset(tombstone.isnull, true, sizeof(tombstone.isnull));
 	tombstone.value[PENNY_CONVERSATION_ID] = values[0];
-	tombstone.value[PENNY_VERSION] = values[1];
+	tombstone.value[PENNY_ROW_VERSION] = values[1];
 	tombstone.value[PENNY_TOMBSTONE_KIND] = values[2];
 	tombstone.value[PENNY_ID] = values[3];
 	initStringInfo(&frame);
@@ -295,8 +295,8 @@ frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created)
 static int
 compare_versions(const void *a, const void *b)
 {
-	int64 va = DatumGetInt64(((const PennyRow *) a)->value[PENNY_VERSION]);
-	int64 vb = DatumGetInt64(((const PennyRow *) b)->value[PENNY_VERSION]);
+	int64 va = DatumGetInt64(((const PennyRow *) a)->value[PENNY_ROW_VERSION]);
+	int64 vb = DatumGetInt64(((const PennyRow *) b)->value[PENNY_ROW_VERSION]);
 
 	return va < vb ? -1 : va > vb;
 }

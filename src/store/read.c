@@ -45,12 +45,12 @@ typedef enum RowKind
 } RowKind;
 
 /* A result taken apart: the rows of each kind. */
-typedef struct Result
+typedef struct FetchResult
 {
 	PennyRow *rows;
 	int first[ROW_KINDS + 1];
 	int n[ROW_KINDS + 1];
-} Result;
+} FetchResult;
 
 #define TEXT_NULL "NULL::pg_catalog.text"
 #define JSON_NULL "NULL::pg_catalog.jsonb"
@@ -178,20 +178,20 @@ static PennyStatement changes = {
 	2,
 	{UUIDOID, INT8OID}};
 
-static void run(PennyStatement *statement, const Datum *values, Result *result);
-static void sort_kind(Result *result, RowKind kind, int (*compare)(const void *, const void *));
+static void run(PennyStatement *statement, const Datum *values, FetchResult *result);
+static void sort_kind(FetchResult *result, RowKind kind, int (*compare)(const void *, const void *));
 static int by_seq_descending(const void *a, const void *b);
 static int by_seq(const void *a, const void *b);
 static int by_message(const void *a, const void *b);
 static int by_version(const void *a, const void *b);
-static void render_messages(StringInfo out, Result *result, int first, int n);
+static void render_messages(StringInfo out, FetchResult *result, int first, int n);
 static void render_position(StringInfo out, const PennyRow *conversation);
 static void render_cursor(StringInfo out, const PennyRow *row);
-static void render_changes(StringInfo out, Result *result, int64 since);
+static void render_changes(StringInfo out, FetchResult *result, int64 since);
 
 /* The rows of a kind. */
 static inline PennyRow *
-rows_of(Result *result, RowKind kind)
+rows_of(FetchResult *result, RowKind kind)
 {
 	return result->rows + result->first[kind];
 }
@@ -204,7 +204,7 @@ bool
 penny_read_conversation(StringInfo out, const pg_uuid_t *id, int messages)
 {
 	Datum values[2];
-	Result result;
+	FetchResult result;
 	int i;
 
 	values[0] = UUIDPGetDatum(id);
@@ -246,7 +246,7 @@ penny_read_messages(StringInfo out, const pg_uuid_t *id, int64 before, int64 aft
 {
 	bool newer = before == PG_INT64_MAX && after > 0;
 	Datum values[4];
-	Result result;
+	FetchResult result;
 	int n;
 
 	values[0] = UUIDPGetDatum(id);
@@ -277,7 +277,7 @@ bool
 penny_read_message(StringInfo out, const pg_uuid_t *id)
 {
 	Datum value = UUIDPGetDatum(id);
-	Result result;
+	FetchResult result;
 	bool found;
 
 	SPI_connect();
@@ -305,7 +305,7 @@ find_row(PennyRow *rows, int n, PennyColumn column, const pg_uuid_t *id)
 
 /* A conversation of a list, with its newest message. */
 static void
-render_listed(StringInfo out, Result *result, PennyRow *conversation)
+render_listed(StringInfo out, FetchResult *result, PennyRow *conversation)
 {
 	PennyRow *tools = rows_of(result, ROW_TOOL_EXECUTION);
 	int ntools = result->n[ROW_TOOL_EXECUTION];
@@ -340,7 +340,7 @@ penny_read_list(StringInfo out, const pg_uuid_t *user, int limit, const PennyLis
 				bool archived)
 {
 	Datum values[5];
-	Result result;
+	FetchResult result;
 	int n;
 	int i;
 
@@ -378,7 +378,7 @@ bool
 penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version)
 {
 	Datum values[2];
-	Result result;
+	FetchResult result;
 
 	values[0] = UUIDPGetDatum(id);
 	values[1] = Int64GetDatum(since < 0 ? PG_INT64_MAX : since);
@@ -389,7 +389,7 @@ penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *vers
 		SPI_finish();
 		return false;
 	}
-	*version = DatumGetInt64(rows_of(&result, ROW_CONVERSATION)->value[PENNY_VERSION]);
+	*version = DatumGetInt64(rows_of(&result, ROW_CONVERSATION)->value[PENNY_ROW_VERSION]);
 	if (since >= 0)
 		render_changes(out, &result, since);
 	SPI_finish();
@@ -398,7 +398,7 @@ penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *vers
 
 /* Run a statement and take its result apart; lives as long as the connection. */
 static void
-run(PennyStatement *statement, const Datum *values, Result *result)
+run(PennyStatement *statement, const Datum *values, FetchResult *result)
 {
 	uint64 n = penny_statement_run(statement, values, NULL, true);
 	TupleDesc desc = SPI_tuptable->tupdesc;
@@ -428,7 +428,7 @@ run(PennyStatement *statement, const Datum *values, Result *result)
 
 /* Sort the rows of a kind, which stand together, unless they are in order. */
 static void
-sort_kind(Result *result, RowKind kind, int (*compare)(const void *, const void *))
+sort_kind(FetchResult *result, RowKind kind, int (*compare)(const void *, const void *))
 {
 	PennyRow *rows = rows_of(result, kind);
 	int i;
@@ -465,7 +465,7 @@ by_seq_descending(const void *a, const void *b)
 static int
 by_version(const void *a, const void *b)
 {
-	return compare_numbers(a, b, PENNY_VERSION);
+	return compare_numbers(a, b, PENNY_ROW_VERSION);
 }
 
 /* Tool executions: by message, then in the order of their change. */
@@ -484,7 +484,7 @@ by_message(const void *a, const void *b)
 
 /* The executions of a message among those sorted by message. */
 static PennyRow *
-tools_of_message(Result *result, const PennyRow *message, int *ntools)
+tools_of_message(FetchResult *result, const PennyRow *message, int *ntools)
 {
 	PennyRow *tools = rows_of(result, ROW_TOOL_EXECUTION);
 	int low = 0;
@@ -512,7 +512,7 @@ tools_of_message(Result *result, const PennyRow *message, int *ntools)
 
 /* The array of n messages of a result from the first on. */
 static void
-render_messages(StringInfo out, Result *result, int first, int n)
+render_messages(StringInfo out, FetchResult *result, int first, int n)
 {
 	PennyRow *messages = rows_of(result, ROW_MESSAGE) + first;
 	int i;
@@ -538,7 +538,7 @@ render_position(StringInfo out, const PennyRow *conversation)
 	appendStringInfoString(out, "{\"epoch\":");
 	penny_render_string(out, epoch, strlen(epoch));
 	appendStringInfoString(out, ",\"version\":");
-	penny_render_int(out, DatumGetInt64(conversation->value[PENNY_VERSION]));
+	penny_render_int(out, DatumGetInt64(conversation->value[PENNY_ROW_VERSION]));
 	appendStringInfoChar(out, '}');
 }
 
@@ -572,7 +572,7 @@ by_line(const void *a, const void *b)
 }
 
 static void
-render_line(StringInfo out, Result *result, const ChangeLine *line, int64 since)
+render_line(StringInfo out, FetchResult *result, const ChangeLine *line, int64 since)
 {
 	PennyRow *tools;
 	int ntools;
@@ -611,7 +611,7 @@ render_line(StringInfo out, Result *result, const ChangeLine *line, int64 since)
 
 /* Lines of version and frame, ascending. */
 static void
-render_changes(StringInfo out, Result *result, int64 since)
+render_changes(StringInfo out, FetchResult *result, int64 since)
 {
 	PennyRow *row = result->rows;
 	PennyRow *end = rows_of(result, ROW_TOMBSTONE) + result->n[ROW_TOMBSTONE];
@@ -630,7 +630,7 @@ render_changes(StringInfo out, Result *result, int64 since)
 			row = rows_of(result, kind) + i;
 			lines[n].version = DatumGetInt64(
 				row->value[kind == ROW_CONVERSATION ? PENNY_CONVERSATION_STATE_VERSION
-													: PENNY_VERSION]);
+													: PENNY_ROW_VERSION]);
 			lines[n].kind = kind;
 			lines[n].row = row;
 			n += lines[n].version > since;

@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/jsonb.h"
@@ -260,7 +261,7 @@ penny_render_conversation(StringInfo out, const PennyRow *row)
 	MEMBER(out, "owner_id", row, PENNY_CONVERSATION_OWNER);
 	MEMBER(out, "title", row, PENNY_CONVERSATION_TITLE);
 	MEMBER(out, "metadata", row, PENNY_CONVERSATION_METADATA);
-	MEMBER(out, "version", row, PENNY_VERSION);
+	MEMBER(out, "version", row, PENNY_ROW_VERSION);
 	MEMBER(out, "last_seq", row, PENNY_CONVERSATION_LAST_SEQ);
 	MEMBER(out, "message_count", row, PENNY_CONVERSATION_COUNT);
 	MEMBER(out, "head_message_id", row, PENNY_CONVERSATION_HEAD);
@@ -282,7 +283,7 @@ penny_render_message(StringInfo out, const PennyRow *row, const PennyRow *tools,
 	PUT(out, "{");
 	FIRST_MEMBER(out, "id", row, PENNY_ID);
 	MEMBER(out, "seq", row, PENNY_MESSAGE_SEQ);
-	MEMBER(out, "version", row, PENNY_VERSION);
+	MEMBER(out, "version", row, PENNY_ROW_VERSION);
 	MEMBER(out, "parent_id", row, PENNY_MESSAGE_PARENT);
 	MEMBER(out, "role", row, PENNY_MESSAGE_ROLE);
 	MEMBER(out, "status", row, PENNY_MESSAGE_STATUS);
@@ -320,7 +321,7 @@ penny_render_tool_execution(StringInfo out, const PennyRow *row)
 {
 	PUT(out, "{");
 	FIRST_MEMBER(out, "id", row, PENNY_ID);
-	MEMBER(out, "version", row, PENNY_VERSION);
+	MEMBER(out, "version", row, PENNY_ROW_VERSION);
 	MEMBER(out, "message_id", row, PENNY_TOOL_MESSAGE);
 	MEMBER(out, "user_id", row, PENNY_USER_ID);
 	MEMBER(out, "tool_id", row, PENNY_TOOL_TOOL);
@@ -343,7 +344,7 @@ penny_render_artifact(StringInfo out, const PennyRow *row)
 {
 	PUT(out, "{");
 	FIRST_MEMBER(out, "id", row, PENNY_ID);
-	MEMBER(out, "version", row, PENNY_VERSION);
+	MEMBER(out, "version", row, PENNY_ROW_VERSION);
 	MEMBER(out, "message_id", row, PENNY_ARTIFACT_MESSAGE);
 	MEMBER(out, "user_id", row, PENNY_USER_ID);
 	MEMBER(out, "kind", row, PENNY_ARTIFACT_KIND);

@@ -12,6 +12,7 @@
 
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "store/tables.h"
 

@@ -24,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "auth/identity.h"
 #include "realtime/publish.h"
@@ -195,7 +196,7 @@ order_insert(Edit *edit, PennyTable table, PennyRow *row)
 								   uuid_out, row->value[PENNY_CONVERSATION_ID])))));
 	ensure_caller(row, PENNY_USER_ID);
 	version = Int64GetDatum(penny_change_next_version(change));
-	set(edit, PENNY_VERSION, version);
+	set(edit, PENNY_ROW_VERSION, version);
 	switch (table)
 	{
 		case PENNY_MESSAGES:
@@ -237,7 +238,7 @@ order_new_conversation(Edit *edit, PennyRow *row)
 {
 	ensure_caller(row, PENNY_CONVERSATION_OWNER);
 	set_identifier(edit, row);
-	set(edit, PENNY_VERSION, Int64GetDatum(FIRST_VERSION));
+	set(edit, PENNY_ROW_VERSION, Int64GetDatum(FIRST_VERSION));
 	set(edit, PENNY_CONVERSATION_STATE_VERSION, Int64GetDatum(1));
 	set(edit, PENNY_CONVERSATION_LAST_SEQ, Int64GetDatum(0));
 	set(edit, PENNY_CONVERSATION_COUNT, Int64GetDatum(0));
@@ -281,7 +282,7 @@ order_update(Edit *edit, PennyTable table, PennyRow *old, PennyRow *row)
 	change = penny_change_open(PENNY_UUID(old, PENNY_CONVERSATION_ID));
 	if (change->gone)
 		return;
-	set(edit, PENNY_VERSION, Int64GetDatum(penny_change_next_version(change)));
+	set(edit, PENNY_ROW_VERSION, Int64GetDatum(penny_change_next_version(change)));
 	if (table == PENNY_MESSAGES)
 	{
 		set(edit, PENNY_MESSAGE_SEQ, old->value[PENNY_MESSAGE_SEQ]);
@@ -302,7 +303,7 @@ order_conversation(Edit *edit, PennyRow *old, PennyRow *row)
 
 	if (!same_uuid(old, row, PENNY_CONVERSATION_OWNER))
 		ensure_caller(row, PENNY_CONVERSATION_OWNER);
-	set(edit, PENNY_VERSION, version);
+	set(edit, PENNY_ROW_VERSION, version);
 	set(edit, PENNY_CONVERSATION_STATE_VERSION, version);
 	set(edit, PENNY_CONVERSATION_LAST_SEQ, Int64GetDatum(change->last_seq));
 	set(edit, PENNY_CONVERSATION_COUNT, Int64GetDatum(change->count));
@@ -475,7 +476,7 @@ publish_conversation(TriggerData *trigger, PennyRow *old, PennyRow *row)
 		change = penny_change_adopt(row);
 		penny_change_touch(change);
 		if (!change->active_changed && !change->head_lost &&
-			change->version == DatumGetInt64(row->value[PENNY_VERSION]))
+			change->version == DatumGetInt64(row->value[PENNY_ROW_VERSION]))
 			change->pending = false;
 		penny_rows_publish(change, PENNY_CONVERSATIONS, row, false);
 		if (!same_uuid(old, row, PENNY_CONVERSATION_OWNER))

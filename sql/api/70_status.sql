@@ -1,0 +1,66 @@
+-- What the server says of itself: epoch, doctor, statistics.
+-- epoch() may be called by everybody, the rest by penny_admin and pg_monitor.
+
+CREATE OR REPLACE FUNCTION penny.epoch() RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'penny_epoch';
+
+COMMENT ON FUNCTION penny.epoch() IS
+'Opaque; equal epochs mean one unbroken history, so that positions of clients are worth something';
+
+CREATE OR REPLACE FUNCTION penny.stats() RETURNS jsonb
+LANGUAGE c VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'penny_stats';
+
+COMMENT ON FUNCTION penny.stats() IS
+'Counters of executors, gateways and edges since the server started';
+
+-- All checks but that of the store.
+CREATE OR REPLACE FUNCTION _penny.doctor(
+	extension_version text, OUT "check" text, OUT ok boolean, OUT detail text, OUT remedy text)
+RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_doctor';
+
+-- Runs with the rights of its caller, since chat.store belongs to somebody else.
+CREATE OR REPLACE FUNCTION penny.doctor()
+RETURNS TABLE ("check" text, ok boolean, detail text, remedy text)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	store_version integer;
+BEGIN
+	RETURN QUERY
+		SELECT d."check", d.ok, d.detail, d.remedy
+		FROM pg_catalog.pg_extension e, _penny.doctor(e.extversion) d
+		WHERE e.extname = 'penny';
+
+	"check" := 'store';
+	IF pg_catalog.to_regclass('chat.store') IS NULL THEN
+		ok := false;
+		detail := 'the tables of penny are not there';
+		remedy := 'Execute SELECT penny.create_store() as the role that shall own them.';
+		RETURN NEXT;
+		RETURN;
+	END IF;
+	BEGIN
+		EXECUTE 'SELECT max(version) FROM chat.store' INTO store_version;
+		ok := store_version IS NOT NULL;
+		detail := pg_catalog.format('version %s', store_version);
+		remedy := CASE WHEN NOT ok THEN 'Execute SELECT penny.create_store() as the owner of schema chat.' END;
+	EXCEPTION WHEN insufficient_privilege THEN
+		ok := NULL;
+		detail := 'the calling role may not read chat.store';
+		remedy := 'Call as a member of penny_admin.';
+	END;
+	RETURN NEXT;
+END
+$$;
+
+COMMENT ON FUNCTION penny.doctor() IS
+'One row for each check of the installation, with the remedy where it is not ok';
+
+REVOKE EXECUTE ON FUNCTION penny.stats(), penny.doctor(), _penny.doctor(text) FROM PUBLIC;
+GRANT USAGE ON SCHEMA penny, _penny TO pg_monitor, penny_admin;
+GRANT EXECUTE ON FUNCTION penny.stats(), penny.doctor(), _penny.doctor(text) TO penny_admin, pg_monitor;

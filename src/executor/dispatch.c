@@ -1,0 +1,296 @@
+/*-------------------------------------------------------------------------
+ *
+ * dispatch.c
+ *		What each kind of call does, inside its transaction.
+ *
+ * HTTP requests are in http.c.  The other kinds are the edge's own questions:
+ * each is one statement of penny, run as the caller.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+
+#include "base/epoch.h"
+#include "base/error.h"
+#include "executor/caller.h"
+#include "executor/dispatch.h"
+#include "executor/http.h"
+#include "executor/params.h"
+#include "executor/routes.h"
+#include "executor/plans.h"
+#include "plane/event.h"
+
+static void run_ready(PennyRun *run);
+static void run_routes(PennyRun *run);
+static void run_auth(PennyRun *run);
+static void run_join(PennyRun *run);
+static void run_message(PennyRun *run);
+
+bool
+penny_dispatch_writes(const PennyRequest *request)
+{
+	switch (request->op)
+	{
+		case PENNY_OP_HTTP:
+			return request->method != PENNY_GET && request->method != PENNY_HEAD;
+		case PENNY_OP_MESSAGE:
+			return true;
+		default:
+			return false;
+	}
+}
+
+void
+penny_dispatch(PennyRun *run)
+{
+	switch (run->request.op)
+	{
+		case PENNY_OP_HTTP:
+			penny_http_run(run);
+			break;
+		case PENNY_OP_READY:
+			run_ready(run);
+			break;
+		case PENNY_OP_ROUTES:
+			run_routes(run);
+			break;
+		case PENNY_OP_AUTH:
+			run_auth(run);
+			break;
+		case PENNY_OP_JOIN:
+			run_join(run);
+			break;
+		case PENNY_OP_MESSAGE:
+			run_message(run);
+			break;
+		case PENNY_OPS:
+			break;
+	}
+}
+
+/* A JSON answer built in the call's context. */
+static void
+answer_json(PennyRun *run, uint32 status, StringInfo json)
+{
+	run->answer.status = status;
+	penny_answer_json(&run->answer, json->data, json->len);
+}
+
+static void
+init_json(PennyRun *run, StringInfo json)
+{
+	MemoryContext old = MemoryContextSwitchTo(run->context);
+
+	initStringInfo(json);
+	MemoryContextSwitchTo(old);
+}
+
+/* Is penny ready?  An executor runs this, and the store is there. */
+static void
+run_ready(PennyRun *run)
+{
+	StringInfoData json;
+	Oid schema;
+	bool store;
+
+	penny_run_show(run, "READY");
+	schema = get_namespace_oid("chat", true);
+	store = OidIsValid(schema) && OidIsValid(get_relname_relid("conversations", schema));
+	init_json(run, &json);
+	appendStringInfo(&json, "{\"status\":\"%s\",\"checks\":{\"executor\":\"ok\",\"store\":\"%s\"}}",
+					 store ? "ready" : "not ready",
+					 store ? "ok" : "missing: run SELECT penny.create_store()");
+	answer_json(run, store ? 200 : 503, &json);
+	penny_answer_header(&run->answer, "content-type", "application/json");
+}
+
+/* The route table, for the edge. */
+static void
+run_routes(PennyRun *run)
+{
+	const PennyRouteTable *table;
+	StringInfoData text;
+
+	penny_run_show(run, "ROUTES");
+	table = penny_routes_get(run->plane);
+	init_json(run, &text);
+	appendBinaryStringInfo(&text, table->text.data, (int) table->text.len);
+	answer_json(run, 200, &text);
+	penny_answer_header(&run->answer, "content-type", "text/plain");
+}
+
+static void
+append_user_id(StringInfo json, const PennyRun *run)
+{
+	appendStringInfo(json, "\"user_id\":\"%s\"",
+					 DatumGetCString(DirectFunctionCall1(
+						 uuid_out, UUIDPGetDatum(&run->caller.identity.user_id))));
+}
+
+/* Who is this token? */
+static void
+run_auth(PennyRun *run)
+{
+	StringInfoData json;
+
+	penny_run_show(run, "AUTH");
+	penny_caller_find(run);
+	penny_caller_check(run, PENNY_ACCESS_USER);
+	init_json(run, &json);
+	appendStringInfoChar(&json, '{');
+	append_user_id(&json, run);
+	appendStringInfoString(&json, ",\"role\":");
+	escape_json(&json, run->caller.role);
+	if (run->caller.exp != 0)
+		appendStringInfo(&json, ",\"exp\":" INT64_FORMAT "}", run->caller.exp);
+	else
+		appendStringInfoString(&json, ",\"exp\":null}");
+	answer_json(run, 200, &json);
+	penny_answer_header(&run->answer, "content-type", "application/json");
+}
+
+/* Name of the room that a call is about. */
+static Datum
+room_of(const PennyRun *run)
+{
+	PennySpan room = run->request.field[PENNY_FIELD_TARGET];
+
+	if (room.len == 0 || room.len > PENNY_ROOM_NAME_MAX)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
+						errmsg("name of a room must have 1 to %d bytes", PENNY_ROOM_NAME_MAX)));
+	return CStringGetTextDatum(penny_params_text(room, "room"));
+}
+
+static JsonbValue *
+member_of(JsonbContainer *object, const char *name)
+{
+	return getKeyJsonValueFromContainer(object, name, (int) strlen(name), NULL);
+}
+
+/*
+ * "since" of a join: true when it names a position of this epoch, so that what
+ * changed after it can be told.
+ */
+static bool
+since_of(const PennyRun *run, int64 *version)
+{
+	PennySpan body = run->request.field[PENNY_FIELD_BODY];
+	Jsonb *json;
+	JsonbValue *since;
+	JsonbValue *epoch;
+	JsonbValue *number;
+	const char *now = penny_epoch_text();
+
+	if (body.len == 0)
+		return false;
+	json = DatumGetJsonbP(penny_params_json(body, "join"));
+	since = JB_ROOT_IS_OBJECT(json) ? member_of(&json->root, "since") : NULL;
+	if (since == NULL || since->type == jbvNull)
+		return false;
+	epoch = since->type == jbvBinary && JsonContainerIsObject(since->val.binary.data)
+				? member_of(since->val.binary.data, "epoch")
+				: NULL;
+	number = epoch != NULL ? member_of(since->val.binary.data, "version") : NULL;
+	if (epoch == NULL || epoch->type != jbvString || number == NULL || number->type != jbvNumeric)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
+						errmsg("since must be an object with epoch and version")));
+	*version =
+		DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(number->val.numeric)));
+	return epoch->val.string.len == (int) strlen(now) &&
+		   memcmp(epoch->val.string.val, now, strlen(now)) == 0;
+}
+
+/* Fill in the answer to a join; see call.h for its form. */
+static void
+answer_join(PennyRun *run, int64 version, bool recovered, text *frames)
+{
+	StringInfo head = &run->answer.head;
+	StringInfoData body;
+
+	appendStringInfo(head, "{\"position\":{\"epoch\":\"%s\",\"version\":" INT64_FORMAT "},",
+					 penny_epoch_text(), version);
+	appendStringInfo(head, "\"recovered\":%s,", recovered ? "true" : "false");
+	append_user_id(head, run);
+	appendStringInfoChar(head, '}');
+	init_json(run, &body);
+	if (frames != NULL)
+		appendBinaryStringInfo(&body, VARDATA_ANY(frames), (int) VARSIZE_ANY_EXHDR(frames));
+	answer_json(run, 200, &body);
+}
+
+/*
+ * Join a room: may the caller see it, where does it stand, and what changed
+ * since.  A position that is ahead of the room is of another history.
+ */
+static void
+run_join(PennyRun *run)
+{
+	static const char query[] = "SELECT j.version, j.frames FROM _penny.join_room($1, $2) j";
+	static const Oid types[] = {TEXTOID, INT8OID};
+	Datum values[2];
+	int64 since = 0;
+	int64 version;
+	bool recovered;
+	Datum frames;
+	bool isnull;
+
+	penny_run_show(run, "JOIN");
+	penny_caller_find(run);
+	penny_caller_check(run, PENNY_ACCESS_USER);
+	values[0] = room_of(run);
+	recovered = since_of(run, &since);
+	values[1] = Int64GetDatum(since);
+	penny_caller_become(run);
+	penny_plan_run(query, 2, types, values, recovered ? NULL : " n", 1);
+	if (SPI_processed == 0)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));
+	version =
+		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	if (isnull)
+		version = 0;
+	if (since > version)
+		recovered = false;
+	frames = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+	answer_join(run, version, recovered, isnull || !recovered ? NULL : DatumGetTextPP(frames));
+}
+
+/* A message that came by WebSocket. */
+static void
+run_message(PennyRun *run)
+{
+	static const char query[] = "SELECT _penny.websocket_message($1, $2)";
+	static const Oid types[] = {TEXTOID, JSONBOID};
+	Datum values[2];
+	StringInfoData json;
+	JsonbValue *created;
+	Jsonb *result;
+	bool isnull;
+	Datum value;
+
+	penny_run_show(run, "MESSAGE");
+	penny_caller_find(run);
+	penny_caller_check(run, PENNY_ACCESS_USER);
+	values[0] = room_of(run);
+	values[1] = penny_params_json(run->request.field[PENNY_FIELD_BODY], "message");
+	penny_caller_become(run);
+	penny_plan_run(query, 2, types, values, NULL, 1);
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	if (isnull)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));
+	result = DatumGetJsonbP(value);
+	created = JB_ROOT_IS_OBJECT(result) ? member_of(&result->root, "created") : NULL;
+	init_json(run, &json);
+	JsonbToCString(&json, &result->root, VARSIZE(result));
+	answer_json(run,
+				created != NULL && created->type == jbvBool && created->val.boolean ? 201 : 200,
+				&json);
+	penny_answer_header(&run->answer, "content-type", "application/json");
+}

@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * routes.h
+ *		The executor's view of penny.routes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_EXECUTOR_ROUTES_H
+#define PENNY_EXECUTOR_ROUTES_H
+
+#include "postgres.h"
+
+#include "plane/route.h"
+
+/* A row of penny.routes, by the number of its line in the table's text. */
+typedef struct PennyRouteRow
+{
+	PennyMethod method;
+	const char *pattern;
+	const char *handler;
+	int timeout;  /* ms; 0: penny.statement_timeout */
+	Oid function; /* resolved handler, InvalidOid: not yet, or not there */
+} PennyRouteRow;
+
+typedef struct PennyRouteTable
+{
+	uint64 stamp;          /* routes_stamp that it was read after */
+	PennySpan text;        /* what PENNY_OP_ROUTES answers */
+	PennyRoutes *compiled; /* points into text */
+	int n;
+	PennyRouteRow *row;
+} PennyRouteTable;
+
+/* Callbacks of the caches; once in a process, connected. */
+extern void penny_routes_init(void);
+
+/*
+ * The table, read again when it changed.  Inside a transaction with an active
+ * snapshot and SPI connected, as penny_authenticator.  Valid until the next
+ * call.
+ */
+extern const PennyRouteTable *penny_routes_get(PennyPlane *plane);
+
+/* The table as it was got last. */
+extern const PennyRouteTable *penny_routes_current(void);
+
+/* Function of a route's handler; an error when it is not there. */
+extern Oid penny_routes_function(const PennyRouteTable *table, int route, Oid request_type);
+
+#endif /* PENNY_EXECUTOR_ROUTES_H */
