@@ -135,9 +135,10 @@ penny_plan_call(Oid function, Oid request_type, Datum request, bool *isnull, Oid
 	if (SPI_execute_plan(plan, &request, NULL, true, 2) != SPI_OK_SELECT || SPI_processed != 1)
 		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION), errmsg("handler did not return one row")));
 	*type = SPI_gettypeid(SPI_tuptable->tupdesc, 1);
-	if (*type != JSONBOID && strcmp(format_type_be_qualified(*type), "penny.response") != 0)
+	if (*type != JSONBOID && *type != JSONOID &&
+		strcmp(format_type_be_qualified(*type), "penny.response") != 0)
 		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-						errmsg("handler returns neither jsonb nor penny.response")));
+						errmsg("handler returns neither json, jsonb nor penny.response")));
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
 }
 
