@@ -181,11 +181,13 @@ $(EDGE_BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(EDGE_CFLAGS) -fPIE -MMD -MP -c -o $@ $<
 
-# The install script is each part once; OR REPLACE goes, so that nobody can
-# have made an object of the extension beforehand.
-sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) penny.control
-	@mkdir -p $(@D)
-	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) $(SQL_API) < /dev/null > $@
+# The install script is each part once, and the steps of the store as rows;
+# OR REPLACE goes, so that nobody can have made an object of the extension
+# beforehand.
+sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_STORE) $(SQL_API) sql/store/steps.pl penny.control
+	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) < /dev/null > $@
+	perl sql/store/steps.pl $(SQL_STORE) >> $@
+	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_API) < /dev/null >> $@
 
 print-%:
 	@echo $($*)
