@@ -208,29 +208,38 @@ def half_requests(fake):
     equal(once(fake, '/livez').status, 200)
 
 
-@test(max_connections=20, max_connections_per_address=10)
-def connection_limits(fake):
+def full(fake, status):
+    """Ten connections are all there may be; the next is told so."""
     kept = [Http(fake) for _ in range(10)]
     fake.until(lambda: fake.counters()['connections'] == 10)
     refused = Http(fake)
-    equal(refused.answer().status, 429)
+    answer = refused.answer()
+    equal((answer.status, answer.json()['code']), (status, 'PY%d' % status))
     assert refused.closed()
     refused.close()
-    fake.command('set max_connections 10')
-    equal(once_refused(fake), 503)
     kept.pop().close()
     fake.until(lambda: fake.counters()['connections'] == 9)
     equal(once(fake, '/livez').status, 200)
-    equal(fake.counters()['refused'], 2)
+    equal(fake.counters()['refused'], 1)
     for http in kept:
         http.close()
 
 
-def once_refused(fake):
-    http = Http(fake)
-    status = http.answer().status
-    http.close()
-    return status
+@test(max_connections=20, max_connections_per_address=10)
+def connections_of_an_address(fake):
+    full(fake, 429)
+
+
+@test(max_connections=10, max_connections_per_address=20)
+def connections_in_all(fake):
+    full(fake, 503)
+
+
+@test()
+def settings_take_effect_without_a_restart(fake):
+    equal(once(fake, '/echo', method='POST', body=b'a' * 2000).status, 200)
+    fake.command('set body_size 1000')
+    fake.until(lambda: once(fake, '/echo', method='POST', body=b'a' * 2000).status == 413)
 
 
 # ---- calls -----------------------------------------------------------------------
