@@ -35,7 +35,8 @@ UNIT_TESTS = http \
 	rooms \
 	rooms_simulation \
 	plane \
-	plane_processes
+	plane_processes \
+	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/edge/*.h test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
@@ -60,6 +61,10 @@ $(UNIT_ASAN_PROGRAMS): .build/unit-asan/%: .build/unit-asan/obj/test/unit/%.o \
 # Memory that fails when the test wants it to.
 .build/unit/rooms_simulation .build/unit-asan/rooms_simulation: \
 	UNIT_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc
+
+# Runs penny-edge itself: t_edge.py drives it.
+.build/unit/fake_gateway: .build/unit/obj/test/unit/fake_executor.o
+.build/unit-asan/fake_gateway: .build/unit-asan/obj/test/unit/fake_executor.o
 
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 
