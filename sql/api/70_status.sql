@@ -37,7 +37,7 @@ BEGIN
 		WHERE e.extname = 'penny';
 
 	"check" := 'store';
-	IF pg_catalog.to_regclass('chat.store') IS NULL THEN
+	IF NOT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'chat' AND tablename = 'store') THEN
 		ok := false;
 		detail := 'the tables of penny are not there';
 		remedy := 'Execute SELECT penny.create_store() as the role that shall own them.';
