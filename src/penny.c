@@ -6,7 +6,8 @@
  * The library is loaded in two ways.  Preloaded (shared_preload_libraries),
  * it has shared memory, settings and workers.  Loaded into a running session
  * (CREATE EXTENSION in a server that did not preload it), it has its SQL
- * functions only; those that need the plane say which line is missing.
+ * functions and the identity behind them only; those that need the plane say
+ * which line is missing.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +16,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "auth/identity.h"
 #include "base/epoch.h"
 #include "base/planemap.h"
 #include "base/registry.h"
@@ -22,7 +24,9 @@
 #include "base/worker.h"
 #include "config/config.h"
 #include "executor/pool.h"
+#include "executor/pool.h"
 #include "gateway/watch.h"
+#include "realtime/publish.h"
 #include "realtime/publish.h"
 
 PG_MODULE_MAGIC;
@@ -34,6 +38,7 @@ static void register_workers(void);
 void
 _PG_init(void)
 {
+	penny_identity_init();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
