@@ -53,7 +53,7 @@ sub conversation
 {
 	my ($bench, $count) = @_;
 	my @users = @{ $bench->{users} };
-	my $id = $bench->{server}->sql("SELECT penny.act_as('$users[0]', 'penny_agent') IS NULL;
+	my $id = $bench->{server}->sql("$bench->{act_as};
 		SELECT penny.create_conversation(title => 'A table for two') ->> 'id'") =~ s/.*\n//sr;
 
 	$bench->{server}->sql(join('', map { "SELECT penny.add_participant('$id', '$_');" }
