@@ -26,12 +26,22 @@ CONFIG = src/config/config.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o
 
-AUTH = src/auth/json_strict.o \
+AUTH = src/auth/identity.o \
+	src/auth/json_strict.o \
 	src/auth/jwt_parse.o \
 	src/auth/key.o \
 	src/auth/token.o
 
-STORE =
+STORE = src/store/access.o \
+	src/store/change.o \
+	src/store/publish_rows.o \
+	src/store/read.o \
+	src/store/render.o \
+	src/store/statement.o \
+	src/store/tables.o \
+	src/store/triggers.o \
+	src/store/uuid.o
+
 EXECUTOR = src/executor/answer.o \
 	src/executor/caller.o \
 	src/executor/dispatch.o \
@@ -57,7 +67,9 @@ GATEWAY = src/gateway/child.o \
 	src/gateway/worker.o
 
 SQLAPI = src/sqlapi/sql_doctor.o \
-	src/sqlapi/sql_status.o
+	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_status.o \
+	src/sqlapi/sql_store.o
 
 OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
 	src/penny.o
@@ -112,9 +124,24 @@ EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 EDGE_LIBS = -lwebsockets -lev -lseccomp
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
-SQL_INSTALL =
-SQL_API = sql/api/70_status.sql
-SQL_STORE =
+SQL_INSTALL = sql/install/00_header.sql \
+	sql/install/10_schema.sql \
+	sql/install/20_types.sql \
+	sql/install/30_routes.sql \
+	sql/install/40_store_steps.sql
+
+SQL_API = sql/api/10_identity.sql \
+	sql/api/20_store.sql \
+	sql/api/30_conversations.sql \
+	sql/api/40_import.sql \
+	sql/api/45_realtime.sql \
+	sql/api/50_http.sql \
+	sql/api/70_status.sql
+
+SQL_STORE = sql/store/10_tables.sql \
+	sql/store/20_triggers.sql \
+	sql/store/30_policies.sql \
+	sql/store/40_grants.sql
 
 # --- tests that need a server; inputs test/sql and test/specs, all results in
 # expected/.  pg_regress would look for ./sql/NAME.sql first: only generated
@@ -181,13 +208,13 @@ $(EDGE_BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(EDGE_CFLAGS) -fPIE -MMD -MP -c -o $@ $<
 
-# The install script is each part once, and the steps of the store as rows;
-# OR REPLACE goes, so that nobody can have made an object of the extension
-# beforehand.
-sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_STORE) $(SQL_API) sql/store/steps.pl penny.control
-	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) < /dev/null > $@
-	perl sql/store/steps.pl $(SQL_STORE) >> $@
-	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_API) < /dev/null >> $@
+# The install script is each part once; OR REPLACE goes, so that nobody can
+# have made an object of the extension beforehand.
+sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) $(SQL_STORE) penny.control \
+		test/tools/store_steps.awk
+	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) $(SQL_API) > $@.new
+	awk -f test/tools/store_steps.awk $(SQL_STORE) >> $@.new
+	mv $@.new $@
 
 print-%:
 	@echo $($*)

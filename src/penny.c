@@ -24,10 +24,10 @@
 #include "base/worker.h"
 #include "config/config.h"
 #include "executor/pool.h"
-#include "executor/pool.h"
 #include "gateway/watch.h"
 #include "realtime/publish.h"
-#include "realtime/publish.h"
+#include "store/access.h"
+#include "store/change.h"
 
 PG_MODULE_MAGIC;
 
@@ -38,9 +38,15 @@ static void register_workers(void);
 void
 _PG_init(void)
 {
+	/* What SQL functions and triggers need in any session. */
 	penny_identity_init();
+	penny_access_init();
+
 	if (!process_shared_preload_libraries_in_progress)
+	{
+		penny_change_init();
 		return;
+	}
 
 	penny_config_init();
 
@@ -50,6 +56,7 @@ _PG_init(void)
 	penny_registry_init();
 	penny_executor_init();
 	penny_publish_init();
+	penny_change_init(); /* after publish: what it writes back is said, too */
 	penny_shmem_init();
 
 	/* Hooks. */
