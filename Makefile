@@ -26,12 +26,22 @@ CONFIG = src/config/config.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o
 
-AUTH = src/auth/json_strict.o \
+AUTH = src/auth/identity.o \
+	src/auth/json_strict.o \
 	src/auth/jwt_parse.o \
 	src/auth/key.o \
 	src/auth/token.o
 
-STORE =
+STORE = src/store/access.o \
+	src/store/change.o \
+	src/store/publish_rows.o \
+	src/store/read.o \
+	src/store/render.o \
+	src/store/statement.o \
+	src/store/tables.o \
+	src/store/triggers.o \
+	src/store/uuid.o
+
 EXECUTOR = src/executor/answer.o \
 	src/executor/caller.o \
 	src/executor/dispatch.o \
@@ -57,20 +67,52 @@ GATEWAY = src/gateway/child.o \
 	src/gateway/worker.o
 
 SQLAPI = src/sqlapi/sql_doctor.o \
-	src/sqlapi/sql_status.o
+	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_status.o \
+	src/sqlapi/sql_store.o
 
 OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
 # and are what the unit tests and fuzz targets link ---------------------------
-EDGE_PURE = src/edge/handshake.o \
-	src/edge/http_fields.o \
-	src/edge/http_parse.o \
+EDGE_PURE = src/edge/utf8.o \
+	src/edge/json_span.o \
+	src/edge/json_text.o \
 	src/edge/http_target.o \
-	src/edge/utf8.o \
-	src/edge/websocket_frame.o
-EDGE =
+	src/edge/http_parse.o \
+	src/edge/http_fields.o \
+	src/edge/handshake.o \
+	src/edge/websocket_frame.o \
+	src/edge/frame.o \
+	src/edge/rooms.o \
+	src/edge/room_log.o \
+	src/edge/room_reads.o \
+	src/edge/room_answers.o \
+	src/edge/room_events.o
+EDGE = src/edge/main.o \
+	src/edge/edge.o \
+	src/edge/sandbox.o \
+	src/edge/sandbox_test.o \
+	src/edge/loop.o \
+	src/edge/timer.o \
+	src/edge/listener.o \
+	src/edge/limits.o \
+	src/edge/connection.o \
+	src/edge/output.o \
+	src/edge/calls.o \
+	src/edge/routes.o \
+	src/edge/http.o \
+	src/edge/request.o \
+	src/edge/response.o \
+	src/edge/answer.o \
+	src/edge/websocket.o \
+	src/edge/origin.o \
+	src/edge/session.o \
+	src/edge/session_auth.o \
+	src/edge/session_frames.o \
+	src/edge/session_rooms.o \
+	src/edge/events.o
 
 EDGE_BUILD ?= .build/edge
 EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE)) \
@@ -79,12 +121,27 @@ EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
 	$(EDGE_SANITIZE)
-EDGE_LIBS = -lwebsockets -lev
+EDGE_LIBS = -lwebsockets -lev -lseccomp
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
-SQL_INSTALL =
-SQL_API = sql/api/70_status.sql
-SQL_STORE =
+SQL_INSTALL = sql/install/00_header.sql \
+	sql/install/10_schema.sql \
+	sql/install/20_types.sql \
+	sql/install/30_routes.sql \
+	sql/install/40_store_steps.sql
+
+SQL_API = sql/api/10_identity.sql \
+	sql/api/20_store.sql \
+	sql/api/30_conversations.sql \
+	sql/api/40_import.sql \
+	sql/api/45_realtime.sql \
+	sql/api/50_http.sql \
+	sql/api/70_status.sql
+
+SQL_STORE = sql/store/10_tables.sql \
+	sql/store/20_triggers.sql \
+	sql/store/30_policies.sql \
+	sql/store/40_grants.sql
 
 # --- tests that need a server; inputs test/sql and test/specs, all results in
 # expected/.  pg_regress would look for ./sql/NAME.sql first: only generated
@@ -153,13 +210,16 @@ $(EDGE_BUILD)/%.o: %.c
 
 # The install script is each part once; OR REPLACE goes, so that nobody can
 # have made an object of the extension beforehand.
-sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) penny.control
-	@mkdir -p $(@D)
-	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) $(SQL_API) < /dev/null > $@
+sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) $(SQL_STORE) penny.control \
+		test/tools/store_steps.awk
+	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) $(SQL_API) > $@.new
+	awk -f test/tools/store_steps.awk $(SQL_STORE) >> $@.new
+	mv $@.new $@
 
 print-%:
 	@echo $($*)
 
-include test/unit.mk
+# Unit tests and fuzz targets of the plain-C parts.
+-include test/unit.mk test/fuzz.mk
 -include $(OBJS:.o=.d) $(EDGE_OBJS:.o=.d)
 endif

@@ -6,7 +6,8 @@
  * The library is loaded in two ways.  Preloaded (shared_preload_libraries),
  * it has shared memory, settings and workers.  Loaded into a running session
  * (CREATE EXTENSION in a server that did not preload it), it has its SQL
- * functions only; those that need the plane say which line is missing.
+ * functions and the identity behind them only; those that need the plane say
+ * which line is missing.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +16,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 
+#include "auth/identity.h"
 #include "base/epoch.h"
 #include "base/planemap.h"
 #include "base/registry.h"
@@ -24,6 +26,8 @@
 #include "executor/pool.h"
 #include "gateway/watch.h"
 #include "realtime/publish.h"
+#include "store/access.h"
+#include "store/change.h"
 
 PG_MODULE_MAGIC;
 
@@ -34,8 +38,15 @@ static void register_workers(void);
 void
 _PG_init(void)
 {
+	/* What SQL functions and triggers need in any session. */
+	penny_identity_init();
+	penny_access_init();
+
 	if (!process_shared_preload_libraries_in_progress)
+	{
+		penny_change_init();
 		return;
+	}
 
 	penny_config_init();
 
@@ -45,6 +56,7 @@ _PG_init(void)
 	penny_registry_init();
 	penny_executor_init();
 	penny_publish_init();
+	penny_change_init(); /* after publish: what it writes back is said, too */
 	penny_shmem_init();
 
 	/* Hooks. */

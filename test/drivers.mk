@@ -3,10 +3,10 @@
 #
 #	make check PARTS='regress tap' TESTS='test/t/001_smoke.pl'	runs a part of it
 
-.PHONY: $(DRIVERS) all install installcheck clean unit fuzz
+.PHONY: $(DRIVERS) all install installcheck clean
 export PG_CONFIG
 
-all install installcheck clean unit fuzz penny-edge:
+all install installcheck clean penny-edge:
 	+@$(MAKE) --no-print-directory $@
 
 run:

@@ -1,13 +1,77 @@
-# Unit tests of the plain-C parts: each a program that prints TAP, linked with
-# the parts of the edge that do no I/O.  `make unit` builds them.
+# Unit tests of the plain-C parts: `make unit`, `make unit-asan`.
+#
+# Each test/unit/<name>.c is a program that prints TAP.  It is linked with the
+# plain-C objects it needs, compiled beside it, and with nothing else.
 
-UNIT =
-UNIT_LIB = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE))
-UNIT_BUILD ?= .build/unit
-UNIT_PROGRAMS = $(UNIT:%=$(UNIT_BUILD)/%)
+UNIT_CC ?= cc
+UNIT_CFLAGS = -std=gnu11 -g -Wall -Wextra -Werror -Wmissing-prototypes \
+	-Wdeclaration-after-statement -D_GNU_SOURCE -Isrc -Itest/unit
+UNIT_ASAN = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
-.PHONY: unit
-unit: $(UNIT_PROGRAMS)
-$(UNIT_BUILD)/%: test/unit/%.c $(UNIT_LIB)
+# $(CURDIR) and the like stay out: paths are relative to the top directory.
+UNIT_PLAIN = src/plane/plane.c \
+	src/plane/call.c \
+	src/plane/event.c \
+	src/plane/route.c \
+	src/edge/utf8.c \
+	src/edge/json_span.c \
+	src/edge/json_text.c \
+	src/edge/http_target.c \
+	src/edge/http_parse.c \
+	src/edge/http_fields.c \
+	src/edge/handshake.c \
+	src/edge/websocket_frame.c \
+	src/edge/frame.c \
+	src/edge/rooms.c \
+	src/edge/room_log.c \
+	src/edge/room_reads.c \
+	src/edge/room_answers.c \
+	src/edge/room_events.c
+
+UNIT_TESTS = http \
+	websocket \
+	json \
+	route \
+	rooms \
+	rooms_simulation \
+	plane \
+	plane_processes \
+	fake_gateway
+
+UNIT_DEPS = $(wildcard src/plane/*.h src/edge/*.h test/unit/*.h)
+UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
+UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
+
+.build/unit/obj/%.o: %.c $(UNIT_DEPS)
 	@mkdir -p $(@D)
-	$(CC) $(EDGE_CFLAGS) -Itest/unit -o $@ $^ $(UNIT_LIBS)
+	$(UNIT_CC) $(UNIT_CFLAGS) -O2 -c $< -o $@
+
+.build/unit-asan/obj/%.o: %.c $(UNIT_DEPS)
+	@mkdir -p $(@D)
+	$(UNIT_CC) $(UNIT_CFLAGS) $(UNIT_ASAN) -c $< -o $@
+
+$(UNIT_PROGRAMS): .build/unit/%: .build/unit/obj/test/unit/%.o \
+		$(addprefix .build/unit/obj/,$(UNIT_PLAIN:.c=.o))
+	$(UNIT_CC) $(UNIT_LDFLAGS) $^ -o $@
+
+$(UNIT_ASAN_PROGRAMS): .build/unit-asan/%: .build/unit-asan/obj/test/unit/%.o \
+		$(addprefix .build/unit-asan/obj/,$(UNIT_PLAIN:.c=.o))
+	$(UNIT_CC) $(UNIT_ASAN) $(UNIT_LDFLAGS) $^ -o $@
+
+# Memory that fails when the test wants it to.
+.build/unit/rooms_simulation .build/unit-asan/rooms_simulation: \
+	UNIT_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc
+
+# Runs penny-edge itself: t_edge.py drives it.
+.build/unit/fake_gateway: .build/unit/obj/test/unit/fake_executor.o
+.build/unit-asan/fake_gateway: .build/unit-asan/obj/test/unit/fake_executor.o
+
+.PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
+
+.PHONY: unit unit-asan
+
+unit: $(UNIT_PROGRAMS)
+	prove -e '' $(UNIT_PROGRAMS)
+
+unit-asan: $(UNIT_ASAN_PROGRAMS)
+	prove -e '' $(UNIT_ASAN_PROGRAMS)

@@ -39,6 +39,12 @@ extern void penny_identity_set(const PennyIdentity *identity);
 extern void penny_identity_clear(void);
 extern const PennyIdentity *penny_identity_get(void); /* never NULL */
 
+/*
+ * penny.act_as(): an identity for the session, undone when its transaction
+ * rolls back; NULL ends it.  The caller checks the right and switches the role.
+ */
+extern void penny_identity_act_as(const PennyIdentity *identity);
+
 /* Install transaction callbacks; from _PG_init. */
 extern void penny_identity_init(void);
 

@@ -139,6 +139,17 @@ penny_edge_slot_state(const PennyPlane *plane, int slot)
 }
 
 bool
+penny_edge_slot_claimed(const PennyPlane *plane, int slot)
+{
+	uint64_t ew =
+		atomic_load_explicit(&plane->e[plane->self]->slot[slot].word, memory_order_relaxed);
+	uint64_t pw =
+		atomic_load_explicit(&slot_word(plane, plane->self, slot)->word, memory_order_acquire);
+
+	return (pw >> 8) == (ew >> 8);
+}
+
+bool
 penny_edge_take(const PennyPlane *plane, int slot, PennyResponseHead *head, const char **bytes)
 {
 	const PennyResponseHead *r = response(plane, plane->self, slot);

@@ -111,6 +111,8 @@ extern bool penny_edge_fits(const PennyPlane *plane, const PennySpan field[PENNY
 extern void penny_edge_submit(PennyPlane *plane, int slot, PennyOp op, PennyMethod method,
 							  uint32_t flags, const PennySpan field[PENNY_FIELDS]);
 extern PennySlotState penny_edge_slot_state(const PennyPlane *plane, int slot);
+/* Has an executor taken what was submitted here? */
+extern bool penny_edge_slot_claimed(const PennyPlane *plane, int slot);
 /*
  * View the piece that is there (PART or DONE).  The pointers lie in region P
  * and stay valid until penny_edge_ack() or penny_edge_free().  Lengths are

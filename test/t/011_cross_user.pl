@@ -43,7 +43,7 @@ subtest 'every route with the ids of others' => sub {
 				my ($method, $path, $body, $status) = @$route;
 				my $answer = $http->request($method, $path, ($body ? (json => $body) : ()));
 				$status ||= qr/^40[34]$/;
-				my $seen = $path =~ s/$talk{$of}/<$of's>/r =~ s/$message{$of}/<$of's>/r =~ s/$talk{$who}/<own>/r;
+				my $seen = $path =~ s/$talk{$of}/<${of}'s>/r =~ s/$message{$of}/<${of}'s>/r =~ s/$talk{$who}/<own>/r;
 				like($answer->{status}, $status, "$who: $method $seen");
 				unlike($answer->{body}, qr/message [12]\b/, "$who: no word of it");
 			}

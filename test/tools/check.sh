@@ -19,10 +19,8 @@ set -u
 cd "$top" || exit 2
 
 parts=${*:-layers messages format symbols unit regress isolation tap}
-sanitize=${SANITIZE:+EDGE_BUILD=.build/asan UNIT_BUILD=.build/asan-unit}
-[ -z "$sanitize" ] ||
-	sanitized_flags='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -U_FORTIFY_SOURCE'
-unit_dir=.build/${SANITIZE:+asan-}unit
+sanitize=${SANITIZE:-}
+sanitized_flags='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -U_FORTIFY_SOURCE'
 passed=0 failed=0 skipped=0
 started=$SECONDS
 
@@ -88,9 +86,10 @@ finish() {
 # Copies for the unprivileged user; no top-level sql/, where pg_regress would
 # look for its inputs first.
 prepare() {
-	mkdir -p "$work/run/.build" "$work/run/results"
-	cp -a test expected "$work/run/" 2>/dev/null
-	[ ! -d "$unit_dir" ] || cp -a "$unit_dir" "$work/run/.build/"
+	mkdir -p "$work/run/results"
+	cp -a test expected README.md "$work/run/" 2>/dev/null
+	mkdir "$work/run/unit"
+	[ -z "$unit_programs" ] || cp $unit_programs "$work/run/unit/"
 	[ -z "$sanitize" ] || cp .build/asan/penny-edge "$work/run/penny-edge"
 	mkdir -p "$work/run/data"
 	! [ -r ../shared/data/sgd-dev.jsonl.gz ] || cp ../shared/data/sgd-dev.jsonl.gz "$work/run/data/"
@@ -110,7 +109,7 @@ run_env() {
 
 part_unit() {
 	local tests
-	mapfile -t tests < <(cd "$work/run" && find "$unit_dir" -maxdepth 1 -type f -name '*_test' 2>/dev/null | sort)
+	mapfile -t tests < <(cd "$work/run" && find unit -type f | sort)
 	if [ ${#tests[@]} = 0 ]; then count unit 0 1 0; return; fi
 	run_env timeout -k 10 600 perl test/tools/tap_run.pl --seconds=120 --counts=unit.counts "${tests[@]}"
 	tap_counts unit
@@ -163,7 +162,7 @@ part_tap() {
 }
 
 part_replay() {
-	simple replay make --no-print-directory fuzz-replay
+	simple replay make --no-print-directory fuzz-corpus
 }
 
 # A report that no test noticed is a failure, too.
@@ -187,13 +186,12 @@ trap 'failed=$((failed + 1)); exit 1' INT TERM
 
 say "build"
 build() {
-	make -j2 --no-print-directory all || return 1
-	if [ -z "$sanitize" ]; then
-		make -j2 --no-print-directory unit
-	else
-		make -j2 --no-print-directory $sanitize EDGE_SANITIZE="$sanitized_flags" .build/asan/penny-edge unit
-	fi
+	make -j2 --no-print-directory all $unit_programs || return 1
+	[ -z "$sanitize" ] ||
+		make -j2 --no-print-directory EDGE_BUILD=.build/asan EDGE_SANITIZE="$sanitized_flags" .build/asan/penny-edge
 }
+unit_programs=
+case " $parts " in *" unit "*) unit_programs=$(make -s print-UNIT_${sanitize:+ASAN_}PROGRAMS) ;; esac
 if ! build >"$work/log/build.log" 2>&1; then
 	tail -n 60 "$work/log/build.log"
 	count build 0 1 0

@@ -28,11 +28,12 @@ have_headers() {
 missing_build() {
 	command -v make >/dev/null || echo make
 	if ! command -v cc >/dev/null; then
-		echo gcc libc6-dev libwebsockets-dev libev-dev libssl-dev
-	elif ! have_headers libwebsockets.h ev.h openssl/evp.h; then
+		echo gcc libc6-dev libwebsockets-dev libev-dev libseccomp-dev libssl-dev
+	elif ! have_headers libwebsockets.h ev.h seccomp.h openssl/evp.h; then
 		have_header stdio.h || echo libc6-dev
 		have_header libwebsockets.h || echo libwebsockets-dev
 		have_header ev.h || echo libev-dev
+		have_header seccomp.h || echo libseccomp-dev
 		have_header openssl/evp.h || echo libssl-dev
 	fi
 	[ -f "$("$PG_CONFIG" --pgxs 2>/dev/null)" ] || echo "postgresql-server-dev-$(pg_major)"

@@ -26,13 +26,15 @@ sub fill
 
 	srand(1);
 	$bench->{sample} //= generate_sample("$bench->{dir}/sample.jsonl");
-	$bench->{user} = '00000000-0000-4000-8000-000000000001';
-	$bench->{other} = '00000000-0000-4000-8000-000000000002';
-	$server->sql("INSERT INTO chat.users (id, name) VALUES ('$bench->{user}', 'Ada Lovelace'),
-		('$bench->{other}', 'Charles Babbage')");
+	$bench->{users} = [ map { "00000000-0000-4000-8000-00000000000$_" } 1 .. 5 ];
+	$bench->{user} = $bench->{users}[0];
+	$server->sql('INSERT INTO chat.users (id, name) VALUES '
+		. join(',', map { "('$_', 'Somebody called " . substr($_, -1) . "')" } @{ $bench->{users} }));
 	$bench->{act_as} = "SELECT penny.act_as('$bench->{user}', 'penny_agent')";
 	$bench->{conversations} = [ map { conversation($bench, MESSAGES) } 1 .. CONVERSATIONS ];
 	$bench->{write_conversation} = conversation($bench, 1);
+	$bench->{write} = "INSERT INTO chat.messages (conversation_id, role, user_id, content)
+		VALUES ('$bench->{write_conversation}', 'user', '$bench->{user}', \$1)";
 	$server->sql('VACUUM ANALYZE');
 
 	$bench->{token} = $token_kind eq 'jwt' ? jwt($bench) : $server->sql(
@@ -47,23 +49,21 @@ sub fill
 	small_targets($bench, @paths);
 }
 
-# A conversation of `count` messages between two users and an assistant; its id.
-# Every third message is an assistant's, the others are by the two in turn.
+# A conversation of `count` messages, every one by one of the users; its id.
+# Every third message is an assistant's.
 sub conversation
 {
 	my ($bench, $count) = @_;
-	my $server = $bench->{server};
-	my $id = $server->sql("BEGIN; $bench->{act_as};
-		SELECT penny.create_conversation(title => 'A table for two') ->> 'id'; COMMIT") =~ s/.*\n//sr;
+	my @users = @{ $bench->{users} };
+	my $id = $bench->{server}->sql("$bench->{act_as};
+		SELECT penny.create_conversation(title => 'A table for two') ->> 'id'") =~ s/.*\n//sr;
 
-	$server->sql("SELECT penny.add_participant('$id', '$bench->{other}')");
-	for my $i (1 .. $count)
-	{
-		my ($role, $user) = $i % 3 == 0 ? ('assistant', 'NULL') : ('user',
-			$i % 3 == 1 ? "'$bench->{user}'" : "'$bench->{other}'");
-		$server->sql("INSERT INTO chat.messages (conversation_id, role, user_id, content)
-			VALUES ('$id', '$role', $user, '" . sentence() . "')");
-	}
+	$bench->{server}->sql(join('', map { "SELECT penny.add_participant('$id', '$_');" }
+		@users[ 1 .. $#users ]));
+	my @rows = map { sprintf("('$id', '%s', '%s', '%s')", $_ % 3 == 0 ? 'assistant' : 'user',
+		$users[ $_ % @users ], sentence()) } 1 .. $count;
+	$bench->{server}->sql('INSERT INTO chat.messages (conversation_id, role, user_id, content) VALUES '
+		. join(',', @rows));
 	return $id;
 }
 

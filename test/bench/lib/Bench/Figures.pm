@@ -204,7 +204,7 @@ sub commit_to_frame
 	my $run = sub {
 		my ($durable) = @_;
 		return client("$bench->{bin}/room", '-p', $bench->{server}{port}, '-k', $bench->{token_file},
-			'-r', "conversation:$bench->{conversations}[0]", '-q', $bench->{write}, '-n',
+			'-r', "conversation:$bench->{write_conversation}", '-q', $bench->{write}, '-n',
 			$bench->{quick} ? 30 : 100, '-i', 20, '-d',
 			"$bench->{server}{conninfo} options='-c synchronous_commit=$durable'");
 	};

@@ -1,0 +1,42 @@
+-- Roles and schemas.  Schema penny is made by CREATE EXTENSION (penny.control);
+-- it is the public API.  Schema _penny is internal.
+
+DO $$
+DECLARE
+	missing text;
+BEGIN
+	FOR missing IN
+		SELECT r FROM pg_catalog.unnest(ARRAY['penny_user', 'penny_agent', 'penny_admin']) r
+		WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r)
+	LOOP
+		EXECUTE pg_catalog.format('CREATE ROLE %I', missing);
+	END LOOP;
+	IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'penny_authenticator') THEN
+		CREATE ROLE penny_authenticator LOGIN NOINHERIT CONNECTION LIMIT 0;
+	END IF;
+	-- an agent has the rights of a user, an admin those of an agent; executors
+	-- log in as penny_authenticator and take one of the three
+	IF NOT pg_catalog.pg_has_role('penny_agent', 'penny_user', 'USAGE') THEN
+		GRANT penny_user TO penny_agent;
+	END IF;
+	IF NOT pg_catalog.pg_has_role('penny_admin', 'penny_agent', 'USAGE') THEN
+		GRANT penny_agent TO penny_admin;
+	END IF;
+	FOR missing IN
+		SELECT r FROM pg_catalog.unnest(ARRAY['penny_user', 'penny_agent', 'penny_admin']) r
+		WHERE NOT EXISTS (
+			SELECT FROM pg_catalog.pg_auth_members m
+			WHERE m.roleid = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = r)
+			  AND m.member = (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = 'penny_authenticator'))
+	LOOP
+		EXECUTE pg_catalog.format('GRANT %I TO penny_authenticator', missing);
+	END LOOP;
+END
+$$;
+
+CREATE SCHEMA _penny;
+COMMENT ON SCHEMA _penny IS 'Internal to penny: what its functions, policies and processes use';
+COMMENT ON SCHEMA penny IS 'Public functions and tables of penny';
+
+GRANT USAGE ON SCHEMA penny TO penny_user, penny_authenticator;
+GRANT USAGE ON SCHEMA _penny TO penny_user, penny_authenticator;

@@ -1,0 +1,160 @@
+/*-------------------------------------------------------------------------
+ *
+ * answer.c
+ *		Answers to HTTP requests: of executors, and those made here.
+ *
+ * An answer that fits one piece is one write.  A larger one is passed on piece
+ * by piece; while the client does not read, the next piece is not taken, and
+ * so the executor waits (or gives up, by its own limit).  An answer that breaks
+ * off after its head was sent can only be told by closing the connection before
+ * Content-Length is reached.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "edge/http.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "edge/connection.h"
+
+static bool on_answer(void *owner, const PennyAnswer *answer);
+
+/* Send an answer made here; the request ends with it. */
+static void
+send_whole(PennyHttp *http, uint32_t status, const char *more, PennySpan body)
+{
+	PennyReply reply;
+	PennySpan bytes;
+
+	if (!http->body_whole)
+		http->keep_alive = false; /* where the next request starts is not known */
+	memset(&reply, 0, sizeof(reply));
+	reply.status = status;
+	reply.more = more;
+	reply.request_id = http->request_id;
+	reply.length = body.len;
+	reply.close = !http->keep_alive;
+	if (http->method == PENNY_HEAD)
+		body.len = 0;
+	bytes = penny_response(&reply, body);
+	penny_connection_write(http->connection, bytes.data, bytes.len);
+	penny_http_end(http, status);
+}
+
+void
+penny_http_problem(PennyHttp *http, uint32_t status, const char *detail, const char *more)
+{
+	char lines[512];
+
+	if (http->request_id[0] == '\0')
+		penny_request_id((PennySpan){NULL, 0}, http->request_id);
+	snprintf(lines, sizeof(lines), "Content-Type: application/problem+json\r\n%s",
+			 more != NULL ? more : "");
+	send_whole(http, status, lines, penny_problem(status, detail, http->request_id));
+}
+
+void
+penny_http_unavailable(PennyHttp *http, const char *detail)
+{
+	char more[32];
+
+	snprintf(more, sizeof(more), "Retry-After: %u\r\n", penny_calls_retry_after());
+	penny_http_problem(http, 503, detail, more);
+}
+
+void
+penny_http_json(PennyHttp *http, uint32_t status, PennySpan body)
+{
+	send_whole(http, status, "Content-Type: application/json\r\n", body);
+}
+
+/* ---- executors' answers ------------------------------------------------------- */
+
+void
+penny_http_call(PennyHttp *http, const PennyCallOut *out)
+{
+	if (!penny_edge_fits(&penny_edge.plane, out->field))
+	{
+		penny_http_problem(http, 413, "the request is larger than a call to the database may be",
+						   NULL);
+		return;
+	}
+	http->call = penny_call_start(out, on_answer, http);
+	if (http->call == NULL)
+	{
+		penny_http_unavailable(http, "too many requests are waiting");
+		return;
+	}
+	http->state = PENNY_HTTP_CALL;
+}
+
+/* Status line, headers and first piece. */
+static void
+send_first(PennyHttp *http, const PennyAnswer *answer)
+{
+	bool with_body = http->method != PENNY_HEAD && penny_status_has_body(answer->status);
+	PennyReply reply;
+	PennySpan bytes;
+
+	memset(&reply, 0, sizeof(reply));
+	reply.status = answer->status;
+	reply.lines = answer->head;
+	reply.request_id = http->request_id;
+	reply.length = answer->body_total;
+	reply.close = !http->keep_alive || penny_edge.draining;
+	http->keep_alive = !reply.close;
+	http->started = true;
+	bytes = penny_response(&reply, with_body ? answer->body : (PennySpan){NULL, 0});
+	penny_connection_write(http->connection, bytes.data, bytes.len);
+}
+
+/* The answer will not come, or not to its end. */
+static void
+fail(PennyHttp *http, PennyAnswerKind kind)
+{
+	if (http->started)
+		penny_connection_cut(http->connection);
+	else if (kind == PENNY_ANSWER_TIMEOUT)
+		penny_http_unavailable(http, "no executor took the request in time");
+	else
+		penny_http_unavailable(http, "the executor gave no answer");
+}
+
+/* A piece of the answer came. */
+static bool
+on_answer(void *owner, const PennyAnswer *answer)
+{
+	PennyHttp *http = owner;
+	PennyConnection *connection = http->connection;
+	bool sane = answer->kind == PENNY_ANSWER && answer->status >= 200 && answer->status <= 599;
+
+	if (!sane)
+	{
+		if (answer->kind == PENNY_ANSWER && !answer->last)
+			penny_call_abandon(http->call);
+		http->call = NULL;
+		fail(http, answer->kind);
+		penny_http_go_on(connection);
+		return true;
+	}
+	if (!http->started)
+		send_first(http, answer);
+	else
+	{
+		if (!penny_connection_is_drained(connection))
+		{
+			http->held = true;
+			return false;
+		}
+		if (http->method != PENNY_HEAD && penny_status_has_body(answer->status))
+			penny_connection_write(connection, answer->body.data, answer->body.len);
+	}
+	if (answer->last)
+	{
+		http->call = NULL;
+		penny_http_end(http, answer->status);
+		penny_http_go_on(connection);
+	}
+	return true;
+}

@@ -1,0 +1,249 @@
+/*-------------------------------------------------------------------------
+ *
+ * events.c
+ *		The event ring to the rooms, and the rooms' reads to executors.
+ *
+ * Events are taken in batches, so that sockets have their turn in between; an
+ * event of a room that nobody here has joined is not even copied.  What goes
+ * wrong in the ring is told to the rooms, which read the tables.
+ *
+ * A read is a call with the token of the member that it is made for.  It is
+ * found by its number when the rooms do not want it any more.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "edge/events.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "edge/calls.h"
+#include "edge/session.h"
+#include "edge/timer.h"
+
+#define BATCH 256             /* events of one turn */
+#define KEPT_BYTES (64 << 20) /* of frames in the logs of all rooms */
+#define OWN_READS 8           /* reads in flight that no client asked for */
+#define READ_BUCKETS 1024
+
+typedef struct Read
+{
+	struct Read *next;
+	uint64_t number;
+	PennyPending *call;
+} Read;
+
+static PennyRooms *rooms;
+static PennyEventCursor cursor;
+static char *buffer;
+static Read *reads[READ_BUCKETS];
+static uint64_t due = UINT64_MAX;
+static PennyTimer stall_timer;
+static PennyRoomsCounts counted; /* as the counters say */
+
+static bool on_read(void *owner, const PennyAnswer *answer);
+
+/* ---- reads -------------------------------------------------------------------- */
+
+/* Take a read out of the table. */
+static Read *
+unlist(uint64_t number)
+{
+	Read **link = &reads[number % READ_BUCKETS];
+	Read *read;
+
+	while (*link != NULL && (*link)->number != number)
+		link = &(*link)->next;
+	read = *link;
+	if (read != NULL)
+		*link = read->next;
+	return read;
+}
+
+/* {"since":…} or {}; in a buffer that is used once. */
+static PennySpan
+join_body(PennySpan since)
+{
+	static char body[PENNY_ROOMS_SINCE_MAX + 64];
+	size_t len = 0;
+
+	if (since.len == 0)
+		return (PennySpan){"{}", 2};
+	if (since.len > sizeof(body) - 16)
+		return (PennySpan){NULL, 0};
+	memcpy(body, "{\"since\":", 9);
+	len = 9;
+	memcpy(body + len, since.data, since.len);
+	len += since.len;
+	body[len++] = '}';
+	return (PennySpan){body, len};
+}
+
+static bool
+start_read(void *arg, uint64_t number, void *member, PennySpan room, PennySpan since)
+{
+	PennySession *session = ((PennySessionRoom *) member)->session;
+	PennyConnection *connection = session->websocket->connection;
+	PennyCallOut out = {.op = PENNY_OP_JOIN, .whole = true};
+	Read *read;
+
+	(void) arg;
+	if (connection->loopback)
+		out.flags |= PENNY_REQUEST_LOOPBACK;
+	out.field[PENNY_FIELD_TARGET] = room;
+	out.field[PENNY_FIELD_TOKEN] = (PennySpan){session->token, strlen(session->token)};
+	out.field[PENNY_FIELD_BODY] = join_body(since);
+	out.field[PENNY_FIELD_PEER] = (PennySpan){connection->peer, strlen(connection->peer)};
+	read = penny_alloc(sizeof(*read));
+	read->number = number;
+	read->call = penny_call_start(&out, on_read, read);
+	if (read->call == NULL)
+	{
+		free(read);
+		return false;
+	}
+	read->next = reads[number % READ_BUCKETS];
+	reads[number % READ_BUCKETS] = read;
+	return true;
+}
+
+static void
+forget_read(void *arg, uint64_t number)
+{
+	Read *read = unlist(number);
+
+	(void) arg;
+	if (read == NULL)
+		return;
+	penny_call_abandon(read->call);
+	free(read);
+}
+
+static bool
+on_read(void *owner, const PennyAnswer *answer)
+{
+	Read *read = owner;
+	uint64_t number = read->number;
+	bool answered = answer->kind == PENNY_ANSWER;
+
+	unlist(number);
+	free(read);
+	penny_rooms_answer(rooms, number, answered ? answer->status : 503, answer->head, answer->body,
+					   penny_edge.now);
+	return true;
+}
+
+/* ---- events --------------------------------------------------------------------- */
+
+static uint64_t
+now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t) now.tv_sec * 1000000000 + (uint64_t) now.tv_nsec;
+}
+
+/* Wakes the loop, so that a writer that stopped is passed over. */
+static void
+on_stall(PennyTimer *timer)
+{
+	(void) timer;
+}
+
+void
+penny_events_init(void)
+{
+	PennyRoomsConfig config = {.kept_bytes = KEPT_BYTES, .reads = OWN_READS};
+	static const PennyRoomsCallbacks callbacks = {
+		.read = start_read,
+		.forget = forget_read,
+		.joined = penny_session_joined,
+		.deliver = penny_session_deliver,
+		.left = penny_session_left,
+	};
+
+	penny_random(&config.seed, sizeof(config.seed));
+	rooms = penny_rooms_create(&config, &callbacks, NULL);
+	if (rooms == NULL)
+	{
+		penny_log(PENNY_LOG_WARNING, "out of memory, edge ends");
+		exit(1);
+	}
+	buffer = penny_alloc(PENNY_ROOM_NAME_MAX + penny_event_max_frame(&penny_edge.plane));
+	penny_timer_init(&stall_timer, on_stall);
+	penny_event_start(&penny_edge.plane, &cursor);
+}
+
+PennyRooms *
+penny_events_rooms(void)
+{
+	return rooms;
+}
+
+/* Take events; true when the batch was full. */
+static bool
+take_events(void)
+{
+	uint64_t ns = now_ns();
+
+	for (int i = 0; i < BATCH; i++)
+	{
+		PennyEventIn event;
+
+		switch (penny_event_read(&penny_edge.plane, &cursor, ns, penny_rooms_wanted, rooms, buffer,
+								 &event))
+		{
+			case PENNY_EVENTS_NONE:
+				return false;
+			case PENNY_EVENTS_STALL:
+				penny_timer_set(&stall_timer, penny_edge.now + PENNY_EVENT_PATIENCE);
+				return false;
+			case PENNY_EVENTS_ONE:
+				penny_count(&penny_edge.plane, PENNY_COUNT_EVENTS, 1);
+				penny_rooms_event(rooms, &event, penny_edge.now);
+				break;
+			case PENNY_EVENTS_LOST:
+				penny_rooms_lost(rooms, penny_edge.now);
+				break;
+		}
+	}
+	return true;
+}
+
+/* Keep the counters of the plane as the rooms' own. */
+static void
+count_rooms(void)
+{
+	PennyRoomsCounts counts = penny_rooms_counts(rooms);
+
+	penny_count(&penny_edge.plane, PENNY_COUNT_ROOMS, (int64_t) (counts.rooms - counted.rooms));
+	penny_count(&penny_edge.plane, PENNY_COUNT_MEMBERS,
+				(int64_t) (counts.members - counted.members));
+	penny_count(&penny_edge.plane, PENNY_COUNT_RESYNCS,
+				(int64_t) (counts.resyncs - counted.resyncs));
+	counted = counts;
+}
+
+bool
+penny_events_turn(void)
+{
+	bool more = penny_events_ready() && take_events();
+
+	due = penny_rooms_tick(rooms, penny_edge.now);
+	count_rooms();
+	return more;
+}
+
+bool
+penny_events_ready(void)
+{
+	return atomic_load_explicit(&penny_edge.plane.p->ev_tail, memory_order_acquire) != cursor.next;
+}
+
+uint64_t
+penny_events_due(void)
+{
+	return due;
+}

@@ -1,0 +1,399 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.c
+ *		Requests and answers of one connection, in order.
+ *
+ * One request at a time: while it is with an executor, what the client sends
+ * on (pipelining) is kept, up to KEEP_MAX, then the socket is not read.  So
+ * answers are in order without a queue of their own.
+ *
+ * A request that comes in one read is parsed where it lies and its fields go
+ * from there into the slot; an idle connection has no buffer and no parser.
+ *
+ * Deadlines: header_timeout from the first byte of a head (from the accept for
+ * the first request), body_timeout for its body, keepalive_timeout between
+ * requests.  Calls have their own.
+ *
+ * What to do with a request is in request.c, how it is answered in answer.c.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "edge/http.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/routes.h"
+
+#define KEEP_MAX (64 * 1024) /* bytes of further requests kept */
+
+static PennyHttpParser *spare_parser; /* one, for the common case */
+static PennyHttp *waiting;            /* for the route table */
+
+static void on_input(PennyConnection *connection, char *bytes, size_t len);
+static void on_drained(PennyConnection *connection);
+static void on_expired(PennyConnection *connection);
+static void on_closed(PennyConnection *connection);
+static void on_drain(PennyConnection *connection);
+static void on_routes(void);
+
+static const PennyProtocol http_protocol = {
+	.input = on_input,
+	.drained = on_drained,
+	.expired = on_expired,
+	.closed = on_closed,
+	.drain = on_drain,
+};
+
+void
+penny_http_setup(void)
+{
+	penny_response_init();
+	penny_routes_init(on_routes);
+}
+
+void
+penny_http_open(PennyConnection *connection)
+{
+	PennyHttp *http = penny_alloc(sizeof(*http));
+
+	memset(http, 0, sizeof(*http));
+	http->connection = connection;
+	connection->protocol = &http_protocol;
+	connection->session = http;
+	penny_connection_deadline(connection, penny_edge.now + penny_edge.settings.header_timeout);
+}
+
+/* ---- small parts ----------------------------------------------------------- */
+
+static PennyHttpParser *
+take_parser(void)
+{
+	PennyHttpParser *parser = spare_parser;
+
+	if (parser != NULL)
+		spare_parser = NULL;
+	else
+		parser = penny_alloc(sizeof(*parser));
+	penny_http_init(parser, penny_edge.settings.header_size, penny_edge.settings.target_size);
+	return parser;
+}
+
+static void
+release_parser(PennyHttp *http)
+{
+	if (http->parser == NULL)
+		return;
+	if (spare_parser == NULL)
+		spare_parser = http->parser;
+	else
+		free(http->parser);
+	http->parser = NULL;
+}
+
+static void
+wait_for_routes(PennyHttp *http)
+{
+	http->state = PENNY_HTTP_ROUTES;
+	http->prev_waiting = NULL;
+	http->next_waiting = waiting;
+	if (waiting != NULL)
+		waiting->prev_waiting = http;
+	waiting = http;
+	penny_connection_deadline(http->connection,
+							  penny_edge.now + penny_edge.settings.acquire_timeout);
+}
+
+static void
+stop_waiting(PennyHttp *http)
+{
+	if (http->state != PENNY_HTTP_ROUTES)
+		return;
+	if (http->prev_waiting != NULL)
+		http->prev_waiting->next_waiting = http->next_waiting;
+	else
+		waiting = http->next_waiting;
+	if (http->next_waiting != NULL)
+		http->next_waiting->prev_waiting = http->prev_waiting;
+}
+
+/* Begin a request: its id is known from here on, whatever becomes of it. */
+static void
+begin(PennyHttp *http)
+{
+	http->begun = true;
+	http->head_done = false;
+	http->body_whole = false;
+	http->started = false;
+	http->keep_alive = false;
+	http->method = PENNY_GET;
+	http->request_id[0] = '\0';
+	http->parser = take_parser();
+	penny_connection_deadline(http->connection,
+							  penny_edge.now + penny_edge.settings.header_timeout);
+}
+
+/* The answer is complete: wait for the next request, or close. */
+void
+penny_http_end(PennyHttp *http, uint32_t status)
+{
+	penny_count(&penny_edge.plane, PENNY_COUNT_REQUESTS, 1);
+	if (status >= 500)
+		penny_count(&penny_edge.plane, PENNY_COUNT_ERRORS, 1);
+	release_parser(http);
+	http->begun = false;
+	if (!http->keep_alive)
+	{
+		http->state = PENNY_HTTP_OVER;
+		penny_connection_close(http->connection);
+		return;
+	}
+	http->state = PENNY_HTTP_HEAD;
+	penny_connection_deadline(http->connection,
+							  penny_edge.now + penny_edge.settings.keepalive_timeout);
+}
+
+void
+penny_http_detach(PennyHttp *http)
+{
+	release_parser(http);
+	free(http);
+}
+
+/* ---- input ------------------------------------------------------------------- */
+
+/* Look at a head; false when more bytes are needed or it was answered. */
+static bool
+read_head(PennyHttp *http, char *bytes, size_t len)
+{
+	PennySpan offered = {NULL, 0};
+
+	if (!http->begun)
+		begin(http);
+	switch (penny_http_parse(http->parser, bytes, len))
+	{
+		case PENNY_HTTP_NEED_MORE:
+			return false;
+		case PENNY_HTTP_ERROR:
+			penny_request_id(offered, http->request_id);
+			penny_count(&penny_edge.plane, PENNY_COUNT_MALFORMED, 1);
+			penny_http_problem(http, (uint32_t) http->parser->status, http->parser->reason, NULL);
+			return false;
+		case PENNY_HTTP_DONE:
+			break;
+	}
+	http->head_done = true;
+	http->method = http->parser->method;
+	http->keep_alive = http->parser->keep_alive && !penny_edge.draining;
+	penny_http_header(http->parser, bytes, "x-request-id", &offered);
+	penny_request_id(offered, http->request_id);
+	return true;
+}
+
+/* Go on after the head; the number of bytes that the request took. */
+static size_t
+read_body(PennyHttp *http, char *bytes, size_t len)
+{
+	PennyHttpParser *parser = http->parser;
+	size_t body_len = len - parser->head_len;
+	size_t whole;
+
+	http->body_whole = body_len >= parser->content_length;
+	whole = http->body_whole ? parser->head_len + (size_t) parser->content_length : len;
+	if (http->state != PENNY_HTTP_BODY)
+	{
+		if (!penny_routes_known() && penny_request_needs_routes(http, bytes))
+		{
+			wait_for_routes(http);
+			return 0;
+		}
+		if (!penny_request_admit(http, bytes))
+			return whole;
+		http->state = PENNY_HTTP_BODY;
+		if (!http->body_whole)
+		{
+			penny_connection_deadline(http->connection,
+									  penny_edge.now + penny_edge.settings.body_timeout);
+			if (parser->expect_continue)
+				penny_connection_write(http->connection, "HTTP/1.1 100 Continue\r\n\r\n", 25);
+		}
+	}
+	if (!http->body_whole)
+		return 0;
+	penny_connection_deadline(http->connection, 0);
+	penny_request_dispatch(http, bytes);
+	return whole;
+}
+
+/* Work on what is there; the number of bytes that were used up. */
+static size_t
+process(PennyHttp *http, char *bytes, size_t len)
+{
+	PennyConnection *connection = http->connection;
+	size_t used = 0;
+
+	while (used < len && connection->protocol == &http_protocol &&
+		   connection->state == PENNY_OPEN && http->state <= PENNY_HTTP_BODY &&
+		   penny_connection_is_drained(connection))
+	{
+		size_t n;
+
+		if (!(http->begun && http->head_done) && !read_head(http, bytes + used, len - used))
+			break;
+		n = read_body(http, bytes + used, len - used);
+		if (n == 0)
+			break;
+		used += n;
+	}
+	return used;
+}
+
+/* After process(): drop what was used, keep the rest, mind how much it is. */
+static void
+settle(PennyConnection *connection, const char *rest, size_t len, size_t used)
+{
+	if (connection->state != PENNY_OPEN)
+		return;
+	if (rest == connection->in)
+	{
+		if (used > 0)
+			penny_connection_consume(connection, used);
+	}
+	else if (used < len)
+		penny_connection_keep(connection, rest + used, len - used);
+	if (connection->protocol == &http_protocol)
+	{
+		PennyHttp *http = connection->session;
+		bool busy = http->state >= PENNY_HTTP_ROUTES || !penny_connection_is_drained(connection);
+
+		penny_connection_pause(connection, busy && connection->in_len > KEEP_MAX);
+	}
+	else if (connection->in_len > 0)
+	{
+		/* It became a WebSocket: what follows is for that. */
+		size_t n = connection->in_len;
+		char *in = penny_alloc(n);
+
+		memcpy(in, connection->in, n);
+		penny_connection_consume(connection, n);
+		connection->protocol->input(connection, in, n);
+		free(in);
+	}
+}
+
+static void
+on_input(PennyConnection *connection, char *bytes, size_t len)
+{
+	PennyHttp *http = connection->session;
+
+	if (connection->in_len > 0 || http->state >= PENNY_HTTP_ROUTES)
+	{
+		penny_connection_keep(connection, bytes, len);
+		bytes = connection->in;
+		len = connection->in_len;
+	}
+	settle(connection, bytes, len, process(http, bytes, len));
+}
+
+/* The answer is out, or the routes are there: go on with what was kept. */
+void
+penny_http_go_on(PennyConnection *connection)
+{
+	PennyHttp *http = connection->session;
+
+	if (connection->state == PENNY_OPEN && connection->in_len > 0)
+		settle(connection, connection->in, connection->in_len,
+			   process(http, connection->in, connection->in_len));
+}
+
+static void
+on_drained(PennyConnection *connection)
+{
+	PennyHttp *http = connection->session;
+
+	if (http->held)
+	{
+		http->held = false;
+		penny_call_resume(http->call);
+	}
+	penny_http_go_on(connection);
+}
+
+static void
+on_routes(void)
+{
+	PennyHttp *list = waiting;
+
+	waiting = NULL;
+	while (list != NULL)
+	{
+		PennyHttp *http = list;
+
+		list = http->next_waiting;
+		http->next_waiting = http->prev_waiting = NULL;
+		if (list != NULL)
+			list->prev_waiting = NULL;
+		http->state = PENNY_HTTP_HEAD;
+		penny_http_go_on(http->connection);
+	}
+}
+
+/* ---- other callbacks ------------------------------------------------------------ */
+
+static void
+on_expired(PennyConnection *connection)
+{
+	PennyHttp *http = connection->session;
+
+	switch (http->state)
+	{
+		case PENNY_HTTP_HEAD:
+			if (!http->begun)
+			{
+				http->state = PENNY_HTTP_OVER;
+				penny_connection_close(connection);
+				return;
+			}
+			http->keep_alive = false;
+			penny_http_problem(http, 408, "the head of the request did not come in time", NULL);
+			return;
+		case PENNY_HTTP_BODY:
+			http->keep_alive = false;
+			penny_http_problem(http, 408, "the body of the request did not come in time", NULL);
+			return;
+		case PENNY_HTTP_ROUTES:
+			stop_waiting(http);
+			http->keep_alive = false;
+			penny_http_unavailable(http, "no executor gave the routes in time");
+			return;
+		case PENNY_HTTP_CALL:
+		case PENNY_HTTP_OVER:
+			return;
+	}
+}
+
+static void
+on_closed(PennyConnection *connection)
+{
+	PennyHttp *http = connection->session;
+
+	stop_waiting(http);
+	if (http->call != NULL)
+		penny_call_abandon(http->call);
+	release_parser(http);
+	free(http);
+}
+
+/* The edge stops: idle ones close, others after their answer. */
+static void
+on_drain(PennyConnection *connection)
+{
+	PennyHttp *http = connection->session;
+
+	http->keep_alive = false;
+	if (http->state == PENNY_HTTP_HEAD && !http->begun)
+	{
+		http->state = PENNY_HTTP_OVER;
+		penny_connection_close(connection);
+	}
+}

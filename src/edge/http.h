@@ -1,0 +1,83 @@
+/*-------------------------------------------------------------------------
+ *
+ * http.h
+ *		HTTP/1.1 on one connection: one request after the other.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_EDGE_HTTP_H
+#define PENNY_EDGE_HTTP_H
+
+#include "edge/calls.h"
+#include "edge/connection.h"
+#include "edge/http_parse.h"
+#include "edge/response.h"
+
+typedef enum PennyHttpState
+{
+	PENNY_HTTP_HEAD,   /* waits for a head, or reads it */
+	PENNY_HTTP_BODY,   /* the head is there, reads the body */
+	PENNY_HTTP_ROUTES, /* the head is there, waits for the route table */
+	PENNY_HTTP_CALL,   /* an executor has the request */
+	PENNY_HTTP_OVER    /* closes, or became a WebSocket */
+} PennyHttpState;
+
+typedef struct PennyHttp PennyHttp;
+
+struct PennyHttp
+{
+	PennyConnection *connection;
+	PennyHttpParser *parser; /* of the request that is being read */
+	PennyPending *call;      /* while an executor has it */
+	PennyHttp *next_waiting; /* for the route table */
+	PennyHttp *prev_waiting;
+	PennyHttpState state;
+	PennyMethod method;
+	bool begun;      /* bytes of the request came */
+	bool head_done;  /* its head is parsed */
+	bool keep_alive; /* after the answer */
+	bool body_whole; /* the body is all there */
+	bool started;    /* the answer's head was sent */
+	bool held;       /* a piece of the answer waits until the client reads */
+	char request_id[PENNY_REQUEST_ID_MAX + 1];
+};
+
+/* At start. */
+extern void penny_http_setup(void);
+/* A connection begins with HTTP. */
+extern void penny_http_open(PennyConnection *connection);
+
+/* ---- request.c: what to do with a request ---------------------------------- */
+
+/* Does the answer depend on the route table? */
+extern bool penny_request_needs_routes(const PennyHttp *http, const char *bytes);
+/* The head is complete: may its body be read?  False: it was answered. */
+extern bool penny_request_admit(PennyHttp *http, const char *bytes);
+/* Head and body are complete: answer, or hand it to an executor. */
+extern void penny_request_dispatch(PennyHttp *http, char *bytes);
+/* The bearer token of a request; false when what is there is no token. */
+extern bool penny_request_token(const PennyHttpParser *parser, const char *bytes, PennySpan *token);
+
+/* ---- answer.c: how it is answered -------------------------------------------- */
+
+/* Answer with a problem document; more = header lines with CR LF, or NULL. */
+extern void penny_http_problem(PennyHttp *http, uint32_t status, const char *detail,
+							   const char *more);
+/* 503 with Retry-After. */
+extern void penny_http_unavailable(PennyHttp *http, const char *detail);
+/* Answer with a small JSON body. */
+extern void penny_http_json(PennyHttp *http, uint32_t status, PennySpan body);
+/* Start a call with this request; what it answers goes to the client. */
+extern void penny_http_call(PennyHttp *http, const PennyCallOut *out);
+
+/* ---- http.c, for answer.c and websocket.c --------------------------------------- */
+
+/* The connection has another protocol now: forget HTTP. */
+extern void penny_http_detach(PennyHttp *http);
+
+/* The answer was sent. */
+extern void penny_http_end(PennyHttp *http, uint32_t status);
+/* Go on with requests that were kept meanwhile. */
+extern void penny_http_go_on(PennyConnection *connection);
+
+#endif /* PENNY_EDGE_HTTP_H */

@@ -1,0 +1,16 @@
+/*-------------------------------------------------------------------------
+ *
+ * origin.h
+ *		May a page of this origin open a WebSocket?
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_EDGE_ORIGIN_H
+#define PENNY_EDGE_ORIGIN_H
+
+#include "edge/http_parse.h"
+
+/* True without Origin, for the host of the request, and for listed origins. */
+extern bool penny_origin_allowed(const PennyHttpParser *parser, const char *bytes);
+
+#endif /* PENNY_EDGE_ORIGIN_H */

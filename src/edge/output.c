@@ -1,0 +1,288 @@
+/*-------------------------------------------------------------------------
+ *
+ * output.c
+ *		Output of connections: direct writes, queues of shared frames, one
+ *		write for many frames, backpressure.
+ *
+ * A direct write (an HTTP answer) goes at once in one piece.  Frames are
+ * queued by reference and sent at the end of the turn: what one connection has
+ * queued is gathered and goes in one write, which is what makes fan-out cheap.
+ *
+ * libwebsockets keeps the unsent rest of one write and then calls back until it
+ * is gone; so at most WRITE_MAX bytes of a connection lie there, the rest is
+ * in the queue, where frames are shared.
+ *
+ * A client that does not read: an HTTP answer of several pieces stops asking
+ * for more (http.c), and nothing more is parsed.  A WebSocket that has been
+ * blocked for QUEUE_GRACE may have QUEUE_MAX bytes queued, a faster one
+ * QUEUE_BURST (a join can bring a long history at once), and all together
+ * QUEUE_TOTAL; beyond that it is cut.  Nothing is skipped.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "edge/output.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <libwebsockets.h>
+
+#define WRITE_MAX (256 * 1024) /* bytes of one write */
+#define QUEUE_MAX (256 * 1024) /* bytes of frames that may wait for a slow client */
+#define QUEUE_GRACE 1000       /* ms blocked that make a client slow */
+#define QUEUE_BURST (8 << 20)  /* bytes that may wait for one that is not */
+#define QUEUE_TOTAL (512 << 20)
+#define FIRST_QUEUE 4 /* entries of a queue to begin with */
+
+static PennyConnection *dirty_list; /* has something to send */
+static char gather[WRITE_MAX];
+static size_t queued_total; /* bytes in all queues */
+
+static void flush(PennyConnection *connection);
+static bool send_bytes(PennyConnection *connection, const char *bytes, size_t len);
+
+static void
+make_dirty(PennyConnection *connection)
+{
+	if (connection->dirty)
+		return;
+	connection->dirty = true;
+	connection->next_dirty = dirty_list;
+	dirty_list = connection;
+}
+
+static void
+release_output(PennyOutput *output)
+{
+	if (output->frame != NULL)
+		penny_frame_unref(output->frame);
+	else
+		free((char *) output->bytes);
+}
+
+static void
+push(PennyConnection *connection, PennyOutput output)
+{
+	if (connection->queue_len == connection->queue_size)
+	{
+		uint32_t size = connection->queue_size > 0 ? connection->queue_size * 2 : FIRST_QUEUE;
+		PennyOutput *queue = penny_alloc(size * sizeof(PennyOutput));
+
+		for (uint32_t i = 0; i < connection->queue_len; i++)
+			queue[i] =
+				connection->queue[(connection->queue_head + i) & (connection->queue_size - 1)];
+		free(connection->queue);
+		connection->queue = queue;
+		connection->queue_size = size;
+		connection->queue_head = 0;
+	}
+	connection
+		->queue[(connection->queue_head + connection->queue_len) & (connection->queue_size - 1)] =
+		output;
+	connection->queue_len++;
+	connection->queued += output.len;
+	queued_total += output.len;
+}
+
+static PennyOutput *
+first(PennyConnection *connection)
+{
+	return &connection->queue[connection->queue_head];
+}
+
+static void
+pop(PennyConnection *connection)
+{
+	connection->queued -= first(connection)->len;
+	queued_total -= first(connection)->len;
+	release_output(first(connection));
+	connection->queue_head = (connection->queue_head + 1) & (connection->queue_size - 1);
+	connection->queue_len--;
+	if (connection->queue_len == 0)
+	{
+		free(connection->queue);
+		connection->queue = NULL;
+		connection->queue_size = 0;
+		connection->queue_head = 0;
+	}
+}
+
+static void
+push_copy(PennyConnection *connection, const char *bytes, size_t len)
+{
+	char *copy = penny_alloc(len);
+
+	memcpy(copy, bytes, len);
+	push(connection, (PennyOutput){copy, (uint32_t) len, NULL});
+}
+
+/* Is there nothing that the kernel has not taken? */
+bool
+penny_connection_is_drained(const PennyConnection *connection)
+{
+	return connection->queue_len == 0 && !connection->blocked;
+}
+
+/* Send at once, or copy what does not go. */
+void
+penny_connection_write(PennyConnection *connection, const char *bytes, size_t len)
+{
+	if (connection->state == PENNY_CUT || connection->state == PENNY_LINGERING || len == 0)
+		return;
+	while (len > 0 && penny_connection_is_drained(connection))
+	{
+		size_t now = len < WRITE_MAX ? len : WRITE_MAX;
+
+		if (!send_bytes(connection, bytes, now))
+			return;
+		bytes += now;
+		len -= now;
+	}
+	while (len > 0)
+	{
+		size_t now = len < WRITE_MAX ? len : WRITE_MAX;
+
+		push_copy(connection, bytes, now);
+		bytes += now;
+		len -= now;
+	}
+}
+
+/* May that many bytes more wait for this client? */
+static bool
+queue_takes(const PennyConnection *connection, size_t len)
+{
+	size_t queued = connection->queued + len;
+
+	if (queued <= QUEUE_MAX || connection->queue_len == 0)
+		return true;
+	if (queued > QUEUE_BURST || queued_total + len > QUEUE_TOTAL)
+		return false;
+	return !connection->blocked || penny_edge.now - connection->blocked_since < QUEUE_GRACE;
+}
+
+/* Queue a shared frame for the end of the turn. */
+void
+penny_connection_queue(PennyConnection *connection, PennyFrame *frame)
+{
+	PennySpan wire = penny_frame_wire(frame);
+
+	if (connection->state != PENNY_OPEN)
+		return;
+	if (!queue_takes(connection, wire.len))
+	{
+		penny_log(PENNY_LOG_DEBUG, "client %s is too slow, %u bytes wait", connection->peer,
+				  connection->queued);
+		penny_connection_cut(connection);
+		return;
+	}
+	push(connection, (PennyOutput){wire.data, (uint32_t) wire.len, penny_frame_ref(frame)});
+	if (!connection->blocked)
+		make_dirty(connection);
+}
+
+/* Hand one write to libwebsockets; false when the connection was cut. */
+static bool
+send_bytes(PennyConnection *connection, const char *bytes, size_t len)
+{
+	if (lws_write(connection->wsi, (unsigned char *) bytes, len, LWS_WRITE_RAW) < (int) len)
+	{
+		penny_connection_cut(connection);
+		return false;
+	}
+	if (lws_partial_buffered(connection->wsi))
+	{
+		if (!connection->blocked)
+			connection->blocked_since = penny_edge.now;
+		connection->blocked = true;
+		connection->acknowledged = penny_connection_acknowledged(connection);
+		connection->write_deadline = penny_edge.now + penny_edge.settings.write_timeout;
+		penny_connection_set_timer(connection);
+		penny_connection_set_reading(connection);
+	}
+	return connection->state != PENNY_CUT;
+}
+
+/* Send the queue until it is empty or the socket takes no more. */
+static void
+flush(PennyConnection *connection)
+{
+	while (connection->queue_len > 0 && !connection->blocked)
+	{
+		PennyOutput *output = first(connection);
+		size_t len = 0;
+
+		if (connection->queue_len == 1 || output->len > WRITE_MAX / 2)
+		{
+			if (!send_bytes(connection, output->bytes, output->len))
+				return;
+			pop(connection);
+			continue;
+		}
+		while (connection->queue_len > 0 && first(connection)->len <= WRITE_MAX - len)
+		{
+			output = first(connection);
+			memcpy(gather + len, output->bytes, output->len);
+			len += output->len;
+			pop(connection);
+		}
+		if (!send_bytes(connection, gather, len))
+			return;
+	}
+}
+
+/* Send what was queued in this turn. */
+void
+penny_connections_flush(void)
+{
+	while (dirty_list != NULL)
+	{
+		PennyConnection *connection = dirty_list;
+
+		dirty_list = connection->next_dirty;
+		connection->dirty = false;
+		if (connection->state == PENNY_CUT || connection->state == PENNY_LINGERING)
+			continue;
+		flush(connection);
+		if (connection->state == PENNY_FLUSHING && penny_connection_is_drained(connection))
+			penny_connection_start_linger(connection);
+	}
+}
+
+/* The socket takes more, and libwebsockets has nothing left of the last write. */
+void
+penny_connection_writable(PennyConnection *connection)
+{
+	if (connection->state == PENNY_CUT || connection->state == PENNY_LINGERING ||
+		lws_partial_buffered(connection->wsi))
+		return;
+	connection->blocked = false;
+	flush(connection);
+	if (connection->blocked || connection->state == PENNY_CUT)
+		return;
+	connection->write_deadline = 0;
+	penny_connection_set_timer(connection);
+	penny_connection_set_reading(connection);
+	if (connection->state == PENNY_FLUSHING)
+		penny_connection_start_linger(connection);
+	else if (connection->state == PENNY_OPEN)
+		connection->protocol->drained(connection);
+}
+
+void
+penny_output_release(PennyConnection *connection)
+{
+	while (connection->queue_len > 0)
+		pop(connection);
+	if (connection->dirty)
+	{
+		for (PennyConnection **link = &dirty_list; *link != NULL; link = &(*link)->next_dirty)
+		{
+			if (*link == connection)
+			{
+				*link = connection->next_dirty;
+				break;
+			}
+		}
+	}
+}

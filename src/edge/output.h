@@ -1,0 +1,20 @@
+/*-------------------------------------------------------------------------
+ *
+ * output.h
+ *		What connection.c and output.c share; for nobody else.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_EDGE_OUTPUT_H
+#define PENNY_EDGE_OUTPUT_H
+
+#include "edge/connection.h"
+
+extern void penny_connection_set_reading(PennyConnection *connection);
+extern void penny_connection_set_timer(PennyConnection *connection);
+extern uint64_t penny_connection_acknowledged(const PennyConnection *connection);
+extern void penny_connection_start_linger(PennyConnection *connection);
+/* Drop the queue, take the connection off the list of those to flush. */
+extern void penny_output_release(PennyConnection *connection);
+
+#endif /* PENNY_EDGE_OUTPUT_H */

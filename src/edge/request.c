@@ -1,0 +1,201 @@
+/*-------------------------------------------------------------------------
+ *
+ * request.c
+ *		What to do with an HTTP request: answer it here, upgrade it, or make a
+ *		call of it.
+ *
+ * Here are answered: /livez, requests without a route (404) or with another
+ * method (405), bodies that are too large (413), and an Authorization that
+ * holds no bearer token (401).  Whether a token is valid, and what it may do,
+ * executors decide.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "edge/http.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "edge/http_target.h"
+#include "edge/routes.h"
+#include "edge/websocket.h"
+
+#define TOKEN_MAX 8192   /* bytes of a token in the query */
+#define READY_LIMIT 2000 /* ms for the answer to /readyz */
+
+typedef enum Builtin
+{
+	NOT_BUILTIN,
+	LIVEZ,
+	READYZ,
+	WEBSOCKET
+} Builtin;
+
+static bool
+span_is(PennySpan span, const char *text)
+{
+	return span.len == strlen(text) && memcmp(span.data, text, span.len) == 0;
+}
+
+/* The paths that the edge serves itself. */
+static Builtin
+builtin(const PennyHttp *http, const char *bytes)
+{
+	PennySpan path = penny_http_span(bytes, http->parser->path);
+
+	if (span_is(path, "/livez"))
+		return LIVEZ;
+	if (span_is(path, "/readyz"))
+		return READYZ;
+	if (span_is(path, "/ws"))
+		return WEBSOCKET;
+	return NOT_BUILTIN;
+}
+
+bool
+penny_request_needs_routes(const PennyHttp *http, const char *bytes)
+{
+	return builtin(http, bytes) == NOT_BUILTIN;
+}
+
+/* Only GET and HEAD for a built-in path. */
+static bool
+admit_builtin(PennyHttp *http)
+{
+	if (http->method == PENNY_GET || http->method == PENNY_HEAD)
+		return true;
+	penny_http_problem(http, 405, NULL, "Allow: GET, HEAD\r\n");
+	return false;
+}
+
+static bool
+admit_route(PennyHttp *http, PennySpan path)
+{
+	PennyRouteMatch match;
+	char allowed[128];
+	char more[160];
+	size_t len;
+
+	switch (penny_routes_find(http->method, path, &match))
+	{
+		case PENNY_ROUTE_FOUND:
+			return true;
+		case PENNY_ROUTE_NOT_FOUND:
+			penny_http_problem(http, 404, "there is no such route", NULL);
+			return false;
+		case PENNY_ROUTE_METHOD_NOT_ALLOWED:
+			len = penny_route_allow(match.allowed, allowed, sizeof(allowed));
+			snprintf(more, sizeof(more), "Allow: %.*s\r\n", (int) len, allowed);
+			penny_http_problem(http, 405, NULL, more);
+			return false;
+	}
+	return false;
+}
+
+bool
+penny_request_admit(PennyHttp *http, const char *bytes)
+{
+	PennyHttpParser *parser = http->parser;
+	PennySpan token;
+
+	if (parser->content_length > penny_edge.settings.body_size)
+	{
+		char detail[80];
+
+		snprintf(detail, sizeof(detail), "the body may have at most %u bytes",
+				 penny_edge.settings.body_size);
+		penny_http_problem(http, 413, detail, NULL);
+		return false;
+	}
+	if (builtin(http, bytes) != NOT_BUILTIN)
+		return admit_builtin(http);
+	if (!admit_route(http, penny_http_span(bytes, parser->path)))
+		return false;
+	if (!penny_request_token(parser, bytes, &token))
+	{
+		penny_http_problem(http, 401, "the token is malformed", "WWW-Authenticate: Bearer\r\n");
+		return false;
+	}
+	return true;
+}
+
+bool
+penny_request_token(const PennyHttpParser *parser, const char *bytes, PennySpan *token)
+{
+	static char decoded[TOKEN_MAX];
+	size_t len;
+
+	if (penny_http_bearer(parser, bytes, token))
+		return token->len > 0;
+	*token = (PennySpan){NULL, 0};
+	if (parser->query.len > 0 &&
+		penny_http_query_value(penny_http_span(bytes, parser->query), "access_token", decoded,
+							   sizeof(decoded), &len))
+		*token = (PennySpan){decoded, len};
+	return true;
+}
+
+static void
+call_route(PennyHttp *http, const char *bytes)
+{
+	static char *lines;
+	static size_t lines_size;
+	PennyHttpParser *parser = http->parser;
+	PennyCallOut out;
+	PennySpan timing;
+
+	if (lines_size < parser->header_size)
+	{
+		lines = penny_realloc(lines, parser->header_size);
+		lines_size = parser->header_size;
+	}
+	memset(&out, 0, sizeof(out));
+	out.op = PENNY_OP_HTTP;
+	out.method = http->method;
+	if (penny_http_header(parser, bytes, "server-timing", &timing))
+		out.flags |= PENNY_REQUEST_TIMING;
+	if (http->connection->loopback)
+		out.flags |= PENNY_REQUEST_LOOPBACK;
+	out.field[PENNY_FIELD_TARGET] = penny_http_span(bytes, parser->target);
+	out.field[PENNY_FIELD_HEADERS] =
+		(PennySpan){lines, penny_http_header_lines(parser, bytes, lines, lines_size)};
+	penny_request_token(parser, bytes, &out.field[PENNY_FIELD_TOKEN]);
+	out.field[PENNY_FIELD_BODY] =
+		(PennySpan){bytes + parser->head_len, (size_t) parser->content_length};
+	out.field[PENNY_FIELD_REQUEST_ID] = (PennySpan){http->request_id, strlen(http->request_id)};
+	out.field[PENNY_FIELD_PEER] =
+		(PennySpan){http->connection->peer, strlen(http->connection->peer)};
+	penny_http_call(http, &out);
+}
+
+/* Is an executor there that answers within the limit? */
+static void
+call_ready(PennyHttp *http)
+{
+	PennyCallOut out = {.op = PENNY_OP_READY, .limit = READY_LIMIT};
+
+	out.field[PENNY_FIELD_REQUEST_ID] = (PennySpan){http->request_id, strlen(http->request_id)};
+	penny_http_call(http, &out);
+}
+
+void
+penny_request_dispatch(PennyHttp *http, char *bytes)
+{
+	static const char alive[] = "{\"status\":\"ok\"}";
+
+	switch (builtin(http, bytes))
+	{
+		case LIVEZ:
+			penny_http_json(http, 200, (PennySpan){alive, sizeof(alive) - 1});
+			return;
+		case READYZ:
+			call_ready(http);
+			return;
+		case WEBSOCKET:
+			penny_websocket_upgrade(http, bytes);
+			return;
+		case NOT_BUILTIN:
+			call_route(http, bytes);
+			return;
+	}
+}

@@ -1,0 +1,300 @@
+/*-------------------------------------------------------------------------
+ *
+ * response.c
+ *		HTTP answers as bytes.
+ *
+ * Head and body go into one buffer and out in one write; that is the largest
+ * saving of all in answering small requests.  The buffer takes the largest
+ * head and the largest piece that a slot can hold.
+ *
+ * Headers of an executor are copied line by line.  The connection is the
+ * edge's business, so Connection, Content-Length and their like are left out,
+ * and so is a line that is not a header: whatever a handler wrote, it cannot
+ * split an answer in two.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "edge/response.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "edge/json_span.h"
+
+#define HEAD_SPARE 1024 /* status line and the edge's own headers */
+
+typedef struct StatusTitle
+{
+	uint32_t status;
+	const char *title;
+} StatusTitle;
+
+static const StatusTitle titles[] = {
+	{200, "OK"},
+	{201, "Created"},
+	{202, "Accepted"},
+	{204, "No Content"},
+	{301, "Moved Permanently"},
+	{302, "Found"},
+	{303, "See Other"},
+	{304, "Not Modified"},
+	{307, "Temporary Redirect"},
+	{308, "Permanent Redirect"},
+	{400, "Bad Request"},
+	{401, "Unauthorized"},
+	{403, "Forbidden"},
+	{404, "Not Found"},
+	{405, "Method Not Allowed"},
+	{406, "Not Acceptable"},
+	{408, "Request Timeout"},
+	{409, "Conflict"},
+	{410, "Gone"},
+	{412, "Precondition Failed"},
+	{413, "Content Too Large"},
+	{414, "URI Too Long"},
+	{415, "Unsupported Media Type"},
+	{417, "Expectation Failed"},
+	{422, "Unprocessable Content"},
+	{426, "Upgrade Required"},
+	{429, "Too Many Requests"},
+	{431, "Request Header Fields Too Large"},
+	{500, "Internal Server Error"},
+	{501, "Not Implemented"},
+	{502, "Bad Gateway"},
+	{503, "Service Unavailable"},
+	{504, "Gateway Timeout"},
+	{505, "HTTP Version Not Supported"},
+};
+
+/* Headers that are not an executor's to set. */
+static const char *const reserved[] = {
+	"connection", "content-length",    "date",    "keep-alive",   "proxy-connection", "te",
+	"trailer",    "transfer-encoding", "upgrade", "x-request-id",
+};
+
+static char *buffer;
+static size_t buffer_size;
+
+void
+penny_response_init(void)
+{
+	/* A line feed becomes two bytes, so lines may double at most. */
+	buffer_size = 2 * (size_t) penny_edge.plane.config.response_size + HEAD_SPARE;
+	buffer = penny_alloc(buffer_size);
+}
+
+const char *
+penny_status_title(uint32_t status)
+{
+	for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
+	{
+		if (titles[i].status == status)
+			return titles[i].title;
+	}
+	return "Status";
+}
+
+bool
+penny_status_has_body(uint32_t status)
+{
+	return status != 204 && status != 304;
+}
+
+static bool
+is_token(unsigned char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+		   (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+/* Is this "name: value" that an executor may send? */
+static bool
+may_send(const char *line, size_t len)
+{
+	size_t name = 0;
+
+	while (name < len && is_token((unsigned char) line[name]))
+		name++;
+	if (name == 0 || name == len || line[name] != ':')
+		return false;
+	for (size_t i = name; i < len; i++)
+	{
+		unsigned char c = (unsigned char) line[i];
+
+		if ((c < 0x20 && c != '\t') || c == 0x7f)
+			return false;
+	}
+	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
+	{
+		if (strlen(reserved[i]) == name && strncasecmp(reserved[i], line, name) == 0)
+			return false;
+	}
+	return true;
+}
+
+static char *
+copy_lines(char *out, PennySpan lines)
+{
+	const char *line = lines.data;
+	const char *end = lines.data + lines.len;
+
+	while (line < end)
+	{
+		const char *feed = memchr(line, '\n', (size_t) (end - line));
+		size_t len = (size_t) ((feed != NULL ? feed : end) - line);
+		size_t text = len > 0 && line[len - 1] == '\r' ? len - 1 : len;
+
+		if (may_send(line, text))
+		{
+			memcpy(out, line, text);
+			out += text;
+			*out++ = '\r';
+			*out++ = '\n';
+		}
+		line += len + 1;
+	}
+	return out;
+}
+
+static char *
+copy_text(char *out, const char *text)
+{
+	size_t len = strlen(text);
+
+	memcpy(out, text, len);
+	return out + len;
+}
+
+static char *
+copy_number(char *out, uint64_t number)
+{
+	char digits[20];
+	int n = 0;
+
+	do
+	{
+		digits[n++] = (char) ('0' + number % 10);
+		number /= 10;
+	} while (number > 0);
+	while (n > 0)
+		*out++ = digits[--n];
+	return out;
+}
+
+/* "Date: …", made once a second. */
+static const char *
+date_line(void)
+{
+	static char line[64];
+	static time_t of;
+	time_t now = time(NULL);
+
+	if (now != of)
+	{
+		struct tm tm;
+
+		gmtime_r(&now, &tm);
+		strftime(line, sizeof(line), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+		of = now;
+	}
+	return line;
+}
+
+PennySpan
+penny_response(const PennyReply *reply, PennySpan body)
+{
+	char *out = buffer;
+
+	out = copy_text(out, "HTTP/1.1 ");
+	out = copy_number(out, reply->status);
+	*out++ = ' ';
+	out = copy_text(out, penny_status_title(reply->status));
+	out = copy_text(out, "\r\n");
+	out = copy_lines(out, reply->lines);
+	if (penny_status_has_body(reply->status))
+	{
+		out = copy_text(out, "Content-Length: ");
+		out = copy_number(out, reply->length);
+		out = copy_text(out, "\r\n");
+	}
+	out = copy_text(out, date_line());
+	if (reply->request_id[0] != '\0')
+	{
+		out = copy_text(out, "X-Request-Id: ");
+		out = copy_text(out, reply->request_id);
+		out = copy_text(out, "\r\n");
+	}
+	if (reply->more != NULL)
+		out = copy_text(out, reply->more);
+	if (reply->close)
+		out = copy_text(out, "Connection: close\r\n");
+	out = copy_text(out, "\r\n");
+	if (body.len > 0)
+		memcpy(out, body.data, body.len);
+	return (PennySpan){buffer, (size_t) (out - buffer) + body.len};
+}
+
+PennySpan
+penny_problem(uint32_t status, const char *detail, const char *request_id)
+{
+	static char document[2048];
+	char quoted[1024] = "";
+	size_t len;
+
+	if (detail != NULL)
+	{
+		len = penny_json_quote((PennySpan){detail, strlen(detail)}, quoted, sizeof(quoted) - 1);
+		quoted[len < sizeof(quoted) ? len : 0] = '\0';
+	}
+	len = (size_t) snprintf(document, sizeof(document),
+							"{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,%s%s%s"
+							"\"code\":\"PY%u\",\"request_id\":\"%s\"}",
+							penny_status_title(status), status,
+							quoted[0] != '\0' ? "\"detail\":" : "", quoted,
+							quoted[0] != '\0' ? "," : "", status, request_id);
+	return (PennySpan){document, len};
+}
+
+/* Letters, digits and a few marks, so that it needs no escaping anywhere. */
+static bool
+is_sane_id(PennySpan id)
+{
+	if (id.len == 0 || id.len > PENNY_REQUEST_ID_MAX)
+		return false;
+	for (size_t i = 0; i < id.len; i++)
+	{
+		unsigned char c = (unsigned char) id.data[i];
+
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+			  c == '-' || c == '_' || c == '.'))
+			return false;
+	}
+	return true;
+}
+
+void
+penny_request_id(PennySpan offered, char out[PENNY_REQUEST_ID_MAX + 1])
+{
+	static const char hex[] = "0123456789abcdef";
+	static uint64_t seed[2];
+	static uint64_t count;
+
+	if (is_sane_id(offered))
+	{
+		memcpy(out, offered.data, offered.len);
+		out[offered.len] = '\0';
+		return;
+	}
+	if (count++ == 0)
+		penny_random(seed, sizeof(seed));
+	for (int half = 0; half < 2; half++)
+	{
+		uint64_t bits = penny_hash(&count, sizeof(count), seed[half]);
+
+		for (int i = 0; i < 16; i++)
+			out[half * 16 + i] = hex[bits >> (60 - 4 * i) & 15];
+	}
+	out[32] = '\0';
+}

@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ *
+ * response.h
+ *		HTTP answers as bytes: status line, headers, problem documents.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_EDGE_RESPONSE_H
+#define PENNY_EDGE_RESPONSE_H
+
+#include "edge/edge.h"
+#include "plane/call.h"
+
+#define PENNY_REQUEST_ID_MAX 64
+
+typedef struct PennyReply
+{
+	uint32_t status;
+	PennySpan lines;        /* "name: value\n" of an executor, or empty */
+	const char *more;       /* further lines, ended with CR LF, or NULL */
+	const char *request_id; /* with NUL */
+	uint64_t length;        /* of the whole body */
+	bool close;             /* the connection ends after this */
+} PennyReply;
+
+/* At start: buffer for the largest head and a piece of an answer. */
+extern void penny_response_init(void);
+/*
+ * Status line, headers and a first piece of the body, ready to be sent in one
+ * write; valid until the next call.
+ */
+extern PennySpan penny_response(const PennyReply *reply, PennySpan body);
+/* May an answer of this status have a body? */
+extern bool penny_status_has_body(uint32_t status);
+extern const char *penny_status_title(uint32_t status);
+/*
+ * Problem document (RFC 9457) of an error made in the edge; detail may be
+ * NULL.  Valid until the next call.
+ */
+extern PennySpan penny_problem(uint32_t status, const char *detail, const char *request_id);
+
+/* Take the client's request id when it is sane, else make one. */
+extern void penny_request_id(PennySpan offered, char out[PENNY_REQUEST_ID_MAX + 1]);
+
+#endif /* PENNY_EDGE_RESPONSE_H */

@@ -1,0 +1,294 @@
+/*-------------------------------------------------------------------------
+ *
+ * room_reads.c
+ *		Reads of rooms: when one is needed, their queues, their numbers.
+ *
+ * Reads that clients asked for (joins) go first and as many as the caller
+ * takes; those that the edge needs itself are bounded, so that a gap in many
+ * rooms at once does not take the executors away from everybody.  The read
+ * belongs to the member that asks and lies in its struct: nothing has to be
+ * allocated when memory is short.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/rooms_private.h"
+
+#define REST 200 /* ms until a read that failed is tried again */
+
+/* ---- queues and the table of reads in flight -------------------------- */
+
+static void
+enqueue(Queue *queue, PennyMember *member)
+{
+	member->queue_next = NULL;
+	member->queue_prev = queue->last;
+	if (queue->last != NULL)
+		queue->last->queue_next = member;
+	else
+		queue->first = member;
+	queue->last = member;
+}
+
+static void
+dequeue(Queue *queue, PennyMember *member)
+{
+	if (member->queue_prev != NULL)
+		member->queue_prev->queue_next = member->queue_next;
+	else
+		queue->first = member->queue_next;
+	if (member->queue_next != NULL)
+		member->queue_next->queue_prev = member->queue_prev;
+	else
+		queue->last = member->queue_prev;
+}
+
+static Queue *
+queue_of(PennyRooms *rooms, const PennyMember *member)
+{
+	if (member->read_place == READ_RESTING)
+		return &rooms->resting;
+	return member->read_kind == READ_JOIN ? &rooms->joins : &rooms->catch_ups;
+}
+
+static PennyMember **
+read_bucket(PennyRooms *rooms, uint64_t read)
+{
+	return &rooms->read[read & (rooms->read_buckets - 1)];
+}
+
+/* Take a read out of the table. */
+static void
+unlist(PennyRooms *rooms, PennyMember *member)
+{
+	PennyMember **place = read_bucket(rooms, member->read);
+
+	while (*place != member)
+		place = &(*place)->queue_next;
+	*place = member->queue_next;
+	rooms->counts.reads--;
+	if (member->read_kind != READ_JOIN)
+		rooms->unasked--;
+}
+
+/* Double the table when it is full; without memory its chains get longer. */
+static void
+grow_reads(PennyRooms *rooms)
+{
+	size_t size = rooms->read_buckets * 2;
+	PennyMember **old = rooms->read;
+	PennyMember **grown;
+
+	if (rooms->counts.reads < rooms->read_buckets)
+		return;
+	grown = calloc(size, sizeof(*grown));
+	if (grown == NULL)
+		return;
+	for (size_t i = 0; i < rooms->read_buckets; i++)
+	{
+		for (PennyMember *member = old[i], *next; member != NULL; member = next)
+		{
+			PennyMember **place = &grown[member->read & (size - 1)];
+
+			next = member->queue_next;
+			member->queue_next = *place;
+			*place = member;
+		}
+	}
+	free(old);
+	rooms->read = grown;
+	rooms->read_buckets = size;
+}
+
+/* ---- one read -------------------------------------------------------- */
+
+/* Queue a read of this kind for a member that has none. */
+void
+penny_room_read(PennyRooms *rooms, PennyMember *member, ReadKind kind)
+{
+	member->read_kind = kind;
+	member->read_place = READ_QUEUED;
+	enqueue(queue_of(rooms, member), member);
+}
+
+/* Put a read that failed aside for a while; it was landed before. */
+void
+penny_room_rest(PennyRooms *rooms, PennyMember *member)
+{
+	member->read_place = READ_RESTING;
+	member->rest_until = rooms->now + REST;
+	enqueue(&rooms->resting, member);
+}
+
+/* Forget a member's read, wherever it stands. */
+void
+penny_room_drop_read(PennyRooms *rooms, PennyMember *member)
+{
+	if (member->read_place == READ_FLYING)
+	{
+		unlist(rooms, member);
+		rooms->call.forget(rooms->arg, member->read);
+	}
+	else if (member->read_place != READ_NOWHERE)
+		dequeue(queue_of(rooms, member), member);
+	if (member->room->reader == member)
+		member->room->reader = NULL;
+	member->read_place = READ_NOWHERE;
+	member->read_kind = READ_NONE;
+}
+
+/* The member whose read has this number, taken out of the table; or NULL. */
+PennyMember *
+penny_room_landed(PennyRooms *rooms, uint64_t read)
+{
+	PennyMember *member = *read_bucket(rooms, read);
+
+	while (member != NULL && member->read != read)
+		member = member->queue_next;
+	if (member == NULL)
+		return NULL;
+	unlist(rooms, member);
+	member->read_place = READ_NOWHERE;
+	return member;
+}
+
+/* Begin a queued read; false when the caller has no place for it. */
+static bool
+begin(PennyRooms *rooms, PennyMember *member)
+{
+	PennyRoom *room = member->room;
+	char text[PENNY_ROOMS_EPOCH_MAX + 64];
+	PennySpan since = {member->since, member->since_len};
+	uint64_t version = member->read_kind == READ_ROOM ? room->head : member->cursor;
+	uint64_t number = rooms->last_read + 1;
+
+	if (member->read_kind != READ_JOIN)
+	{
+		since.data = text;
+		since.len =
+			(size_t) snprintf(text, sizeof(text), "{\"epoch\":%.*s,\"version\":%llu}",
+							  (int) room->epoch_len, room->epoch, (unsigned long long) version);
+	}
+	if (!rooms->call.read(rooms->arg, number, member->data, room_name(room), since))
+		return false;
+	dequeue(queue_of(rooms, member), member);
+	rooms->last_read = number;
+	grow_reads(rooms);
+	member->read = number;
+	member->read_since = version;
+	member->read_newest = room->newest;
+	member->read_doubts = room->doubts;
+	member->read_losses = room->losses;
+	member->read_place = READ_FLYING;
+	member->queue_next = *read_bucket(rooms, number);
+	*read_bucket(rooms, number) = member;
+	rooms->counts.reads++;
+	if (member->read_kind != READ_JOIN)
+	{
+		rooms->unasked++;
+		rooms->counts.resyncs++;
+	}
+	return true;
+}
+
+/* Begin what is queued, as far as there is place. */
+void
+penny_rooms_pump(PennyRooms *rooms)
+{
+	if (rooms->retry > rooms->now)
+		return;
+	rooms->retry = 0;
+	while (rooms->joins.first != NULL || rooms->catch_ups.first != NULL)
+	{
+		PennyMember *member = rooms->joins.first;
+
+		if (member == NULL && rooms->unasked >= rooms->config.reads)
+			return;
+		if (member == NULL)
+			member = rooms->catch_ups.first;
+		if (!begin(rooms, member))
+		{
+			rooms->retry = rooms->now + PENNY_ROOMS_RETRY;
+			return;
+		}
+	}
+}
+
+/* ---- what a room needs ----------------------------------------------- */
+
+/* Whatever a member was doing, it must be read before it gets more. */
+void
+penny_room_doubt(PennyRooms *rooms, PennyMember *member)
+{
+	PennyRoom *room = member->room;
+
+	member->doubted = true;
+	if (member->state != MEMBER_LIVE)
+		return;
+	if (member->read_kind == READ_ROOM)
+		penny_room_drop_read(rooms, member);
+	if (member->cursor < room->head)
+		member->cursor = room->head;
+	member->state = MEMBER_READING;
+	room->live--;
+	room->waiting++;
+	penny_room_read(rooms, member, READ_MEMBER);
+}
+
+/* Read the room for all its live members, with the token of one of them. */
+void
+penny_room_catch_up(PennyRooms *rooms, PennyRoom *room)
+{
+	PennyMember *member = room->members;
+
+	penny_room_stop_timer(rooms, room);
+	if (room->reader != NULL || !room->known)
+		return;
+	while (member != NULL && member->state != MEMBER_LIVE)
+		member = member->next;
+	if (member == NULL)
+		return; /* whoever becomes live next asks again */
+	room->reader = member;
+	member->tries = 0;
+	penny_room_read(rooms, member, READ_ROOM);
+}
+
+void
+penny_room_stop_timer(PennyRooms *rooms, PennyRoom *room)
+{
+	if (room->timer == 0)
+		return;
+	room->timer = 0;
+	if (room->timer_prev != NULL)
+		room->timer_prev->timer_next = room->timer_next;
+	else
+		rooms->timer_first = room->timer_next;
+	if (room->timer_next != NULL)
+		room->timer_next->timer_prev = room->timer_prev;
+	else
+		rooms->timer_last = room->timer_prev;
+}
+
+/* Is something missing in this room?  Then see to it that it comes. */
+void
+penny_room_progress(PennyRooms *rooms, PennyRoom *room)
+{
+	if (!room->known || room->head >= room->newest)
+	{
+		penny_room_stop_timer(rooms, room);
+		return;
+	}
+	if (room->timer != 0 || room->reader != NULL || room->live == 0)
+		return;
+	room->timer = rooms->now + PENNY_ROOMS_PATIENCE;
+	room->timer_next = NULL;
+	room->timer_prev = rooms->timer_last;
+	if (rooms->timer_last != NULL)
+		rooms->timer_last->timer_next = room;
+	else
+		rooms->timer_first = room;
+	rooms->timer_last = room;
+}

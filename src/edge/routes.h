@@ -1,0 +1,26 @@
+/*-------------------------------------------------------------------------
+ *
+ * routes.h
+ *		The route table as this edge knows it.
+ *
+ * It answers 404 and 405 before anything reaches an executor; executors have
+ * their own table and decide about access.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_EDGE_ROUTES_H
+#define PENNY_EDGE_ROUTES_H
+
+#include "edge/edge.h"
+#include "plane/route.h"
+
+/* `changed` is called whenever a table has been taken over. */
+extern void penny_routes_init(void (*changed)(void));
+/* Is there a table? */
+extern bool penny_routes_known(void);
+extern PennyRouteResult penny_routes_find(PennyMethod method, PennySpan path,
+										  PennyRouteMatch *match);
+/* Loop: fetch the table when there is none, or another was announced. */
+extern void penny_routes_turn(void);
+
+#endif /* PENNY_EDGE_ROUTES_H */

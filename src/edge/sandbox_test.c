@@ -1,0 +1,328 @@
+/*-------------------------------------------------------------------------
+ *
+ * sandbox_test.c
+ *		penny-edge --sandbox-test: try each forbidden thing in a process of
+ *		its own that has entered the sandbox, and print the results as TAP.
+ *
+ * A try passes when the kernel refused it (EPERM, EACCES) or ended the process
+ * (SIGSYS, SIGSEGV), as the table says.  The last entries are things that must
+ * go on working.  The plane is a real one, made here and attached read-only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "edge/sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "edge/edge.h"
+
+typedef enum Expect
+{
+	REFUSED, /* the call fails, the process goes on */
+	KILLED,  /* the process is ended by a signal */
+	WORKS
+} Expect;
+
+typedef struct Try
+{
+	const char *what;
+	Expect expect;
+	bool (*run)(void); /* did it succeed? */
+} Try;
+
+static PennyPlane *view; /* attached as an edge attaches */
+static pid_t other;      /* a process to attack */
+
+static bool
+open_file(void)
+{
+	return open("/etc/passwd", O_RDONLY) >= 0;
+}
+
+static bool
+create_file(void)
+{
+	return open("/tmp/penny-sandbox-test", O_RDWR | O_CREAT, 0600) >= 0;
+}
+
+static bool
+stat_file(void)
+{
+	struct stat status;
+
+	return stat("/etc/passwd", &status) == 0;
+}
+
+static bool
+make_socket(void)
+{
+	return socket(AF_INET, SOCK_STREAM, 0) >= 0;
+}
+
+static bool
+signal_process(void)
+{
+	return kill(other, SIGUSR1) == 0;
+}
+
+static bool
+signal_thread(void)
+{
+	return syscall(SYS_tgkill, other, other, SIGUSR1) == 0;
+}
+
+static bool
+run_program(void)
+{
+	return execl("/bin/true", "true", (char *) NULL) == 0;
+}
+
+static bool
+make_process(void)
+{
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(0);
+	return child > 0;
+}
+
+static bool
+trace_process(void)
+{
+	return ptrace(PTRACE_ATTACH, other, NULL, NULL) == 0;
+}
+
+static bool
+write_process(void)
+{
+	return syscall(SYS_process_vm_writev, other, NULL, 0L, NULL, 0L, 0L) >= 0;
+}
+
+static bool
+make_memfd(void)
+{
+	return syscall(SYS_memfd_create, "x", 0) >= 0;
+}
+
+static bool
+map_executable(void)
+{
+	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+		   MAP_FAILED;
+}
+
+static bool
+make_executable(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return page != MAP_FAILED && mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0;
+}
+
+static bool
+make_blocking(void)
+{
+	return fcntl(view->edge_wake[view->self], F_SETFL, 0) == 0;
+}
+
+static bool
+open_p_for_writing(void)
+{
+	return mprotect(view->p, 4096, PROT_READ | PROT_WRITE) == 0;
+}
+
+static bool
+write_p(void)
+{
+	((volatile PennyPlaneHeader *) view->p)->generation = 1;
+	return true;
+}
+
+static bool
+punch_e(void)
+{
+	return madvise(view->e[view->self], 4096, MADV_REMOVE) == 0;
+}
+
+static bool
+change_process(void)
+{
+	return setuid(0) == 0;
+}
+
+static bool
+allocate_and_free(void)
+{
+	void *memory = malloc(8 << 20);
+
+	if (memory == NULL)
+		return false;
+	memset(memory, 1, 8 << 20);
+	free(memory);
+	return true;
+}
+
+static bool
+wake_supervisor(void)
+{
+	uint64_t one = 1;
+	int fd = view->sleeper_wake[view->config.executors];
+
+	return write(fd, &one, sizeof(one)) == sizeof(one);
+}
+
+static bool
+write_e(void)
+{
+	penny_count(view, PENNY_COUNT_ACCEPTED, 1);
+	return penny_counter(view, view->self, PENNY_COUNT_ACCEPTED) == 1;
+}
+
+static const Try tries[] = {
+	{"open a file", REFUSED, open_file},
+	{"create a file", REFUSED, create_file},
+	{"look at a file", REFUSED, stat_file},
+	{"make a socket", KILLED, make_socket},
+	{"signal a process", KILLED, signal_process},
+	{"signal a thread of another process", REFUSED, signal_thread},
+	{"run a program", KILLED, run_program},
+	{"make a process", KILLED, make_process},
+	{"trace a process", KILLED, trace_process},
+	{"write another process's memory", KILLED, write_process},
+	{"make a memory file", KILLED, make_memfd},
+	{"map executable memory", REFUSED, map_executable},
+	{"make memory executable", REFUSED, make_executable},
+	{"make a shared eventfd blocking", REFUSED, make_blocking},
+	{"make region P writable", REFUSED, open_p_for_writing},
+	{"write region P", KILLED, write_p},
+	{"punch a hole into region E", REFUSED, punch_e},
+	{"become another user", KILLED, change_process},
+	{"allocate and free", WORKS, allocate_and_free},
+	{"wake a sleeper", WORKS, wake_supervisor},
+	{"write region E", WORKS, write_e},
+};
+
+/* Make a plane as the postmaster does and attach it as an edge. */
+static const char *
+make_plane(PennyPlane *whole, PennyPlane *attached)
+{
+	PennyPlaneConfig config = {
+		.edges = 1,
+		.executors = 1,
+		.slots = 4,
+		.request_size = 65536,
+		.response_size = 65536,
+		.events = 64,
+		.event_bytes = 65536,
+	};
+	const char *failed;
+	int readonly;
+
+	failed = penny_plane_create(whole, &config);
+	if (failed != NULL)
+		return failed;
+	penny_plane_sweep(whole, 0);
+	readonly = fcntl(penny_plane_readonly_fd(whole), F_DUPFD, 100);
+	whole->e_fd[0] = fcntl(whole->e_fd[0], F_DUPFD, 100);
+	whole->edge_wake[0] = fcntl(whole->edge_wake[0], F_DUPFD, 100);
+	for (int i = 0; i < 2; i++)
+		whole->sleeper_wake[i] = fcntl(whole->sleeper_wake[i], F_DUPFD, 100);
+	if (dup2(readonly, PENNY_FD_P) < 0 || dup2(whole->e_fd[0], PENNY_FD_E) < 0 ||
+		dup2(whole->edge_wake[0], PENNY_FD_WAKE) < 0)
+		return "dup2";
+	for (int i = 0; i < 2; i++)
+	{
+		if (dup2(whole->sleeper_wake[i], PENNY_FD_SLEEPER + i) < 0)
+			return "dup2";
+	}
+	return penny_plane_attach(attached, 0);
+}
+
+/* One try in a child that has entered the sandbox; true = as expected. */
+static bool
+run_try(const Try *try)
+{
+	pid_t child;
+	int status;
+
+	fflush(stdout);
+	child = fork();
+	if (child < 0)
+		return false;
+	if (child == 0)
+	{
+		const char *failed;
+
+		penny_sandbox_limits(64);
+		failed = penny_sandbox_enter();
+		if (failed != NULL)
+			_exit(3);
+		_exit(try->run() ? 0 : 2);
+	}
+	if (waitpid(child, &status, 0) != child)
+		return false;
+	switch (try->expect)
+	{
+		case REFUSED:
+			return WIFEXITED(status) && WEXITSTATUS(status) == 2;
+		case KILLED:
+#ifdef __SANITIZE_ADDRESS__
+			if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT)
+				return true; /* the sanitizer reports a fault and aborts */
+#endif
+			return WIFSIGNALED(status) &&
+				   (WTERMSIG(status) == SIGSYS || WTERMSIG(status) == SIGSEGV);
+		case WORKS:
+			return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	}
+	return false;
+}
+
+int
+penny_sandbox_test(void)
+{
+	static PennyPlane whole;
+	static PennyPlane attached;
+	const char *failed = make_plane(&whole, &attached);
+	int n = sizeof(tries) / sizeof(tries[0]);
+	int bad = 0;
+
+	printf("1..%d\n", n);
+	if (failed != NULL)
+	{
+		printf("Bail out! could not make a plane: %s: %s\n", failed, strerror(errno));
+		return 1;
+	}
+	view = &attached;
+	other = fork();
+	if (other == 0)
+	{
+		pause();
+		_exit(0);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		static const char *const outcome[] = {"is refused", "ends the process", "works"};
+		bool ok = run_try(&tries[i]);
+
+		bad += !ok;
+		printf("%sok %d - %s: %s\n", ok ? "" : "not ", i + 1, tries[i].what,
+			   outcome[tries[i].expect]);
+	}
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+	return bad == 0 ? 0 : 1;
+}

@@ -1,0 +1,96 @@
+/*-------------------------------------------------------------------------
+ *
+ * session.h
+ *		Who a WebSocket is, what it has joined, and what its messages mean.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_EDGE_SESSION_H
+#define PENNY_EDGE_SESSION_H
+
+#include "edge/calls.h"
+#include "edge/json_span.h"
+#include "edge/rooms.h"
+#include "edge/websocket.h"
+
+#define PENNY_REF_MAX 128    /* bytes of a client's "ref", as written */
+#define PENNY_USER_ID_MAX 64 /* bytes of a user's id */
+
+typedef struct PennySessionRoom PennySessionRoom;
+
+/* A room that a session has joined, or asked to join. */
+struct PennySessionRoom
+{
+	PennySession *session;
+	PennySessionRoom *next;
+	PennySessionRoom *prev;
+	PennyMember *member;
+	uint32_t ref_len; /* of the join, until it is answered */
+	char ref[];
+};
+
+struct PennySession
+{
+	PennyWebsocket *websocket;
+	PennyPending *call; /* auth or message: further messages wait */
+	char *token;        /* of the user who is signed in */
+	char *offered;      /* token that is being verified */
+	int64_t expires;    /* Unix time (s) at which the token ends, 0 = never */
+	PennySessionRoom *rooms;
+	uint32_t room_count;
+	uint32_t ref_len; /* of the call */
+	bool probing;     /* the call asks whether no token is needed here */
+	char ref[PENNY_REF_MAX];
+	char user_id[PENNY_USER_ID_MAX + 1]; /* empty: nobody is signed in */
+};
+
+/* ---- session.c: life, and what messages mean ------------------------------- */
+
+/* Open with the token of the upgrade, or none; verify = it may be let in. */
+extern PennySession *penny_session_open(PennyWebsocket *websocket, PennySpan token, bool verify);
+/* Release everything keyed by the session. */
+extern void penny_session_close(PennySession *session);
+/* A text message; valid UTF-8. */
+extern void penny_session_message(PennySession *session, PennySpan text);
+/* Does it wait for a call, so that further messages must wait? */
+extern bool penny_session_busy(const PennySession *session);
+/* Its deadline passed. */
+extern void penny_session_expired(PennySession *session);
+
+/* ---- session_auth.c: signing in ------------------------------------------------ */
+
+/* Verify a token; an empty one asks whether none is needed. */
+extern void penny_session_verify(PennySession *session, PennySpan token);
+extern void penny_session_auth_deadline(PennySession *session);
+
+/* ---- session_rooms.c: joining, and what rooms bring ----------------------------- */
+
+extern void penny_session_join(PennySession *session, PennySpan ref, PennySpan room,
+							   PennySpan since);
+extern void penny_session_leave(PennySession *session, PennySpan ref, PennySpan room);
+extern void penny_session_signal(PennySession *session, PennySpan ref, PennySpan room,
+								 PennySpan event);
+extern void penny_session_leave_all(PennySession *session);
+/* Callbacks of rooms.h; member is a PennySessionRoom. */
+extern void penny_session_joined(void *arg, void *member, PennySpan room, PennySpan position,
+								 bool recovered);
+extern void penny_session_deliver(void *arg, void *member, PennyFrame *frame);
+extern void penny_session_left(void *arg, void *member, PennySpan room, PennyLeaving why,
+							   bool joined, uint32_t status, PennySpan problem);
+
+/* ---- session_frames.c: frames to the client -------------------------------------- */
+
+/* Begin {"type":"<type>"[,"ref":ref], add members, send. */
+extern void penny_say_begin(const char *type, PennySpan ref);
+extern void penny_say_raw(const char *name, PennySpan json);
+extern void penny_say_text(const char *name, PennySpan text);
+extern PennySpan penny_say_end(void);
+extern void penny_say_send(PennySession *session);
+/* {"type":"error"} made here; code PY<status>. */
+extern void penny_say_error(PennySession *session, PennySpan ref, uint32_t status,
+							const char *detail);
+/* {"type":"error"} from a problem document of an executor; room may be empty. */
+extern void penny_say_problem(PennySession *session, PennySpan ref, PennySpan room, uint32_t status,
+							  PennySpan problem);
+
+#endif /* PENNY_EDGE_SESSION_H */

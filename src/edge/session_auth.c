@@ -1,0 +1,145 @@
+/*-------------------------------------------------------------------------
+ *
+ * session_auth.c
+ *		Signing in by a token, and its end.
+ *
+ * Executors verify tokens; the edge keeps the token for later calls of the
+ * same socket, and the time at which it ends.  A client may sign in anew
+ * before that, as the same user.  Another user's token would leave rooms
+ * joined by the first one, so it is refused.
+ *
+ * A client on this machine that brings no token is asked for one only when an
+ * executor says so: a server made for trying penny out lets such clients in.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "edge/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static bool on_verified(void *owner, const PennyAnswer *answer);
+
+static int64_t
+unix_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* When the token ends, by the clock of this machine as it is now. */
+void
+penny_session_auth_deadline(PennySession *session)
+{
+	int64_t left;
+
+	if (session->expires == 0)
+	{
+		penny_websocket_deadline(session->websocket, 0);
+		return;
+	}
+	left = session->expires * 1000 - unix_ms();
+	if (left <= 0)
+		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT, "the token has ended");
+	else
+		penny_websocket_deadline(session->websocket,
+								 penny_edge.now + (left < INT32_MAX ? (uint64_t) left : INT32_MAX));
+}
+
+void
+penny_session_verify(PennySession *session, PennySpan token)
+{
+	PennyConnection *connection = session->websocket->connection;
+	PennyCallOut out = {.op = PENNY_OP_AUTH, .whole = true};
+
+	if (connection->loopback)
+		out.flags |= PENNY_REQUEST_LOOPBACK;
+	out.field[PENNY_FIELD_TOKEN] = token;
+	out.field[PENNY_FIELD_PEER] = (PennySpan){connection->peer, strlen(connection->peer)};
+	if (!penny_edge_fits(&penny_edge.plane, out.field))
+	{
+		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_TOO_LARGE,
+								"the token is too large");
+		return;
+	}
+	session->offered = penny_alloc(token.len + 1);
+	if (token.len > 0)
+		memcpy(session->offered, token.data, token.len);
+	session->offered[token.len] = '\0';
+	session->probing = token.len == 0;
+	session->call = penny_call_start(&out, on_verified, session);
+	if (session->call == NULL)
+		penny_websocket_come_back(session->websocket, PENNY_CLOSE_RESTART);
+}
+
+/* Take over the answer; false when it makes no sense or is of another user. */
+static bool
+sign_in(PennySession *session, PennySpan body)
+{
+	PennyJsonMember member[] = {{.name = "user_id"}, {.name = "exp"}};
+	char user_id[PENNY_USER_ID_MAX + 1];
+	int64_t expires = 0;
+	size_t len;
+	size_t where;
+
+	if (penny_json_object(body, member, 2, &where) != NULL || member[0].kind != PENNY_JSON_STRING ||
+		!penny_json_string(member[0].raw, user_id, PENNY_USER_ID_MAX, &len) || len == 0)
+		return false;
+	if (member[1].kind == PENNY_JSON_NUMBER && !penny_json_integer(member[1].raw, &expires))
+		return false;
+	user_id[len] = '\0';
+	if (session->user_id[0] != '\0' && strcmp(session->user_id, user_id) != 0)
+	{
+		if (session->token[0] != '\0')
+			return false;
+		penny_session_leave_all(session); /* they were joined without a token */
+	}
+	memcpy(session->user_id, user_id, len + 1);
+	session->expires = expires;
+	free(session->token);
+	session->token = session->offered;
+	session->offered = NULL;
+	return true;
+}
+
+/* The token was refused, or nobody could say. */
+static void
+refuse(PennySession *session, const PennyAnswer *answer)
+{
+	free(session->offered);
+	session->offered = NULL;
+	if (answer->kind != PENNY_ANSWER || answer->status >= 500)
+		penny_websocket_come_back(session->websocket, PENNY_CLOSE_RESTART);
+	else if (!session->probing)
+		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT,
+								"the token is not valid");
+}
+
+static bool
+on_verified(void *owner, const PennyAnswer *answer)
+{
+	PennySession *session = owner;
+	PennySpan ref = {session->ref, session->ref_len};
+
+	session->call = NULL;
+	if (answer->kind != PENNY_ANSWER || answer->status != 200)
+		refuse(session, answer);
+	else if (!sign_in(session, answer->body))
+		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT,
+								"the token is of another user");
+	else
+	{
+		penny_session_auth_deadline(session);
+		if (ref.len > 0)
+		{
+			penny_say_begin("ack", ref);
+			penny_say_send(session);
+		}
+	}
+	session->ref_len = 0;
+	penny_websocket_go_on(session->websocket);
+	return true;
+}

@@ -1,0 +1,180 @@
+/*-------------------------------------------------------------------------
+ *
+ * session_rooms.c
+ *		Joining and leaving rooms, signals, and what rooms bring.
+ *
+ * The rooms themselves are in rooms.c, which calls back here.  Those callbacks
+ * queue frames and unlink, and never call into rooms.c again; a connection
+ * that is cut because of what they queue goes at the end of the turn.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "edge/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/events.h"
+
+/* The session's place in a room, or NULL. */
+static PennySessionRoom *
+find(PennySession *session, PennySpan name)
+{
+	for (PennySessionRoom *in = session->rooms; in != NULL; in = in->next)
+	{
+		PennySpan room = penny_rooms_name(in->member);
+
+		if (room.len == name.len && memcmp(room.data, name.data, name.len) == 0)
+			return in;
+	}
+	return NULL;
+}
+
+static void
+unlink_room(PennySessionRoom *in)
+{
+	PennySession *session = in->session;
+
+	if (in->prev != NULL)
+		in->prev->next = in->next;
+	else
+		session->rooms = in->next;
+	if (in->next != NULL)
+		in->next->prev = in->prev;
+	session->room_count--;
+	free(in);
+}
+
+static void
+leave(PennySessionRoom *in)
+{
+	penny_rooms_leave(penny_events_rooms(), in->member);
+	unlink_room(in);
+}
+
+/*
+ * Join, or join again: a client that lost its place asks for what it missed.
+ * The member is known to the session before rooms.c can call back about it,
+ * since reads are answered in later turns.
+ */
+void
+penny_session_join(PennySession *session, PennySpan ref, PennySpan room, PennySpan since)
+{
+	PennySessionRoom *in = find(session, room);
+
+	if (in != NULL)
+		leave(in);
+	if (session->room_count >= penny_edge.settings.rooms_per_connection)
+	{
+		penny_say_error(session, ref, 429, "this socket has joined as many rooms as it may");
+		return;
+	}
+	in = penny_alloc(sizeof(*in) + ref.len);
+	memset(in, 0, sizeof(*in));
+	in->session = session;
+	in->ref_len = (uint32_t) ref.len;
+	if (ref.len > 0)
+		memcpy(in->ref, ref.data, ref.len);
+	in->next = session->rooms;
+	if (in->next != NULL)
+		in->next->prev = in;
+	session->rooms = in;
+	session->room_count++;
+	in->member = penny_rooms_join(penny_events_rooms(), room, since, in, penny_edge.now);
+	if (in->member == NULL)
+	{
+		unlink_room(in);
+		penny_say_error(session, ref, 400, "room or since is too long");
+	}
+}
+
+void
+penny_session_leave(PennySession *session, PennySpan ref, PennySpan room)
+{
+	PennySessionRoom *in = find(session, room);
+
+	if (in != NULL)
+		leave(in);
+	penny_say_begin("left", ref);
+	penny_say_text("room", room);
+	penny_say_send(session);
+}
+
+/* To the others in the room, with the sender's id; not stored. */
+void
+penny_session_signal(PennySession *session, PennySpan ref, PennySpan room, PennySpan event)
+{
+	PennySessionRoom *in = find(session, room);
+
+	if (in == NULL || !penny_rooms_is_in(in->member))
+	{
+		penny_say_error(session, ref, 403, "only members of a room may signal");
+		return;
+	}
+	penny_say_begin("event", (PennySpan){NULL, 0});
+	penny_say_text("room", room);
+	penny_say_text("user_id", (PennySpan){session->user_id, strlen(session->user_id)});
+	penny_say_raw("event", event);
+	if (!penny_rooms_signal(penny_events_rooms(), in->member, penny_say_end()))
+		penny_say_error(session, ref, 503, "the signal could not be sent");
+}
+
+void
+penny_session_leave_all(PennySession *session)
+{
+	while (session->rooms != NULL)
+		leave(session->rooms);
+}
+
+/* ---- callbacks of rooms.c --------------------------------------------------- */
+
+void
+penny_session_joined(void *arg, void *member, PennySpan room, PennySpan position, bool recovered)
+{
+	PennySessionRoom *in = member;
+	PennySpan yes = {"true", 4};
+	PennySpan no = {"false", 5};
+
+	(void) arg;
+	penny_say_begin("joined", (PennySpan){in->ref, in->ref_len});
+	penny_say_text("room", room);
+	penny_say_raw("position", position);
+	penny_say_raw("recovered", recovered ? yes : no);
+	penny_say_send(in->session);
+	in->ref_len = 0;
+}
+
+void
+penny_session_deliver(void *arg, void *member, PennyFrame *frame)
+{
+	PennySessionRoom *in = member;
+
+	(void) arg;
+	penny_connection_queue(in->session->websocket->connection, frame);
+	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, 1);
+}
+
+void
+penny_session_left(void *arg, void *member, PennySpan room, PennyLeaving why, bool joined,
+				   uint32_t status, PennySpan problem)
+{
+	static const char *const reason[] = {"revoked", "deleted", "refused", "reset"};
+	PennySessionRoom *in = member;
+	PennySession *session = in->session;
+	PennySpan ref = {in->ref, in->ref_len};
+
+	(void) arg;
+	if (!joined && why == PENNY_LEAVING_REFUSED)
+		penny_say_problem(session, ref, room, status, problem);
+	else if (!joined)
+		penny_say_error(session, ref, why == PENNY_LEAVING_RESET ? 409 : 404,
+						"the room changed while it was joined");
+	else
+	{
+		penny_say_begin("left", (PennySpan){NULL, 0});
+		penny_say_text("room", room);
+		penny_say_text("reason", (PennySpan){reason[why], strlen(reason[why])});
+		penny_say_send(session);
+	}
+	unlink_room(in);
+}

@@ -1,0 +1,424 @@
+/*-------------------------------------------------------------------------
+ *
+ * websocket.c
+ *		WebSocket on one connection.
+ *
+ * The upgrade is answered here, then frames are taken: messages go to the
+ * session, pings are answered, a close is echoed.  A message that comes in one
+ * read is handed on where it lies; only one that comes in pieces is gathered.
+ *
+ * While the session waits for an executor, or the client does not read, input
+ * is kept unparsed, up to KEEP_MAX, and then the socket is not read.  So the
+ * client is slowed down instead of being served out of order.
+ *
+ * Heartbeat: a ping every heartbeat_interval in which nothing was heard; when
+ * the next one is due and still nothing was heard, the client is gone (4408).
+ *
+ * Origin: a browser tells from which page it came.  Only pages of the same
+ * host, or listed ones, may connect, whatever token they bring (4403).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "edge/websocket.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/handshake.h"
+#include "edge/origin.h"
+#include "edge/session.h"
+
+#define KEEP_MAX (64 * 1024)  /* bytes kept while busy */
+#define CLOSE_REASON_MAX 120  /* bytes of a close frame's reason */
+#define COME_BACK_FIRST 200   /* ms after which the first may come back */
+#define COME_BACK_SPREAD 2800 /* ms over which they are spread */
+
+static void on_input(PennyConnection *connection, char *bytes, size_t len);
+static void on_drained(PennyConnection *connection);
+static void on_expired(PennyConnection *connection);
+static void on_closed(PennyConnection *connection);
+static void on_drain(PennyConnection *connection);
+
+static const PennyProtocol websocket_protocol = {
+	.input = on_input,
+	.drained = on_drained,
+	.expired = on_expired,
+	.closed = on_closed,
+	.drain = on_drain,
+};
+
+/* ---- upgrade -------------------------------------------------------------------- */
+
+/* Did the client offer our subprotocol? */
+static bool
+offers_protocol(const PennyHttpParser *parser, const char *bytes)
+{
+	static const char name[] = "sec-websocket-protocol";
+
+	for (int i = 0; i < parser->headers; i++)
+	{
+		PennySpan header = penny_http_span(bytes, parser->header[i].name);
+
+		if (header.len == sizeof(name) - 1 && memcmp(header.data, name, header.len) == 0 &&
+			penny_http_list_has(penny_http_span(bytes, parser->header[i].value), "penny.v1"))
+			return true;
+	}
+	return false;
+}
+
+static void
+send_switch(PennyConnection *connection, const PennyHttpParser *parser, const char *bytes)
+{
+	char accept[PENNY_WEBSOCKET_ACCEPT_LEN + 1];
+	char answer[256];
+	int len;
+
+	penny_handshake_accept(bytes + parser->websocket_key.at, accept);
+	len = snprintf(answer, sizeof(answer),
+				   "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+				   "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n",
+				   accept,
+				   offers_protocol(parser, bytes) ? "Sec-WebSocket-Protocol: penny.v1\r\n" : "");
+	penny_connection_write(connection, answer, (size_t) len);
+}
+
+static PennyWebsocket *
+make_websocket(PennyConnection *connection)
+{
+	PennyWebsocket *websocket = penny_alloc(sizeof(*websocket));
+
+	memset(websocket, 0, sizeof(*websocket));
+	websocket->connection = connection;
+	penny_websocket_init(&websocket->parser, penny_edge.settings.websocket_message_size);
+	if (penny_edge.settings.heartbeat_interval != 0)
+		websocket->ping_at = penny_edge.now + penny_edge.settings.heartbeat_interval;
+	connection->protocol = &websocket_protocol;
+	connection->session = websocket;
+	penny_count(&penny_edge.plane, PENNY_COUNT_WEBSOCKETS, 1);
+	return websocket;
+}
+
+void
+penny_websocket_upgrade(PennyHttp *http, char *bytes)
+{
+	PennyConnection *connection = http->connection;
+	PennyHttpParser *parser = http->parser;
+	PennyWebsocket *websocket;
+	PennySpan token;
+	bool good_token = penny_request_token(parser, bytes, &token);
+	bool good_origin = penny_origin_allowed(parser, bytes);
+
+	if (!parser->websocket)
+	{
+		penny_http_problem(http, 426, "this path speaks WebSocket, version 13",
+						   "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
+		return;
+	}
+	if (penny_edge.draining)
+	{
+		penny_http_unavailable(http, "the server is stopping");
+		return;
+	}
+	send_switch(connection, parser, bytes);
+	penny_count(&penny_edge.plane, PENNY_COUNT_REQUESTS, 1);
+	websocket = make_websocket(connection);
+	penny_session_open(websocket, good_token && good_origin ? token : (PennySpan){NULL, 0},
+					   good_token && good_origin);
+	if (!good_origin)
+		penny_websocket_goodbye(websocket, PENNY_CLOSE_ORIGIN, "this origin is not allowed");
+	else if (!good_token)
+		penny_websocket_goodbye(websocket, PENNY_CLOSE_SIGNED_OUT, "the token is malformed");
+	penny_http_detach(http); /* bytes may be its token's: last */
+}
+
+/* ---- output ---------------------------------------------------------------------- */
+
+void
+penny_websocket_send(PennyWebsocket *websocket, PennySpan text)
+{
+	PennyFrame *frame = penny_frame_make(text);
+
+	if (frame == NULL)
+	{
+		penny_connection_cut(websocket->connection);
+		return;
+	}
+	penny_connection_queue(websocket->connection, frame);
+	penny_frame_unref(frame);
+	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, 1);
+}
+
+static void
+send_control(PennyWebsocket *websocket, PennyWebsocketOpcode opcode, const char *payload,
+			 size_t len)
+{
+	char frame[PENNY_WEBSOCKET_HEAD_MAX + PENNY_WEBSOCKET_CONTROL_MAX];
+	size_t head = penny_websocket_head((uint8_t *) frame, opcode, len);
+
+	memcpy(frame + head, payload, len);
+	penny_connection_write(websocket->connection, frame, head + len);
+}
+
+void
+penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason)
+{
+	uint8_t frame[PENNY_WEBSOCKET_CONTROL_MAX + 2];
+
+	if (websocket->connection->state != PENNY_OPEN)
+		return;
+	penny_connection_write(websocket->connection, (char *) frame,
+						   penny_websocket_close(frame, code, reason, strlen(reason)));
+	penny_connection_close(websocket->connection);
+}
+
+void
+penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code)
+{
+	char reason[CLOSE_REASON_MAX];
+	uint32_t random;
+
+	penny_random(&random, sizeof(random));
+	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u}",
+			 COME_BACK_FIRST + random % COME_BACK_SPREAD);
+	penny_websocket_goodbye(websocket, code, reason);
+}
+
+/* ---- input ----------------------------------------------------------------------- */
+
+/* Must input wait, for the session or for a client that does not read? */
+static bool
+is_busy(const PennyWebsocket *websocket)
+{
+	return penny_session_busy(websocket->session) || websocket->connection->blocked;
+}
+
+/* Gather a piece of a message that comes in several. */
+static void
+gather(PennyWebsocket *websocket, const PennyWebsocketEvent *event)
+{
+	size_t needed = websocket->message_len + event->len;
+
+	if (needed > websocket->message_size)
+	{
+		size_t size = needed * 2;
+
+		if (size < needed + event->expect)
+			size = needed + event->expect; /* the parser has checked it */
+		websocket->message = penny_realloc(websocket->message, size);
+		websocket->message_size = size;
+	}
+	memcpy(websocket->message + websocket->message_len, event->data, event->len);
+	websocket->message_len = needed;
+}
+
+static void
+release_message(PennyWebsocket *websocket)
+{
+	free(websocket->message);
+	websocket->message = NULL;
+	websocket->message_len = websocket->message_size = 0;
+}
+
+/* A message is complete. */
+static void
+take_message(PennyWebsocket *websocket, PennySpan text, bool binary)
+{
+	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_IN, 1);
+	if (binary)
+	{
+		penny_count(&penny_edge.plane, PENNY_COUNT_MALFORMED, 1);
+		penny_websocket_goodbye(websocket, PENNY_CLOSE_MALFORMED, "messages must be text");
+	}
+	else
+		penny_session_message(websocket->session, text);
+}
+
+static void
+take_data(PennyWebsocket *websocket, const PennyWebsocketEvent *event)
+{
+	if (event->first && event->final)
+	{
+		take_message(websocket, (PennySpan){event->data, event->len}, event->binary);
+		return;
+	}
+	gather(websocket, event);
+	if (event->final)
+	{
+		take_message(websocket, (PennySpan){websocket->message, websocket->message_len},
+					 event->binary);
+		release_message(websocket);
+	}
+}
+
+/* Is this the end of a message, or a control frame: something to be counted? */
+static bool
+too_fast(PennyWebsocket *websocket, PennyWebsocketResult result, const PennyWebsocketEvent *event)
+{
+	bool counts = result == PENNY_WEBSOCKET_GOT_PING || result == PENNY_WEBSOCKET_GOT_PONG ||
+				  (result == PENNY_WEBSOCKET_DATA && event->final);
+
+	return counts && !penny_bucket_take(&websocket->bucket, penny_edge.settings.websocket_messages);
+}
+
+/* Act on what the parser found. */
+static void
+take_event(PennyWebsocket *websocket, PennyWebsocketResult result, const PennyWebsocketEvent *event)
+{
+	char reason[CLOSE_REASON_MAX] = "";
+
+	if (too_fast(websocket, result, event))
+	{
+		penny_websocket_goodbye(websocket, PENNY_CLOSE_TOO_FAST, "too many messages a second");
+		return;
+	}
+	switch (result)
+	{
+		case PENNY_WEBSOCKET_DATA:
+			take_data(websocket, event);
+			return;
+		case PENNY_WEBSOCKET_GOT_PING:
+			send_control(websocket, PENNY_WEBSOCKET_PONG, event->data, event->len);
+			return;
+		case PENNY_WEBSOCKET_GOT_CLOSE:
+			penny_websocket_goodbye(websocket, event->code, reason);
+			return;
+		case PENNY_WEBSOCKET_ERROR:
+			penny_count(&penny_edge.plane, PENNY_COUNT_MALFORMED, 1);
+			snprintf(reason, sizeof(reason), "%s", event->reason);
+			penny_websocket_goodbye(websocket, event->code, reason);
+			return;
+		case PENNY_WEBSOCKET_GOT_PONG:
+		case PENNY_WEBSOCKET_NEED_MORE:
+			return;
+	}
+}
+
+/* Parse until input ends, the session is busy, or the connection closes. */
+static size_t
+process(PennyWebsocket *websocket, char *bytes, size_t len)
+{
+	size_t used = 0;
+
+	while (used < len && websocket->connection->state == PENNY_OPEN && !is_busy(websocket))
+	{
+		PennyWebsocketEvent event;
+		PennyWebsocketResult result;
+		size_t n;
+
+		result = penny_websocket_parse(&websocket->parser, bytes + used, len - used, &n, &event);
+		used += n;
+		if (result != PENNY_WEBSOCKET_NEED_MORE)
+			take_event(websocket, result, &event);
+		else if (n == 0)
+			break;
+	}
+	return used;
+}
+
+static void
+on_input(PennyConnection *connection, char *bytes, size_t len)
+{
+	PennyWebsocket *websocket = connection->session;
+	size_t used = 0;
+
+	websocket->pinged = false;
+	if (websocket->ping_at != 0)
+		websocket->ping_at = penny_edge.now + penny_edge.settings.heartbeat_interval;
+	if (connection->in_len == 0)
+		used = process(websocket, bytes, len);
+	if (connection->state == PENNY_OPEN && used < len)
+		penny_connection_keep(connection, bytes + used, len - used);
+	penny_connection_pause(connection, connection->in_len > KEEP_MAX);
+}
+
+void
+penny_websocket_go_on(PennyWebsocket *websocket)
+{
+	PennyConnection *connection = websocket->connection;
+	size_t used;
+
+	if (connection->state != PENNY_OPEN || connection->in_len == 0)
+		return;
+	used = process(websocket, connection->in, connection->in_len);
+	if (used > 0)
+		penny_connection_consume(connection, used);
+	penny_connection_pause(connection, connection->in_len > KEEP_MAX);
+}
+
+static void
+on_drained(PennyConnection *connection)
+{
+	penny_websocket_go_on(connection->session);
+}
+
+/* ---- time ------------------------------------------------------------------------- */
+
+static void
+set_deadline(PennyWebsocket *websocket)
+{
+	uint64_t at = websocket->session_at;
+
+	if (websocket->ping_at != 0 && (at == 0 || websocket->ping_at < at))
+		at = websocket->ping_at;
+	if (websocket->connection->state == PENNY_OPEN)
+		penny_connection_deadline(websocket->connection, at);
+}
+
+void
+penny_websocket_deadline(PennyWebsocket *websocket, uint64_t at)
+{
+	websocket->session_at = at;
+	set_deadline(websocket);
+}
+
+/* A ping is due: or the last one was not answered. */
+static void
+heartbeat(PennyWebsocket *websocket)
+{
+	websocket->ping_at = penny_edge.now + penny_edge.settings.heartbeat_interval;
+	if (is_busy(websocket) || websocket->connection->paused)
+		return; /* what was heard may not have been read */
+	if (websocket->pinged)
+	{
+		penny_websocket_goodbye(websocket, PENNY_CLOSE_SILENT, "no answer to a ping");
+		return;
+	}
+	websocket->pinged = true;
+	send_control(websocket, PENNY_WEBSOCKET_PING, "", 0);
+}
+
+static void
+on_expired(PennyConnection *connection)
+{
+	PennyWebsocket *websocket = connection->session;
+
+	if (websocket->session_at != 0 && websocket->session_at <= penny_edge.now)
+	{
+		websocket->session_at = 0;
+		penny_session_expired(websocket->session);
+	}
+	if (connection->state == PENNY_OPEN && websocket->ping_at != 0 &&
+		websocket->ping_at <= penny_edge.now)
+		heartbeat(websocket);
+	set_deadline(websocket);
+}
+
+/* ---- the end ------------------------------------------------------------------------ */
+
+static void
+on_closed(PennyConnection *connection)
+{
+	PennyWebsocket *websocket = connection->session;
+
+	penny_session_close(websocket->session);
+	release_message(websocket);
+	free(websocket);
+	penny_count(&penny_edge.plane, PENNY_COUNT_WEBSOCKETS, -1);
+}
+
+static void
+on_drain(PennyConnection *connection)
+{
+	penny_websocket_come_back(connection->session, PENNY_CLOSE_GOING_AWAY);
+}

@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * websocket.h
+ *		WebSocket on one connection: upgrade, messages, control frames, close.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_EDGE_WEBSOCKET_H
+#define PENNY_EDGE_WEBSOCKET_H
+
+#include "edge/http.h"
+#include "edge/websocket_frame.h"
+
+typedef struct PennySession PennySession;
+
+typedef struct PennyWebsocket
+{
+	PennyConnection *connection;
+	PennySession *session;
+	PennyWebsocketParser parser;
+	char *message; /* pieces of a message so far */
+	size_t message_len;
+	size_t message_size;
+	PennyBucket bucket;  /* messages a second */
+	uint64_t ping_at;    /* ms of the next ping, 0 = none */
+	uint64_t session_at; /* deadline of the session, 0 = none */
+	bool pinged;         /* a ping is not answered yet */
+} PennyWebsocket;
+
+/* Answer an upgrade request: 101 and another protocol, or an error. */
+extern void penny_websocket_upgrade(PennyHttp *http, char *bytes);
+/* Send a text message. */
+extern void penny_websocket_send(PennyWebsocket *websocket, PennySpan text);
+/* Say goodbye with a code and a reason, then close. */
+extern void penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason);
+/* Goodbye with {"retry_after_ms"}, spread so that not all come back at once. */
+extern void penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code);
+/* Deadline of the session, 0 = none. */
+extern void penny_websocket_deadline(PennyWebsocket *websocket, uint64_t at);
+/* The session takes messages again: go on with what was kept. */
+extern void penny_websocket_go_on(PennyWebsocket *websocket);
+
+#endif /* PENNY_EDGE_WEBSOCKET_H */

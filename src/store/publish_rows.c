@@ -1,0 +1,355 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish_rows.c
+ *		Changed rows as frames of their conversation's room.
+ *
+ * Called by the triggers after the row is written, so a frame shows what other
+ * triggers made of it.  A frame is rendered past privileges and policies: who
+ * may join the room may see it.
+ *
+ * Nobody can be in the room of a conversation that this very transaction has
+ * made, so its changes are published as one version without a frame: an import
+ * of twenty-four messages costs the realtime part one event.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type_d.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "realtime/publish.h"
+#include "store/publish_rows.h"
+#include "store/render.h"
+#include "store/statement.h"
+#include "store/uuid.h"
+
+#define ROOM_SIZE (sizeof(PENNY_CONVERSATION_ROOM) + PENNY_UUID_TEXT)
+#define MESSAGE_TOOLS 32 /* rows to begin with */
+
+static PennyStatement make_tombstone = {
+	"INSERT INTO chat.tombstones (conversation_id, version, kind, id) VALUES ($1, $2, $3, $4)",
+	4,
+	{UUIDOID, INT8OID, TEXTOID, UUIDOID}};
+
+static PennyStatement clear_tombstones = {
+	"DELETE FROM chat.tombstones WHERE conversation_id" PENNY_EQ "$1", 1, {UUIDOID}};
+
+static const char *const tombstone_kinds[PENNY_TABLES] = {
+	[PENNY_CONVERSATIONS] = "conversation",
+	[PENNY_PARTICIPANTS] = "participant",
+	[PENNY_MESSAGES] = "message",
+	[PENNY_TOOL_EXECUTIONS] = "tool_execution",
+	[PENNY_ARTIFACTS] = "artifact",
+	[PENNY_ARTIFACT_VERSIONS] = "artifact_version",
+};
+
+static void write_room(char *room, const pg_uuid_t *conversation);
+static void frame_message_with_tools(StringInfo frame, const PennyRow *row);
+static void frame_artifact_with_number(StringInfo frame, PennyRow *row);
+static void frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created);
+
+/*
+ * Begin a frame of a room, up to and with the version and a comma.
+ */
+void
+penny_frame_begin(StringInfo out, const char *type, const pg_uuid_t *conversation, int64 version)
+{
+	char room[ROOM_SIZE];
+
+	write_room(room, conversation);
+	appendStringInfo(out, "{\"type\":\"%s\",\"room\":\"%s\",\"version\":" INT64_FORMAT ",", type,
+					 room, version);
+}
+
+/* Begin an event: the member that follows is the caller's. */
+static void
+begin_event(StringInfo out, const PennyRow *row, const char *event)
+{
+	penny_frame_begin(out, "event", PENNY_UUID(row, PENNY_CONVERSATION_ID),
+					  DatumGetInt64(row->value[PENNY_ROW_VERSION]));
+	appendStringInfo(out, "\"event\":{\"type\":\"%s\",", event);
+}
+
+void
+penny_frame_message(StringInfo out, const PennyRow *row, bool created, const PennyRow *tools,
+					int ntools)
+{
+	if (created)
+		penny_frame_begin(out, "message", PENNY_UUID(row, PENNY_CONVERSATION_ID),
+						  DatumGetInt64(row->value[PENNY_ROW_VERSION]));
+	else
+		begin_event(out, row, "message.updated");
+	appendStringInfoString(out, "\"message\":");
+	penny_render_message(out, row, tools, ntools);
+	appendStringInfoString(out, created ? "}" : "}}");
+}
+
+void
+penny_frame_conversation(StringInfo out, const PennyRow *row)
+{
+	penny_frame_begin(out, "event", PENNY_UUID(row, PENNY_ID),
+					  DatumGetInt64(row->value[PENNY_CONVERSATION_STATE_VERSION]));
+	appendStringInfoString(out, "\"event\":{\"type\":\"conversation.updated\",\"conversation\":{");
+	penny_render_conversation(out, row);
+	appendStringInfoString(out, "}}}");
+}
+
+void
+penny_frame_participant(StringInfo out, const PennyRow *row)
+{
+	begin_event(out, row, "participant.added");
+	appendStringInfoString(out, "\"user\":");
+	penny_render_user(out, row);
+	appendStringInfoString(out, "}}");
+}
+
+void
+penny_frame_tool_execution(StringInfo out, const PennyRow *row)
+{
+	begin_event(out, row, "tool_execution.changed");
+	appendStringInfoString(out, "\"tool_execution\":");
+	penny_render_tool_execution(out, row);
+	appendStringInfoString(out, "}}");
+}
+
+void
+penny_frame_artifact(StringInfo out, const PennyRow *row)
+{
+	begin_event(out, row, "artifact.changed");
+	appendStringInfoString(out, "\"artifact\":");
+	penny_render_artifact(out, row);
+	appendStringInfoString(out, "}}");
+}
+
+void
+penny_frame_artifact_version(StringInfo out, const PennyRow *row)
+{
+	begin_event(out, row, "artifact_version.changed");
+	appendStringInfoString(out, "\"artifact_id\":");
+	penny_render_uuid(out, PENNY_UUID(row, PENNY_ID));
+	appendStringInfo(out, ",\"number\":%d}}",
+					 DatumGetInt32(row->value[PENNY_ARTIFACT_VERSION_NUMBER]));
+}
+
+void
+penny_frame_tombstone(StringInfo out, const PennyRow *row)
+{
+	text *kind = DatumGetTextPP(row->value[PENNY_TOMBSTONE_KIND]);
+	int len = VARSIZE_ANY_EXHDR(kind);
+	bool participant = len == strlen("participant") &&
+					   memcmp(VARDATA_ANY(kind), "participant", len) == 0;
+
+	penny_frame_begin(out, "event", PENNY_UUID(row, PENNY_CONVERSATION_ID),
+					  DatumGetInt64(row->value[PENNY_ROW_VERSION]));
+	appendStringInfo(out, "\"event\":{\"type\":\"%.*s.%s\",\"%s\":", len, VARDATA_ANY(kind),
+					 participant ? "removed" : "deleted", participant ? "user_id" : "id");
+	penny_render_uuid(out, PENNY_UUID(row, PENNY_ID));
+	appendStringInfoString(out, "}}");
+}
+
+/*
+ * Publish a row that was inserted or updated.
+ */
+void
+penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool created)
+{
+	int64 version = DatumGetInt64(
+		row->value[table == PENNY_CONVERSATIONS ? PENNY_CONVERSATION_STATE_VERSION : PENNY_ROW_VERSION]);
+	char room[ROOM_SIZE];
+	StringInfoData frame;
+
+	penny_change_published(change, version);
+	if (change->created_here)
+		return;
+	initStringInfo(&frame);
+	switch (table)
+	{
+		case PENNY_CONVERSATIONS:
+			penny_frame_conversation(&frame, row);
+			break;
+		case PENNY_TOOL_EXECUTIONS:
+			penny_frame_tool_execution(&frame, row);
+			break;
+		case PENNY_ARTIFACTS:
+			frame_artifact_with_number(&frame, row);
+			break;
+		case PENNY_ARTIFACT_VERSIONS:
+			penny_frame_artifact_version(&frame, row);
+			break;
+		default:
+			frame_with_user(&frame, table, row, created);
+			break;
+	}
+	write_room(room, &change->id);
+	penny_publish_change(room, version, frame.data, frame.len);
+	pfree(frame.data);
+}
+
+/*
+ * Leave a tombstone for a deleted row and publish it.
+ */
+void
+penny_rows_publish_deleted(PennyChange *change, PennyTable table, const PennyRow *row)
+{
+	PennyRow tombstone;
+	char room[ROOM_SIZE];
+	StringInfoData frame;
+	int64 version = penny_change_next_version(change);
+	Datum values[4];
+
+	penny_change_published(change, version);
+	values[0] = UUIDPGetDatum(&change->id);
+	values[1] = Int64GetDatum(version);
+	values[2] = CStringGetTextDatum(tombstone_kinds[table]);
+	values[3] = row->value[table == PENNY_PARTICIPANTS ? PENNY_USER_ID : PENNY_ID];
+	if (table == PENNY_CONVERSATIONS)
+		penny_statement_run_as(&clear_tombstones, penny_table_owner(PENNY_TOMBSTONES), values, NULL);
+	penny_statement_run_as(&make_tombstone, penny_table_owner(PENNY_TOMBSTONES), values, NULL);
+	if (change->created_here)
+		return;
+	write_room(room, &change->id);
+	if (table == PENNY_CONVERSATIONS)
+	{
+		penny_publish_gone(room, version);
+		return;
+	}
+	memset(tombstone.isnull, true, sizeof(tombstone.isnull));
+	tombstone.value[PENNY_CONVERSATION_ID] = values[0];
+	tombstone.value[PENNY_ROW_VERSION] = values[1];
+	tombstone.value[PENNY_TOMBSTONE_KIND] = values[2];
+	tombstone.value[PENNY_ID] = values[3];
+	initStringInfo(&frame);
+	penny_frame_tombstone(&frame, &tombstone);
+	penny_publish_change(room, version, frame.data, frame.len);
+	pfree(frame.data);
+	if (table == PENNY_PARTICIPANTS)
+		penny_publish_left(room, version, PENNY_UUID(row, PENNY_USER_ID));
+}
+
+void
+penny_rows_publish_version(PennyChange *change, int64 version)
+{
+	char room[ROOM_SIZE];
+
+	if (change->created_here)
+		return;
+	write_room(room, &change->id);
+	penny_publish_change(room, version, NULL, 0);
+}
+
+void
+penny_rows_publish_created(PennyChange *change)
+{
+	char room[ROOM_SIZE];
+
+	write_room(room, &change->id);
+	penny_publish_change(room, change->version, NULL, 0);
+}
+
+/* Write the name of a conversation's room, with a terminator. */
+static void
+write_room(char *room, const pg_uuid_t *conversation)
+{
+	memcpy(room, PENNY_CONVERSATION_ROOM, sizeof(PENNY_CONVERSATION_ROOM) - 1);
+	penny_uuid_write(room + sizeof(PENNY_CONVERSATION_ROOM) - 1, conversation);
+	room[ROOM_SIZE - 1] = '\0';
+}
+
+/* Render a row that shows a user's name. */
+static void
+frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	PennyLookup lookup;
+	bool looked_up = !row->isnull[PENNY_USER_ID];
+
+	if (looked_up)
+	{
+		penny_lookup_begin(&lookup, PENNY_KEY_USER_ID, snapshot, AccessShareLock, 1,
+						   &row->value[PENNY_USER_ID]);
+		if (penny_lookup_next(&lookup, ForwardScanDirection))
+		{
+			PennyRow user;
+
+			penny_row_from_slot(&user, PENNY_USERS, lookup.slot);
+			row->value[PENNY_USER_NAME] = user.value[PENNY_USER_NAME];
+			row->isnull[PENNY_USER_NAME] = user.isnull[PENNY_USER_NAME];
+			row->value[PENNY_USER_AVATAR] = user.value[PENNY_USER_AVATAR];
+			row->isnull[PENNY_USER_AVATAR] = user.isnull[PENNY_USER_AVATAR];
+		}
+	}
+	if (table == PENNY_PARTICIPANTS)
+		penny_frame_participant(frame, row);
+	else if (created)
+		penny_frame_message(frame, row, true, NULL, 0);
+	else
+		frame_message_with_tools(frame, row);
+	if (looked_up)
+		penny_lookup_end(&lookup);
+	UnregisterSnapshot(snapshot);
+}
+
+/* Order of the tool executions of a message: that of their change. */
+static int
+compare_versions(const void *a, const void *b)
+{
+	int64 va = DatumGetInt64(((const PennyRow *) a)->value[PENNY_ROW_VERSION]);
+	int64 vb = DatumGetInt64(((const PennyRow *) b)->value[PENNY_ROW_VERSION]);
+
+	return va < vb ? -1 : va > vb;
+}
+
+/* Render a changed message with its tool executions. */
+static void
+frame_message_with_tools(StringInfo frame, const PennyRow *row)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int max = MESSAGE_TOOLS;
+	PennyRow *tools = palloc(max * sizeof(PennyRow));
+	int ntools = 0;
+	PennyLookup lookup;
+
+	penny_lookup_begin(&lookup, PENNY_KEY_MESSAGE_TOOLS, snapshot, AccessShareLock, 1,
+					   &row->value[PENNY_ID]);
+	while (penny_lookup_next(&lookup, ForwardScanDirection))
+	{
+		if (ntools == max)
+		{
+			max *= 2;
+			tools = repalloc(tools, max * sizeof(PennyRow));
+		}
+		penny_row_from_tuple(&tools[ntools++], PENNY_TOOL_EXECUTIONS,
+							 ExecCopySlotHeapTuple(lookup.slot),
+							 RelationGetDescr(lookup.table));
+	}
+	qsort(tools, ntools, sizeof(PennyRow), compare_versions);
+	penny_frame_message(frame, row, false, tools, ntools);
+	penny_lookup_end(&lookup);
+	UnregisterSnapshot(snapshot);
+	pfree(tools);
+}
+
+/* Render an artifact with the number of its newest version. */
+static void
+frame_artifact_with_number(StringInfo frame, PennyRow *row)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	PennyLookup lookup;
+
+	penny_lookup_begin(&lookup, PENNY_KEY_ARTIFACT_NUMBER, snapshot, AccessShareLock, 1,
+					   &row->value[PENNY_ID]);
+	if (penny_lookup_next(&lookup, BackwardScanDirection))
+	{
+		PennyRow newest;
+
+		penny_row_from_slot(&newest, PENNY_ARTIFACT_VERSIONS, lookup.slot);
+		row->value[PENNY_ARTIFACT_NUMBER] =
+			Int64GetDatum(DatumGetInt32(newest.value[PENNY_ARTIFACT_VERSION_NUMBER]));
+		row->isnull[PENNY_ARTIFACT_NUMBER] = false;
+	}
+	penny_lookup_end(&lookup);
+	UnregisterSnapshot(snapshot);
+	penny_frame_artifact(frame, row);
+}

@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish_rows.h
+ *		Changed rows as frames of their conversation's room.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_PUBLISH_ROWS_H
+#define PENNY_PUBLISH_ROWS_H
+
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+
+#include "store/change.h"
+#include "store/tables.h"
+
+#define PENNY_CONVERSATION_ROOM "conversation:"
+
+/* The beginnings of frames, up to and with the version and a comma. */
+extern void penny_frame_begin(StringInfo out, const char *type, const pg_uuid_t *conversation,
+							  int64 version);
+/* Frames of rows; the row carries its user along. */
+extern void penny_frame_message(StringInfo out, const PennyRow *row, bool created,
+								const PennyRow *tools, int ntools);
+extern void penny_frame_conversation(StringInfo out, const PennyRow *row);
+extern void penny_frame_participant(StringInfo out, const PennyRow *row);
+extern void penny_frame_tool_execution(StringInfo out, const PennyRow *row);
+extern void penny_frame_artifact(StringInfo out, const PennyRow *row);
+extern void penny_frame_artifact_version(StringInfo out, const PennyRow *row);
+extern void penny_frame_tombstone(StringInfo out, const PennyRow *row);
+
+/* Publish a row that was inserted or updated. */
+extern void penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool created);
+/* Leave a tombstone for a deleted row and publish it. */
+extern void penny_rows_publish_deleted(PennyChange *change, PennyTable table, const PennyRow *row);
+/* Publish a version without a frame. */
+extern void penny_rows_publish_version(PennyChange *change, int64 version);
+/* A conversation made by this transaction: one word for all its versions. */
+extern void penny_rows_publish_created(PennyChange *change);
+
+#endif /* PENNY_PUBLISH_ROWS_H */

@@ -1,0 +1,42 @@
+/*-------------------------------------------------------------------------
+ *
+ * read.h
+ *		Reading conversations as JSON text, under the caller's policies.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_READ_H
+#define PENNY_READ_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "lib/stringinfo.h"
+#include "utils/uuid.h"
+
+/* The eager fetch; false where the caller may not see the conversation. */
+extern bool penny_read_conversation(StringInfo out, const pg_uuid_t *id, int messages);
+/* A page of history; false where the caller may not see the conversation. */
+extern bool penny_read_messages(StringInfo out, const pg_uuid_t *id, int64 before, int64 after,
+								int limit);
+/* One message with its user and tool executions; false if not to be seen. */
+extern bool penny_read_message(StringInfo out, const pg_uuid_t *id);
+
+/* Where a page of a user's list begins. */
+typedef struct PennyListCursor
+{
+	bool valid; /* false: at the newest */
+	TimestampTz active_at;
+	pg_uuid_t id;
+} PennyListCursor;
+
+extern void penny_read_list(StringInfo out, const pg_uuid_t *user, int limit,
+							const PennyListCursor *cursor, bool archived);
+
+/*
+ * What a room's watcher has missed since a version (negative: nothing is
+ * asked for), as lines of version and frame; false if not to be seen.
+ */
+extern bool penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version);
+
+#endif /* PENNY_READ_H */

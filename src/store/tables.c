@@ -1,0 +1,468 @@
+/*-------------------------------------------------------------------------
+ *
+ * tables.c
+ *		Identity, columns and indexes of the tables of schema chat.
+ *
+ * The tables belong to their owner, who may add columns, rename indexes and
+ * move the schema's tables about, so nothing is found by number: tables by
+ * name, columns by name, indexes by their leading columns.  What was found is
+ * remembered in this process and forgotten as a whole at any invalidation of
+ * pg_class, pg_namespace or the relation cache entry of one of them.
+ *
+ * Look-ups go straight to an index and past privileges and policies, without
+ * running any code that the owner of the tables could have put there: they
+ * are what definer-style questions (may this user see that?) are made of.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_index.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#include "store/tables.h"
+
+typedef struct ColumnName
+{
+	PennyColumn column;
+	const char *name;
+} ColumnName;
+
+#define END_OF_COLUMNS                                                                             \
+	{                                                                                              \
+		PENNY_COLUMNS, NULL                                                                        \
+	}
+
+static const ColumnName user_columns[] = {{PENNY_ID, "id"},
+										  {PENNY_USER_NAME, "name"},
+										  {PENNY_USER_AVATAR, "avatar_url"},
+										  END_OF_COLUMNS};
+
+static const ColumnName conversation_columns[] = {
+	{PENNY_ID, "id"},
+	{PENNY_CONVERSATION_OWNER, "owner_id"},
+	{PENNY_CONVERSATION_HEAD, "head_message_id"},
+	{PENNY_ROW_VERSION, "version"},
+	{PENNY_CONVERSATION_LAST_SEQ, "last_seq"},
+	{PENNY_CONVERSATION_COUNT, "message_count"},
+	{PENNY_CONVERSATION_STATE_VERSION, "state_version"},
+	{PENNY_CONVERSATION_TITLE, "title"},
+	{PENNY_CONVERSATION_METADATA, "metadata"},
+	{PENNY_CREATED_AT, "created_at"},
+	{PENNY_UPDATED_AT, "updated_at"},
+	{PENNY_CONVERSATION_LAST_MESSAGE_AT, "last_message_at"},
+	{PENNY_CONVERSATION_ARCHIVED_AT, "archived_at"},
+	{PENNY_CONVERSATION_PINNED_AT, "pinned_at"},
+	END_OF_COLUMNS};
+
+static const ColumnName participant_columns[] = {{PENNY_CONVERSATION_ID, "conversation_id"},
+												 {PENNY_USER_ID, "user_id"},
+												 {PENNY_ROW_VERSION, "version"},
+												 {PENNY_CREATED_AT, "created_at"},
+												 {PENNY_PARTICIPANT_ACTIVE_AT, "active_at"},
+												 END_OF_COLUMNS};
+
+static const ColumnName message_columns[] = {{PENNY_ID, "id"},
+											 {PENNY_CONVERSATION_ID, "conversation_id"},
+											 {PENNY_MESSAGE_PARENT, "parent_id"},
+											 {PENNY_USER_ID, "user_id"},
+											 {PENNY_ROW_VERSION, "version"},
+											 {PENNY_MESSAGE_SEQ, "seq"},
+											 {PENNY_MESSAGE_CREATED_VERSION, "created_version"},
+											 {PENNY_MESSAGE_INPUT_TOKENS, "input_tokens"},
+											 {PENNY_MESSAGE_OUTPUT_TOKENS, "output_tokens"},
+											 {PENNY_MESSAGE_ROLE, "role"},
+											 {PENNY_MESSAGE_STATUS, "status"},
+											 {PENNY_MESSAGE_CONTENT, "content"},
+											 {PENNY_MESSAGE_MODEL, "model"},
+											 {PENNY_MESSAGE_CLIENT_ID, "client_id"},
+											 {PENNY_MESSAGE_PARTS, "parts"},
+											 {PENNY_MESSAGE_METADATA, "metadata"},
+											 {PENNY_CREATED_AT, "created_at"},
+											 {PENNY_UPDATED_AT, "updated_at"},
+											 END_OF_COLUMNS};
+
+static const ColumnName tool_columns[] = {{PENNY_ID, "id"},
+										  {PENNY_CONVERSATION_ID, "conversation_id"},
+										  {PENNY_TOOL_MESSAGE, "message_id"},
+										  {PENNY_USER_ID, "user_id"},
+										  {PENNY_ROW_VERSION, "version"},
+										  {PENNY_TOOL_TOOL, "tool_id"},
+										  {PENNY_TOOL_STATUS, "status"},
+										  {PENNY_TOOL_CALL, "tool_call_id"},
+										  {PENNY_TOOL_ERROR, "error"},
+										  {PENNY_TOOL_INPUT, "input"},
+										  {PENNY_TOOL_OUTPUT, "output"},
+										  {PENNY_CREATED_AT, "created_at"},
+										  {PENNY_TOOL_STARTED_AT, "started_at"},
+										  {PENNY_TOOL_FINISHED_AT, "finished_at"},
+										  END_OF_COLUMNS};
+
+static const ColumnName artifact_columns[] = {{PENNY_ID, "id"},
+											  {PENNY_CONVERSATION_ID, "conversation_id"},
+											  {PENNY_ARTIFACT_MESSAGE, "message_id"},
+											  {PENNY_USER_ID, "user_id"},
+											  {PENNY_ROW_VERSION, "version"},
+											  {PENNY_ARTIFACT_KIND, "kind"},
+											  {PENNY_ARTIFACT_TITLE, "title"},
+											  {PENNY_ARTIFACT_METADATA, "metadata"},
+											  {PENNY_CREATED_AT, "created_at"},
+											  {PENNY_UPDATED_AT, "updated_at"},
+											  END_OF_COLUMNS};
+
+static const ColumnName artifact_version_columns[] = {{PENNY_ID, "artifact_id"},
+													  {PENNY_CONVERSATION_ID, "conversation_id"},
+													  {PENNY_USER_ID, "user_id"},
+													  {PENNY_ROW_VERSION, "version"},
+													  {PENNY_ARTIFACT_VERSION_NUMBER, "number"},
+													  {PENNY_CREATED_AT, "created_at"},
+													  END_OF_COLUMNS};
+
+static const ColumnName tombstone_columns[] = {{PENNY_ID, "id"},
+											   {PENNY_CONVERSATION_ID, "conversation_id"},
+											   {PENNY_ROW_VERSION, "version"},
+											   {PENNY_TOMBSTONE_KIND, "kind"},
+											   END_OF_COLUMNS};
+
+static const ColumnName session_columns[] = {{PENNY_USER_ID, "user_id"},
+											 {PENNY_SESSION_ROLE, "role"},
+											 {PENNY_SESSION_HASH, "token_hash"},
+											 {PENNY_SESSION_EXPIRES_AT, "expires_at"},
+											 END_OF_COLUMNS};
+
+static const struct
+{
+	const char *name;
+	const ColumnName *columns;
+} table_names[PENNY_TABLES] = {
+	[PENNY_USERS] = {"users", user_columns},
+	[PENNY_CONVERSATIONS] = {"conversations", conversation_columns},
+	[PENNY_PARTICIPANTS] = {"participants", participant_columns},
+	[PENNY_MESSAGES] = {"messages", message_columns},
+	[PENNY_TOOL_EXECUTIONS] = {"tool_executions", tool_columns},
+	[PENNY_ARTIFACTS] = {"artifacts", artifact_columns},
+	[PENNY_ARTIFACT_VERSIONS] = {"artifact_versions", artifact_version_columns},
+	[PENNY_TOMBSTONES] = {"tombstones", tombstone_columns},
+	[PENNY_SESSIONS] = {"sessions", session_columns},
+};
+
+static const struct
+{
+	PennyTable table;
+	int ncolumns;
+	PennyColumn columns[2];
+	RegProcedure equal;
+} key_columns[PENNY_KEYS] = {
+	[PENNY_KEY_USER_ID] = {PENNY_USERS, 1, {PENNY_ID}, F_UUID_EQ},
+	[PENNY_KEY_CONVERSATION] = {PENNY_CONVERSATIONS, 1, {PENNY_ID}, F_UUID_EQ},
+	[PENNY_KEY_PARTICIPANT] = {PENNY_PARTICIPANTS,
+							   2,
+							   {PENNY_CONVERSATION_ID, PENNY_USER_ID},
+							   F_UUID_EQ},
+	[PENNY_KEY_PARTICIPATIONS] = {PENNY_PARTICIPANTS, 1, {PENNY_USER_ID}, F_UUID_EQ},
+	[PENNY_KEY_MESSAGE] = {PENNY_MESSAGES, 1, {PENNY_ID}, F_UUID_EQ},
+	[PENNY_KEY_MESSAGE_TOOLS] = {PENNY_TOOL_EXECUTIONS, 1, {PENNY_TOOL_MESSAGE}, F_UUID_EQ},
+	[PENNY_KEY_ARTIFACT] = {PENNY_ARTIFACTS, 1, {PENNY_ID}, F_UUID_EQ},
+	[PENNY_KEY_ARTIFACT_NUMBER] = {PENNY_ARTIFACT_VERSIONS,
+								   2,
+								   {PENNY_ID, PENNY_ARTIFACT_VERSION_NUMBER},
+								   F_UUID_EQ},
+	[PENNY_KEY_SESSION] = {PENNY_SESSIONS, 1, {PENNY_SESSION_HASH}, F_BYTEAEQ},
+};
+
+typedef struct TableInfo
+{
+	Oid relid; /* InvalidOid: not looked up */
+	Oid owner;
+	AttrNumber attribute[PENNY_COLUMNS];
+} TableInfo;
+
+static TableInfo tables[PENNY_TABLES];
+static Oid key_index[PENNY_KEYS]; /* InvalidOid: not looked up */
+
+static void find_table(PennyTable table);
+static Oid find_index(Relation relation, PennyKey key);
+static bool index_fits(Oid index, PennyKey key);
+
+/* Forget everything. */
+static void
+forget_tables(void)
+{
+	int i;
+
+	for (i = 0; i < PENNY_TABLES; i++)
+		tables[i].relid = InvalidOid;
+	for (i = 0; i < PENNY_KEYS; i++)
+		key_index[i] = InvalidOid;
+}
+
+static void
+relcache_changed(Datum arg, Oid relid)
+{
+	int i;
+
+	(void) arg;
+	for (i = 0; i < PENNY_TABLES; i++)
+		if (!OidIsValid(relid) || tables[i].relid == relid)
+		{
+			forget_tables();
+			return;
+		}
+}
+
+static void
+catalog_changed(Datum arg, int cacheid, uint32 hash)
+{
+	(void) arg;
+	(void) cacheid;
+	(void) hash;
+	forget_tables();
+}
+
+static inline TableInfo *
+table_info(PennyTable table)
+{
+	if (unlikely(!OidIsValid(tables[table].relid)))
+		find_table(table);
+	return &tables[table];
+}
+
+Oid
+penny_table_oid(PennyTable table)
+{
+	return table_info(table)->relid;
+}
+
+Oid
+penny_table_owner(PennyTable table)
+{
+	return table_info(table)->owner;
+}
+
+AttrNumber
+penny_table_attribute(PennyTable table, PennyColumn column)
+{
+	return table_info(table)->attribute[column];
+}
+
+const char *
+penny_table_name(PennyTable table)
+{
+	return table_names[table].name;
+}
+
+/*
+ * Which table a relation is.
+ */
+PennyTable
+penny_table_of(Oid relid)
+{
+	int i;
+
+	for (i = 0; i < PENNY_TABLES; i++)
+		if (tables[i].relid == relid)
+			return i;
+	for (i = 0; i < PENNY_TABLES; i++)
+	{
+		Oid schema = get_namespace_oid("chat", true);
+
+		if (OidIsValid(schema) && get_relname_relid(table_names[i].name, schema) == relid)
+		{
+			find_table(i);
+			return i;
+		}
+	}
+	return PENNY_TABLES;
+}
+
+/* Look a table up by name, with its columns. */
+static void
+find_table(PennyTable table)
+{
+	static bool registered = false;
+	Oid schema = get_namespace_oid("chat", true);
+	Oid relid = OidIsValid(schema) ? get_relname_relid(table_names[table].name, schema) : InvalidOid;
+	const ColumnName *column;
+	TableInfo info;
+	Relation relation;
+
+	if (!registered)
+	{
+		CacheRegisterRelcacheCallback(relcache_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(RELOID, catalog_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
+		registered = true;
+	}
+	if (!OidIsValid(relid))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
+						errmsg("table \"chat.%s\" does not exist", table_names[table].name),
+						errhint("Lay the conversation store with SELECT penny.create_store().")));
+	relation = relation_open(relid, AccessShareLock);
+	if (relation->rd_rel->relkind != RELKIND_RELATION)
+		ereport(ERROR, (errcode(ERRCODE_WRONG_OBJECT_TYPE),
+						errmsg("\"chat.%s\" is not a table", table_names[table].name)));
+	memset(&info, 0, sizeof(info));
+	info.relid = relid;
+	info.owner = relation->rd_rel->relowner;
+	for (column = table_names[table].columns; column->name != NULL; column++)
+	{
+		AttrNumber attribute = get_attnum(relid, column->name);
+
+		if (attribute == InvalidAttrNumber)
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+							errmsg("table \"chat.%s\" has no column \"%s\"", table_names[table].name,
+								   column->name),
+							errhint("Bring the store up to date with "
+									"SELECT penny.upgrade_store().")));
+		info.attribute[column->column] = attribute;
+	}
+	relation_close(relation, AccessShareLock);
+	tables[table] = info;
+}
+
+/*
+ * Fill a row from a slot.
+ */
+void
+penny_row_from_slot(PennyRow *row, PennyTable table, TupleTableSlot *slot)
+{
+	const TableInfo *info = table_info(table);
+	int i;
+
+	slot_getallattrs(slot);
+	for (i = 0; i < PENNY_COLUMNS; i++)
+	{
+		AttrNumber attribute = info->attribute[i];
+
+		row->isnull[i] = attribute == 0 || slot->tts_isnull[attribute - 1];
+		row->value[i] = row->isnull[i] ? (Datum) 0 : slot->tts_values[attribute - 1];
+	}
+}
+
+/*
+ * Fill a row from a tuple.
+ */
+void
+penny_row_from_tuple(PennyRow *row, PennyTable table, HeapTuple tuple, TupleDesc desc)
+{
+	const TableInfo *info = table_info(table);
+	Datum values[MaxHeapAttributeNumber];
+	bool isnull[MaxHeapAttributeNumber];
+	int i;
+
+	heap_deform_tuple(tuple, desc, values, isnull);
+	for (i = 0; i < PENNY_COLUMNS; i++)
+	{
+		AttrNumber attribute = info->attribute[i];
+
+		row->isnull[i] = attribute == 0 || isnull[attribute - 1];
+		row->value[i] = row->isnull[i] ? (Datum) 0 : values[attribute - 1];
+	}
+}
+
+/*
+ * Begin a scan for equal leading columns.
+ */
+void
+penny_lookup_begin(PennyLookup *lookup, PennyKey key, Snapshot snapshot, LOCKMODE lockmode,
+				   int nvalues, const Datum *values)
+{
+	ScanKeyData scankey[2];
+	int i;
+
+	lookup->table = table_open(penny_table_oid(key_columns[key].table), lockmode);
+	if (!OidIsValid(key_index[key]))
+		key_index[key] = find_index(lookup->table, key);
+	lookup->index = index_open(key_index[key], lockmode);
+	for (i = 0; i < nvalues; i++)
+		ScanKeyInit(&scankey[i], i + 1, BTEqualStrategyNumber, key_columns[key].equal, values[i]);
+	lookup->slot = table_slot_create(lookup->table, NULL);
+	lookup->scan = index_beginscan(lookup->table, lookup->index, snapshot, nvalues, 0);
+	index_rescan(lookup->scan, scankey, nvalues, NULL, 0);
+}
+
+bool
+penny_lookup_next(PennyLookup *lookup, ScanDirection direction)
+{
+	return index_getnext_slot(lookup->scan, direction, lookup->slot);
+}
+
+/*
+ * End a scan; the locks stay until the end of the transaction.
+ */
+void
+penny_lookup_end(PennyLookup *lookup)
+{
+	index_endscan(lookup->scan);
+	ExecDropSingleTupleTableSlot(lookup->slot);
+	index_close(lookup->index, NoLock);
+	table_close(lookup->table, NoLock);
+}
+
+bool
+penny_lookup_exists(PennyKey key, Snapshot snapshot, int nvalues, const Datum *values)
+{
+	PennyLookup lookup;
+	bool found;
+
+	penny_lookup_begin(&lookup, key, snapshot, AccessShareLock, nvalues, values);
+	found = penny_lookup_next(&lookup, ForwardScanDirection);
+	penny_lookup_end(&lookup);
+	return found;
+}
+
+/* Find an index whose leading columns are the key's; a unique one first. */
+static Oid
+find_index(Relation relation, PennyKey key)
+{
+	List *indexes = RelationGetIndexList(relation);
+	Oid found = InvalidOid;
+	ListCell *cell;
+
+	if (OidIsValid(relation->rd_pkindex) && index_fits(relation->rd_pkindex, key))
+		found = relation->rd_pkindex;
+	foreach (cell, indexes)
+	{
+		if (OidIsValid(found))
+			break;
+		if (index_fits(lfirst_oid(cell), key))
+			found = lfirst_oid(cell);
+	}
+	list_free(indexes);
+	if (!OidIsValid(found))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("table \"chat.%s\" lacks an index that penny needs",
+							   RelationGetRelationName(relation)),
+						errhint("Lay what is missing with SELECT penny.create_store().")));
+	return found;
+}
+
+/* Is it a plain B-tree whose leading columns are the key's? */
+static bool
+index_fits(Oid index, PennyKey key)
+{
+	Relation relation = index_open(index, AccessShareLock);
+	Form_pg_index form = relation->rd_index;
+	bool fits = form->indisvalid && relation->rd_rel->relam == BTREE_AM_OID &&
+				form->indnkeyatts >= key_columns[key].ncolumns &&
+				heap_attisnull(relation->rd_indextuple, Anum_pg_index_indpred, NULL);
+	int i;
+
+	for (i = 0; fits && i < key_columns[key].ncolumns; i++)
+		fits = form->indkey.values[i] ==
+			   penny_table_attribute(key_columns[key].table, key_columns[key].columns[i]);
+	index_close(relation, AccessShareLock);
+	return fits;
+}

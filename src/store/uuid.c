@@ -1,0 +1,74 @@
+/*-------------------------------------------------------------------------
+ *
+ * uuid.c
+ *		UUID version 7 (RFC 9562): 48 bits of Unix milliseconds, 12 bits of
+ *		the millisecond's fraction, 62 random bits.
+ *
+ * Ascending within one process: a clock that stands or goes back does not stop
+ * the 60 bits of time from counting on.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "port/pg_bswap.h"
+
+#include <time.h>
+
+#include "store/uuid.h"
+
+#define FRACTION_BITS 12
+#define NS_PER_MS 1000000
+
+static uint64 last_stamp = 0;
+
+/* Milliseconds since 1970 with 12 bits of fraction, ascending. */
+static uint64
+next_stamp(void)
+{
+	struct timespec now;
+	uint64 stamp;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	stamp = ((uint64) now.tv_sec * 1000 + now.tv_nsec / NS_PER_MS) << FRACTION_BITS;
+	stamp |= ((uint64) (now.tv_nsec % NS_PER_MS) << FRACTION_BITS) / NS_PER_MS;
+	if (stamp <= last_stamp)
+		stamp = last_stamp + 1;
+	last_stamp = stamp;
+	return stamp;
+}
+
+/*
+ * Make a UUID of version 7.
+ */
+void
+penny_uuid_make(pg_uuid_t *uuid)
+{
+	uint64 stamp = next_stamp();
+	uint64 high;
+
+	if (!pg_strong_random(uuid->data + 8, UUID_LEN - 8))
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
+	high = (stamp >> FRACTION_BITS << 16) | 0x7000 | (stamp & ((1 << FRACTION_BITS) - 1));
+	high = pg_hton64(high);
+	memcpy(uuid->data, &high, sizeof(high));
+	uuid->data[8] = (uuid->data[8] & 0x3f) | 0x80;
+}
+
+/*
+ * Write a UUID as text.
+ */
+void
+penny_uuid_write(char *to, const pg_uuid_t *uuid)
+{
+	static const char digits[] = "0123456789abcdef";
+	int i;
+
+	for (i = 0; i < UUID_LEN; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*to++ = '-';
+		*to++ = digits[uuid->data[i] >> 4];
+		*to++ = digits[uuid->data[i] & 15];
+	}
+}

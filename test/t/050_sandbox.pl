@@ -1,0 +1,45 @@
+# The sandbox of penny-edge: what its own test tries, and what can be seen from
+# outside of one that serves.
+use strict;
+use warnings;
+use IPC::Run;
+use Penny::Cluster;
+use Test::More;
+
+my $node = Penny::Cluster->serving('sandbox');
+my $program = $ENV{PENNY_EDGE_PROGRAM} || $node->config_data('--bindir') . '/penny-edge';
+
+subtest 'each forbidden thing' => sub {
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ $program, '--sandbox-test' ], '<', '/dev/null', '>', \$out, '2>', \$err, IPC::Run::timeout(60));
+	my $n = 0;
+	for (split /\n/, $out)
+	{
+		next unless /^(not )?ok \d+(?: - )?\s*(.*)/;
+		$n++;
+		ok(!$1, $2);
+	}
+	cmp_ok($n, '>=', 10, "$n things tried") or diag($out . $err);
+	like($out, qr/^1\.\.$n$/m, 'all of the plan');
+};
+
+subtest 'seen from outside' => sub {
+	my ($edge) = $node->edge_pids;
+	ok($edge, 'an edge runs') or return;
+	my $status = PostgreSQL::Test::Utils::slurp_file("/proc/$edge/status");
+	like($status, qr/^Seccomp:\s*2$/m, 'seccomp filter');
+	like($status, qr/^NoNewPrivs:\s*1$/m, 'no new privileges');
+	is(PostgreSQL::Test::Utils::slurp_file("/proc/$edge/environ"), '', 'no environment') if -r "/proc/$edge/environ";
+	my %fd;
+	for my $link (glob "/proc/$edge/fd/*")
+	{
+		my $target = readlink($link) // next;
+		$fd{$target}++ unless $target =~ m{^(/dev/null|pipe:|socket:|anon_inode:|/memfd:)};
+	}
+	is_deeply([ sort keys %fd ], [], 'no descriptor of a file');
+	open my $maps, '<', "/proc/$edge/maps" or die "maps: $!";
+	my @writable = grep { /memfd:penny/ && /^\S+ \S*w/ } <$maps>;
+	ok(!(grep { /penny[-_ ]?p\b/i } @writable), 'the region of PostgreSQL is not mapped for writing') or diag(@writable);
+};
+
+done_testing;

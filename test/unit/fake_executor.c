@@ -1,0 +1,451 @@
+/*-------------------------------------------------------------------------
+ *
+ * fake_executor.c
+ *		Executors without PostgreSQL: they answer calls in a scripted way.
+ *
+ *		/echo			what arrived, as JSON
+ *		/bytes?n=N		an answer of N bytes (several pieces when large)
+ *		/slow?ms=N		answers after N ms, or stops when it is cancelled
+ *		/status?n=N		an answer of that status
+ *		/headers		headers, some of which an edge must not pass on
+ *		/broken			breaks off after the first piece
+ *
+ * Rooms count versions; the frame of a version can be made again, so a join
+ * brings what was missed.  Room names starting with "forbidden" are refused,
+ * tokens starting with "bad" too, "short" ones last two seconds.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "fake_gateway.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "edge/json_span.h"
+
+FakeShared *fake_shared;
+
+static PennyPlane *plane;
+static int self;
+static char *request_bytes;
+
+static uint64_t
+now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t) now.tv_sec * 1000000000 + (uint64_t) now.tv_nsec;
+}
+
+/* Sleep until woken, or that many ms. */
+static void
+rest(int ms)
+{
+	struct pollfd wake = {.fd = plane->sleeper_wake[self], .events = POLLIN};
+
+	poll(&wake, 1, ms);
+}
+
+/* Give an answer, in as many pieces as it takes. */
+static void
+answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
+{
+	size_t total = head.len + body.len;
+	size_t sent = 0;
+
+	do
+	{
+		sent += penny_call_write(plane, call, status, head, body, (uint32_t) sent, false);
+		while (sent < total)
+		{
+			penny_sleeper_prepare(plane, self);
+			if (penny_call_part_taken(plane, call))
+			{
+				penny_sleeper_awake(plane, self);
+				break;
+			}
+			if (penny_call_cancelled(plane, call))
+			{
+				penny_sleeper_awake(plane, self);
+				atomic_fetch_add(&fake_shared->cancelled, 1);
+				penny_call_write(plane, call, status, head, body, (uint32_t) sent, true);
+				return;
+			}
+			rest(1000);
+			penny_sleeper_awake(plane, self);
+		}
+	} while (sent < total);
+}
+
+static void
+answer_text(const PennyCall *call, uint32_t status, const char *text)
+{
+	static const char json[] = "content-type: application/json\n";
+
+	answer(call, status, (PennySpan){json, sizeof(json) - 1}, (PennySpan){text, strlen(text)});
+}
+
+static void
+answer_problem(const PennyCall *call, uint32_t status, const char *title)
+{
+	static const char json[] = "content-type: application/problem+json\n";
+	char text[256];
+
+	snprintf(text, sizeof(text),
+			 "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,\"detail\":\"as scripted\","
+			 "\"code\":\"PY%u\"}",
+			 title, status, status);
+	answer(call, status, (PennySpan){json, sizeof(json) - 1}, (PennySpan){text, strlen(text)});
+}
+
+static bool
+starts_with(PennySpan span, const char *text)
+{
+	return span.len >= strlen(text) && memcmp(span.data, text, strlen(text)) == 0;
+}
+
+/* The number after '=' in a target. */
+static uint64_t
+number(PennySpan target)
+{
+	const char *at = memchr(target.data, '=', target.len);
+	char digits[24] = "";
+
+	if (at == NULL)
+		return 0;
+	snprintf(digits, sizeof(digits), "%.*s", (int) (target.data + target.len - at - 1), at + 1);
+	return strtoull(digits, NULL, 10);
+}
+
+/* ---- HTTP ------------------------------------------------------------------ */
+
+static size_t
+put_member(char *out, size_t size, const char *name, PennySpan value)
+{
+	size_t len = (size_t) snprintf(out, size, ",\"%s\":", name);
+
+	return len + penny_json_quote(value, out + len, size - len);
+}
+
+static void
+echo(const PennyCall *call, const PennyRequest *request)
+{
+	static const char *const name[] = {"target", "headers", "token", "body", "request_id", "peer"};
+	static const char json[] = "content-type: application/json\n";
+	static char *text;
+	size_t size = 6 * (size_t) plane->config.request_size + 1024;
+	size_t len;
+
+	if (text == NULL)
+		text = malloc(size);
+	len = (size_t) snprintf(text, size, "{\"method\":\"%s\",\"flags\":%u",
+							penny_method_name(request->method), request->flags);
+	for (int i = 0; i < PENNY_FIELDS; i++)
+		len += put_member(text + len, size - len, name[i], request->field[i]);
+	text[len++] = '}';
+	answer(call, 200, (PennySpan){json, sizeof(json) - 1}, (PennySpan){text, len});
+}
+
+static void
+bytes_of(const PennyCall *call, uint64_t n)
+{
+	static const char plain[] = "content-type: text/plain\n";
+	static char *text;
+	static size_t size;
+
+	if (n > size)
+	{
+		text = realloc(text, n);
+		for (size_t i = size; i < n; i++)
+			text[i] = (char) ('a' + i % 26);
+		size = n;
+	}
+	answer(call, 200, (PennySpan){plain, sizeof(plain) - 1}, (PennySpan){text, n});
+}
+
+static void
+slow(const PennyCall *call, uint64_t ms)
+{
+	uint64_t until = now_ns() + ms * 1000000;
+
+	while (now_ns() < until)
+	{
+		if (penny_call_cancelled(plane, call))
+		{
+			atomic_fetch_add(&fake_shared->cancelled, 1);
+			answer_text(call, 200, "{}");
+			return;
+		}
+		poll(NULL, 0, 5);
+	}
+	answer_text(call, 200, "{\"slow\":true}");
+}
+
+static void
+serve_http(const PennyCall *call, const PennyRequest *request)
+{
+	static const char evil[] = "content-type: text/plain\nconnection: keep-alive\n"
+							   "content-length: 3\ntransfer-encoding: chunked\nx-good: yes\n"
+							   "bad name: x\nx-split: a\r\n\r\nHTTP/1.1 200 OK\n";
+	PennySpan target = request->field[PENNY_FIELD_TARGET];
+	PennySpan none = {NULL, 0};
+
+	if (starts_with(target, "/bytes"))
+		bytes_of(call, number(target));
+	else if (starts_with(target, "/slow"))
+		slow(call, number(target));
+	else if (starts_with(target, "/status"))
+		answer_text(call, (uint32_t) number(target), "{}");
+	else if (starts_with(target, "/headers"))
+		answer(call, 200, (PennySpan){evil, sizeof(evil) - 1}, (PennySpan){"hello", 5});
+	else if (starts_with(target, "/broken"))
+	{
+		char *half = calloc(1, plane->config.response_size * 2);
+
+		penny_call_write(plane, call, 200, none, (PennySpan){half, plane->config.response_size * 2},
+						 0, false);
+		while (!penny_call_part_taken(plane, call) && !penny_call_cancelled(plane, call))
+			poll(NULL, 0, 1);
+		penny_call_write(plane, call, 0, none, (PennySpan){half, 1}, 0, true);
+		free(half);
+	}
+	else
+		echo(call, request);
+}
+
+/* ---- rooms ------------------------------------------------------------------- */
+
+static FakeRoom *
+find_room(const char *name)
+{
+	uint64_t at = penny_hash(name, strlen(name), 7);
+
+	for (uint64_t i = 0; i < FAKE_ROOMS; i++)
+	{
+		FakeRoom *room = &fake_shared->room[(at + i) % FAKE_ROOMS];
+
+		if (room->name[0] == '\0')
+			snprintf(room->name, sizeof(room->name), "%s", name);
+		if (strcmp(room->name, name) == 0)
+			return room;
+	}
+	abort();
+}
+
+static int
+make_frame(char *out, size_t size, const char *room, uint64_t version, const char *content,
+		   size_t len)
+{
+	return snprintf(
+		out, size,
+		"{\"type\":\"message\",\"room\":\"%s\",\"version\":%lu,\"message\":{\"seq\":%lu,"
+		"\"content\":%.*s}}",
+		room, (unsigned long) version, (unsigned long) version, (int) len, content);
+}
+
+uint64_t
+fake_commit(PennyPlane *on, const char *name, const char *content, size_t content_len)
+{
+	static char frame[128 * 1024];
+	PennyEventOut event = {.kind = PENNY_EVENT_CHANGE, .room = name};
+	FakeRoom *room;
+
+	pthread_mutex_lock(&fake_shared->lock);
+	room = find_room(name);
+	event.version = ++room->version;
+	event.room_len = (uint32_t) strlen(name);
+	event.frame_len =
+		(uint32_t) make_frame(frame, sizeof(frame), name, event.version, content, content_len);
+	event.frame = frame;
+	if (atomic_load(&fake_shared->frameless))
+		event.frame_len = 0;
+	penny_event_publish(on, &event, 1, now_ns());
+	pthread_mutex_unlock(&fake_shared->lock);
+	penny_wake_edges(on);
+	return event.version;
+}
+
+static void
+user_of(PennySpan token, char out[37])
+{
+	uint64_t hash = penny_hash(token.data, token.len, 1);
+
+	snprintf(out, 37, "%08x-0000-4000-8000-%012lx", (uint32_t) hash, (unsigned long) (hash >> 16));
+}
+
+/* version of {"since":{"epoch","version"}}; -1 = none, -2 = another epoch */
+static int64_t
+since_of(PennySpan body)
+{
+	PennyJsonMember since[] = {{.name = "since"}};
+	PennyJsonMember position[] = {{.name = "epoch"}, {.name = "version"}};
+	char epoch[32];
+	int64_t version;
+	size_t where;
+
+	if (body.len == 0 || penny_json_object(body, since, 1, &where) != NULL ||
+		since[0].kind != PENNY_JSON_OBJECT)
+		return -1;
+	snprintf(epoch, sizeof(epoch), "e%lu", (unsigned long) atomic_load(&fake_shared->epoch));
+	if (penny_json_object(since[0].raw, position, 2, &where) != NULL ||
+		!penny_json_integer(position[1].raw, &version))
+		return -1;
+	return penny_json_string_is(position[0].raw, epoch) ? version : -2;
+}
+
+static void
+serve_join(const PennyCall *call, const PennyRequest *request)
+{
+	static char body[1 << 20];
+	char head[256];
+	char name[PENNY_ROOM_NAME_MAX];
+	char user[37];
+	PennySpan target = request->field[PENNY_FIELD_TARGET];
+	int64_t since = since_of(request->field[PENNY_FIELD_BODY]);
+	uint64_t version;
+	size_t len = 0;
+	int head_len;
+
+	if (starts_with(target, "forbidden"))
+	{
+		answer_problem(call, 404, "Not Found");
+		return;
+	}
+	snprintf(name, sizeof(name), "%.*s", (int) target.len, target.data);
+	user_of(request->field[PENNY_FIELD_TOKEN], user);
+	pthread_mutex_lock(&fake_shared->lock);
+	version = find_room(name)->version;
+	pthread_mutex_unlock(&fake_shared->lock);
+	for (uint64_t v = since >= 0 ? (uint64_t) since + 1 : version + 1; v <= version; v++)
+	{
+		len += (size_t) snprintf(body + len, sizeof(body) - len, "%lu ", (unsigned long) v);
+		len += (size_t) make_frame(body + len, sizeof(body) - len, name, v, "\"read\"", 6);
+		body[len++] = '\n';
+	}
+	head_len = snprintf(head, sizeof(head),
+						"{\"position\":{\"epoch\":\"e%lu\",\"version\":%lu},\"recovered\":%s,"
+						"\"user_id\":\"%s\"}",
+						(unsigned long) atomic_load(&fake_shared->epoch), (unsigned long) version,
+						since >= 0 ? "true" : "false", user);
+	answer(call, 200, (PennySpan){head, (size_t) head_len}, (PennySpan){body, len});
+}
+
+static void
+serve_message(const PennyCall *call, const PennyRequest *request)
+{
+	PennySpan target = request->field[PENNY_FIELD_TARGET];
+	PennyJsonMember member[] = {{.name = "content"}};
+	char name[PENNY_ROOM_NAME_MAX];
+	char text[128];
+	uint64_t version;
+	size_t where;
+
+	if (starts_with(target, "forbidden") ||
+		penny_json_object(request->field[PENNY_FIELD_BODY], member, 1, &where) != NULL ||
+		member[0].kind != PENNY_JSON_STRING)
+	{
+		answer_problem(call, 422, "Unprocessable Content");
+		return;
+	}
+	snprintf(name, sizeof(name), "%.*s", (int) target.len, target.data);
+	version = fake_commit(plane, name, member[0].raw.data, member[0].raw.len);
+	snprintf(text, sizeof(text), "{\"id\":\"m-%lu\",\"seq\":%lu,\"version\":%lu}",
+			 (unsigned long) version, (unsigned long) version, (unsigned long) version);
+	answer_text(call, 201, text);
+}
+
+static void
+serve_auth(const PennyCall *call, const PennyRequest *request)
+{
+	PennySpan token = request->field[PENNY_FIELD_TOKEN];
+	char text[160];
+	char user[37];
+
+	if (token.len == 0 || starts_with(token, "bad"))
+	{
+		answer_problem(call, 401, "Unauthorized");
+		return;
+	}
+	user_of(token, user);
+	snprintf(text, sizeof(text), "{\"user_id\":\"%s\",\"role\":\"penny_user\",\"exp\":%ld}", user,
+			 (long) time(NULL) + (starts_with(token, "short") ? 2 : 3600));
+	answer_text(call, 200, text);
+}
+
+/* ---- the loop ------------------------------------------------------------------ */
+
+static void
+serve(const PennyCall *call)
+{
+	static const char routes[] =
+		"GET public /echo\nPOST public /echo\nPUT user /echo/{id}\nGET public /bytes\n"
+		"GET public /slow\nGET public /status\nGET public /headers\nGET public /broken\n"
+		"GET public /extra\n";
+	PennyRequest request;
+
+	atomic_fetch_add(&fake_shared->calls, 1);
+	if (!penny_call_request(plane, call, request_bytes, &request))
+	{
+		answer_problem(call, 400, "Bad Request");
+		return;
+	}
+	switch (request.op)
+	{
+		case PENNY_OP_HTTP:
+			serve_http(call, &request);
+			return;
+		case PENNY_OP_READY:
+			if (atomic_load(&fake_shared->unready))
+				answer_problem(call, 503, "Service Unavailable");
+			else
+				answer_text(call, 200, "{\"status\":\"ok\"}");
+			return;
+		case PENNY_OP_ROUTES:
+			answer(call, 200, (PennySpan){NULL, 0},
+				   (PennySpan){routes,
+							   sizeof(routes) - 1 - (atomic_load(&fake_shared->extra) ? 0 : 18)});
+			return;
+		case PENNY_OP_AUTH:
+			serve_auth(call, &request);
+			return;
+		case PENNY_OP_JOIN:
+			serve_join(call, &request);
+			return;
+		case PENNY_OP_MESSAGE:
+			serve_message(call, &request);
+			return;
+		case PENNY_OPS:
+			return;
+	}
+}
+
+void
+fake_executor_run(PennyPlane *with, int number_of_executor)
+{
+	PennyCall call;
+
+	plane = with;
+	self = number_of_executor;
+	request_bytes = malloc(plane->config.request_size);
+	penny_sleeper_set_present(plane, self, true);
+	for (;;)
+	{
+		while (penny_call_claim(plane, &call))
+			serve(&call);
+		penny_sleeper_prepare(plane, self);
+		if (penny_call_claim(plane, &call))
+		{
+			penny_sleeper_awake(plane, self);
+			serve(&call);
+			continue;
+		}
+		rest(-1);
+		penny_sleeper_awake(plane, self);
+	}
+}

@@ -1,0 +1,48 @@
+/*-------------------------------------------------------------------------
+ *
+ * fake_gateway.h
+ *		What fake_gateway.c and fake_executor.c share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_FAKE_GATEWAY_H
+#define PENNY_FAKE_GATEWAY_H
+
+#include <pthread.h>
+#include <sys/types.h>
+
+#include "plane/call.h"
+#include "plane/event.h"
+#include "plane/plane.h"
+
+#define FAKE_ROOMS 4096
+
+/* A room: its versions are numbered, the frame of each can be made again. */
+typedef struct FakeRoom
+{
+	char name[PENNY_ROOM_NAME_MAX];
+	uint64_t version;
+} FakeRoom;
+
+/* Shared by the control process and the executors. */
+typedef struct FakeShared
+{
+	pthread_mutex_t lock; /* rooms; commits are in version order under it */
+	FakeRoom room[FAKE_ROOMS];
+	_Atomic uint64_t calls;
+	_Atomic uint64_t cancelled; /* calls that were told to stop */
+	_Atomic uint32_t unready;   /* /readyz says no */
+	_Atomic uint32_t extra;     /* there is a route /extra */
+	_Atomic uint32_t frameless; /* events are published without frames */
+	_Atomic uint64_t epoch;
+} FakeShared;
+
+extern FakeShared *fake_shared;
+
+/* Serve calls as executor number `self`; does not return. */
+extern void fake_executor_run(PennyPlane *plane, int self);
+/* One more version of a room, published; returns the version. */
+extern uint64_t fake_commit(PennyPlane *plane, const char *room, const char *content,
+							size_t content_len);
+
+#endif /* PENNY_FAKE_GATEWAY_H */

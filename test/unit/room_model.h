@@ -1,0 +1,661 @@
+/*-------------------------------------------------------------------------
+ *
+ * room_model.h
+ *		A small world around the rooms, for the simulation and for the fuzzer:
+ *		tables, commits, a ring that reorders and loses, executors that are
+ *		late or fail, clients that come and go.
+ *
+ * Every choice is made by model->choose(), by a random generator or by a
+ * fuzzer's input, so a schedule can be repeated.  The checker looks at every
+ * callback (order, duplicates, frames to nobody) and, when everything has come
+ * to rest, at what each member ought to know by then.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_ROOM_MODEL_H
+#define PENNY_ROOM_MODEL_H
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "edge/rooms.h"
+
+#define ROOMS 2
+#define ROWS 128	  /* rows of a conversation */
+#define USERS 3
+#define CLIENTS 8 /* memberships over a schedule */
+#define EVENTS 256
+#define READS 256
+
+typedef struct Model Model;
+
+typedef struct ModelRoom
+{
+	uint64_t version;
+	uint64_t row[ROWS]; /* version of each row's latest state */
+	bool access[USERS];
+	bool gone;
+	int epoch;
+	uint64_t published; /* broadcasts read from the ring */
+} ModelRoom;
+
+typedef struct ModelClient
+{
+	Model *model;
+	PennyMember *member; /* NULL: not there */
+	int room;
+	int user;
+	bool asked;
+	bool in;
+	bool missed;
+	int epoch;
+	uint64_t base; /* what it knew before it came in */
+	uint64_t last; /* greatest version seen */
+	uint64_t row[ROWS];
+	uint64_t published; /* last broadcast seen */
+	uint64_t joined_at; /* broadcasts before it came in */
+	uint64_t broadcasts;
+} ModelClient;
+
+typedef struct ModelEvent
+{
+	PennyEventKind kind;
+	int room;
+	int user;
+	uint64_t version;
+	uint64_t number; /* of a broadcast */
+	int row;
+	bool frame;
+} ModelEvent;
+
+typedef enum ModelReadState
+{
+	READ_ASKED,
+	READ_RAN,
+	READ_OVER
+} ModelReadState;
+
+typedef struct ModelRead
+{
+	ModelReadState state;
+	uint64_t number;
+	ModelClient *client;
+	uint64_t since;
+	bool has_since;
+	int since_epoch;
+	uint32_t status;
+	size_t len;
+	char head[256];
+	char body[ROWS * 96];
+} ModelRead;
+
+struct Model
+{
+	uint64_t (*choose)(Model *model, uint64_t below);
+	uint64_t random;	  /* state of the generator */
+	const uint8_t *input; /* or what is left of a fuzzer's input */
+	size_t input_len;
+
+	/* what may happen in this schedule */
+	bool lossy; /* lost events, events without a frame, failing reads */
+	bool endings;
+	bool restores;
+	bool starved; /* memory fails */
+	bool append;  /* every commit makes a row: each version must be seen */
+
+	PennyRooms *rooms;
+	uint64_t now;
+	ModelRoom room[ROOMS];
+	ModelClient client[CLIENTS];
+	ModelEvent event[EVENTS];
+	int committed; /* events [published, committed) may be pushed in any order */
+	int published;
+	int window; /* how far a push may be reordered */
+	ModelRead read[READS];
+	int reads;
+	uint64_t broadcasts;
+	const char *wrong; /* what the checker found, NULL = nothing */
+	char detail[160];
+};
+
+static inline void
+model_wrong(Model *model, const char *what)
+{
+	if (model->wrong == NULL)
+		model->wrong = what;
+}
+
+static inline const char *
+model_room_name(int room)
+{
+	return room == 0 ? "conversation:a" : "conversation:b";
+}
+
+/* ---- callbacks ------------------------------------------------------- */
+
+static bool
+model_read(void *arg, uint64_t number, void *data, PennySpan room, PennySpan since)
+{
+	Model *model = arg;
+	ModelClient *client = data;
+	ModelRead *read;
+	const char *version;
+
+	if (room.len != 14 || memcmp(room.data, model_room_name(client->room), 14) != 0)
+		model_wrong(model, "read of the wrong room");
+	if (!client->asked)
+		model_wrong(model, "read for a member that is not there");
+	if (model->reads == READS || (model->lossy && model->choose(model, 10) == 0))
+		return false;
+	read = &model->read[model->reads++];
+	read->state = READ_ASKED;
+	read->number = number;
+	read->client = client;
+	read->has_since = since.len > 0;
+	if (read->has_since)
+	{
+		char text[256];
+
+		snprintf(text, sizeof(text), "%.*s", (int) since.len, since.data);
+		version = strstr(text, "\"version\":");
+		read->since = version != NULL ? strtoull(version + 10, NULL, 10) : 0;
+		version = strstr(text, "\"epoch\":\"e");
+		read->since_epoch = version != NULL ? atoi(version + 10) : -1;
+	}
+	return true;
+}
+
+static void
+model_forget(void *arg, uint64_t number)
+{
+	Model *model = arg;
+
+	for (int i = 0; i < model->reads; i++)
+	{
+		if (model->read[i].number == number)
+		{
+			if (model->read[i].state == READ_OVER)
+				model_wrong(model, "forgot a read that was answered");
+			model->read[i].state = READ_OVER;
+			return;
+		}
+	}
+	model_wrong(model, "forgot a read that was never asked");
+}
+
+static void
+model_joined(void *arg, void *data, PennySpan room, PennySpan position, bool recovered)
+{
+	Model *model = arg;
+	ModelClient *client = data;
+
+	(void) room;
+	(void) position;
+	if (!client->asked || client->in)
+		model_wrong(model, "joined twice, or without asking");
+	client->in = true;
+	client->joined_at = model->room[client->room].published;
+	client->published = client->joined_at;
+	client->epoch = model->room[client->room].epoch;
+	if (!recovered)
+	{
+		/* it has to fetch: it then knows everything up to the position */
+		const char *version = strstr(position.data, "\"version\":");
+
+		client->base = strtoull(version + 10, NULL, 10);
+	}
+	client->last = client->base;
+}
+
+static void
+model_deliver(void *arg, void *data, PennyFrame *frame)
+{
+	Model *model = arg;
+	ModelClient *client = data;
+	PennySpan text = penny_frame_text(frame);
+	char copy[600];
+	int room, row;
+	uint64_t number;
+
+	snprintf(copy, sizeof(copy), "%.*s", (int) text.len, text.data);
+	if (!client->in)
+		model_wrong(model, "frame before joined, or after left");
+	if (strstr(copy, "\"missed\"") != NULL)
+	{
+		client->missed = true;
+		return;
+	}
+	if (sscanf(copy, "p %d %" SCNu64, &room, &number) == 2)
+	{
+		if (room != client->room)
+			model_wrong(model, "broadcast of another room");
+		if (number <= client->published)
+			model_wrong(model, "broadcast out of order");
+		client->published = number;
+		client->broadcasts++;
+		return;
+	}
+	if (sscanf(copy, "v %d %d %" SCNu64, &room, &row, &number) != 3)
+	{
+		model_wrong(model, "unknown frame");
+		return;
+	}
+	if (room != client->room)
+		model_wrong(model, "frame of another room");
+	if (number <= client->last)
+	{
+		snprintf(model->detail, sizeof(model->detail), "%" PRIu64 " after %" PRIu64, number,
+				 client->last);
+		model_wrong(model, "version not above the last");
+	}
+	client->last = number;
+	if (row >= 0 && row < ROWS)
+		client->row[row] = number;
+}
+
+static void
+model_left(void *arg, void *data, PennySpan room, PennyLeaving why, bool joined, uint32_t status,
+		   PennySpan problem)
+{
+	Model *model = arg;
+	ModelClient *client = data;
+
+	(void) room;
+	(void) status;
+	(void) problem;
+	if (!client->asked || client->in != joined)
+		model_wrong(model, "left without being there");
+	if (why == PENNY_LEAVING_RESET && !model->restores)
+		model_wrong(model, "reset without a reason");
+	if (why == PENNY_LEAVING_GONE && !model->room[client->room].gone)
+		model_wrong(model, "ended without a reason");
+	client->member = NULL;
+	client->asked = client->in = false;
+}
+
+/* ---- what can happen -------------------------------------------------- */
+
+/* The row that a commit changes. */
+static int
+model_row(Model *model, int room)
+{
+	if (model->append)
+		return (int) (model->room[room].version % ROWS);
+	return (int) model->choose(model, 6);
+}
+
+static void
+model_commit(Model *model, PennyEventKind kind, int room, int user, int row)
+{
+	ModelEvent *event;
+
+	if (model->committed == EVENTS || model->room[room].gone)
+		return;
+	event = &model->event[model->committed++];
+	event->kind = kind;
+	event->room = room;
+	event->user = user;
+	event->row = row;
+	event->version = 0;
+	event->frame = kind != PENNY_EVENT_LEFT && (!model->lossy || model->choose(model, 10) != 0);
+	if (kind == PENNY_EVENT_PUBLISH)
+	{
+		event->frame = true;
+		return;
+	}
+	event->version = ++model->room[room].version;
+	if (kind == PENNY_EVENT_GONE)
+		model->room[room].gone = true;
+	if (row >= 0)
+		model->room[room].row[row] = event->version;
+}
+
+/* Feed one event to the rooms, as the ring would. */
+static void
+model_feed(Model *model, const ModelEvent *from)
+{
+	PennyEventIn event;
+	char frame[64];
+	uint64_t hash = penny_hash(model_room_name(from->room), 14, 0);
+	uint64_t number = 0;
+
+	/* numbered as read: pushes of different backends have no other order */
+	if (from->kind == PENNY_EVENT_PUBLISH)
+		number = ++model->room[from->room].published;
+	if (from->kind != PENNY_EVENT_RESYNC && !penny_rooms_wanted(model->rooms, hash))
+		return;
+	memset(&event, 0, sizeof(event));
+	event.kind = from->kind;
+	event.version = from->version;
+	event.room_hash = hash;
+	event.room = model_room_name(from->room);
+	event.room_len = 14;
+	if (from->kind == PENNY_EVENT_PUBLISH)
+		snprintf(frame, sizeof(frame), "p %d %" PRIu64, from->room, number);
+	else
+		snprintf(frame, sizeof(frame), "v %d %d %" PRIu64, from->room, from->row, from->version);
+	event.frame = frame;
+	event.frame_len = from->frame ? (uint32_t) strlen(frame) : 0;
+	memset(event.user, from->user + 1, sizeof(event.user));
+	penny_rooms_event(model->rooms, &event, model->now);
+}
+
+/* Read the next event of the ring: one of the window is the next. */
+static void
+model_push(Model *model)
+{
+	int left = model->committed - model->published;
+	int pick;
+	ModelEvent event;
+
+	if (left == 0)
+		return;
+	pick = (int) model->choose(model, (uint64_t) (left < model->window ? left : model->window));
+	event = model->event[model->published + pick];
+	memmove(&model->event[model->published + 1], &model->event[model->published],
+			(size_t) pick * sizeof(event));
+	model->published++;
+	model_feed(model, &event);
+}
+
+/* Some events are lost. */
+static void
+model_lose(Model *model)
+{
+	int left = model->committed - model->published;
+
+	for (int n = (int) model->choose(model, (uint64_t) left + 1); n > 0; n--)
+	{
+		ModelEvent *event = &model->event[model->published++];
+
+		if (event->kind == PENNY_EVENT_PUBLISH)
+			model->room[event->room].published++;
+	}
+	penny_rooms_lost(model->rooms, model->now);
+}
+
+/* An executor runs a read: its snapshot is now. */
+static void
+model_run(Model *model, ModelRead *read)
+{
+	ModelRoom *room = &model->room[read->client->room];
+	uint64_t from = 0;
+	bool recovered = read->has_since && read->since_epoch == room->epoch;
+
+	read->state = READ_RAN;
+	read->status = 200;
+	read->len = 0;
+	if (room->gone)
+		read->status = 404;
+	else if (!room->access[read->client->user])
+		read->status = 403;
+	else if (model->lossy && model->choose(model, 8) == 0)
+		read->status = 503;
+	snprintf(read->head, sizeof(read->head),
+			 "{\"position\":{\"epoch\":\"e%d\",\"version\":%" PRIu64
+			 "},\"recovered\":%s,\"user_id\":\"%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
+			 "%02x%02x%02x%02x%02x%02x\"}",
+			 room->epoch, room->version, recovered ? "true" : "false", read->client->user + 1,
+			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
+			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
+			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
+			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
+			 read->client->user + 1, read->client->user + 1, read->client->user + 1);
+	if (!recovered)
+		return;
+	from = read->since;
+	for (;;)
+	{
+		int next = -1;
+
+		for (int row = 0; row < ROWS; row++)
+		{
+			if (room->row[row] > from && (next < 0 || room->row[row] < room->row[next]))
+				next = row;
+		}
+		if (next < 0)
+			break;
+		from = room->row[next];
+		read->len += (size_t) snprintf(read->body + read->len, sizeof(read->body) - read->len,
+									   "%" PRIu64 " v %d %d %" PRIu64 "\n", from,
+									   read->client->room, next, from);
+	}
+}
+
+/* Its answer arrives. */
+static void
+model_answer(Model *model, ModelRead *read)
+{
+	read->state = READ_OVER;
+	penny_rooms_answer(model->rooms, read->number, read->status,
+					   (PennySpan) {read->head, strlen(read->head)},
+					   (PennySpan) {read->body, read->len}, model->now);
+}
+
+/* A client comes, knowing some version or nothing. */
+static void
+model_join(Model *model)
+{
+	ModelClient *client = &model->client[model->choose(model, CLIENTS)];
+	ModelRoom *room;
+	char since[80] = "";
+
+	if (client->asked)
+		return;
+	memset(client, 0, sizeof(*client));
+	client->model = model;
+	client->room = (int) model->choose(model, ROOMS);
+	client->user = (int) model->choose(model, USERS);
+	room = &model->room[client->room];
+	if (model->choose(model, 2) == 0)
+	{
+		client->base = model->choose(model, room->version + 1);
+		snprintf(since, sizeof(since), "{\"epoch\":\"e%d\",\"version\":%" PRIu64 "}", room->epoch,
+				 client->base);
+	}
+	client->asked = true;
+	client->member = penny_rooms_join(
+		model->rooms, (PennySpan) {model_room_name(client->room), 14},
+		(PennySpan) {since, strlen(since)}, client, model->now);
+	if (client->member == NULL)
+		client->asked = false;
+}
+
+static void
+model_leave(Model *model, ModelClient *client)
+{
+	if (client->member == NULL)
+		return;
+	penny_rooms_leave(model->rooms, client->member);
+	client->member = NULL;
+	client->asked = client->in = false;
+}
+
+/* A user loses or gets access. */
+static void
+model_access(Model *model)
+{
+	int room = (int) model->choose(model, ROOMS);
+	int user = (int) model->choose(model, USERS);
+
+	if (model->room[room].gone || model->committed == EVENTS)
+		return;
+	model->room[room].access[user] = !model->room[room].access[user];
+	model_commit(model, model->room[room].access[user] ? PENNY_EVENT_CHANGE : PENNY_EVENT_LEFT,
+				 room, user, model_row(model, room));
+}
+
+/* The tables are restored to an earlier state. */
+static void
+model_restore(Model *model)
+{
+	ModelEvent resync = {.kind = PENNY_EVENT_RESYNC};
+	ModelRoom *room = &model->room[0];
+
+	room->epoch++;
+	room->version = model->choose(model, room->version + 1);
+	for (int row = 0; row < ROWS; row++)
+	{
+		if (room->row[row] > room->version)
+			room->row[row] = 0;
+	}
+	/* a restored server has a new plane: nothing of the old is read any more */
+	model->published = model->committed;
+	model_feed(model, &resync);
+}
+
+/* A random read in this state. */
+static ModelRead *
+model_pick_read(Model *model, ModelReadState state)
+{
+	int start = model->reads > 0 ? (int) model->choose(model, (uint64_t) model->reads) : 0;
+
+	for (int i = 0; i < model->reads; i++)
+	{
+		ModelRead *read = &model->read[(start + i) % model->reads];
+
+		if (read->state == state)
+			return read;
+	}
+	return NULL;
+}
+
+static void
+model_step(Model *model)
+{
+	uint64_t what = model->choose(model, 64);
+	int room = (int) model->choose(model, ROOMS);
+	ModelRead *read;
+
+	model->now += model->choose(model, 6);
+	if (what < 18)
+		model_commit(model, PENNY_EVENT_CHANGE, room, 0, model_row(model, room));
+	else if (what < 34)
+		model_push(model);
+	else if (what < 40 && (read = model_pick_read(model, READ_ASKED)) != NULL)
+		model_run(model, read);
+	else if (what < 46 && (read = model_pick_read(model, READ_RAN)) != NULL)
+		model_answer(model, read);
+	else if (what < 52)
+		model_join(model);
+	else if (what < 54)
+		model_leave(model, &model->client[model->choose(model, CLIENTS)]);
+	else if (what < 57)
+		model_commit(model, PENNY_EVENT_PUBLISH, room, 0, -1);
+	else if (what < 59)
+		model_access(model);
+	else if (what < 60 && model->lossy)
+		model_lose(model);
+	else if (what == 60 && model->endings)
+		model_commit(model, PENNY_EVENT_GONE, room, 0, -1);
+	else if (what == 61 && model->restores)
+		model_restore(model);
+	else
+		penny_rooms_tick(model->rooms, model->now);
+}
+
+/* Let everything come to rest: nothing fails, nobody comes. */
+static void
+model_rest(Model *model)
+{
+	model->lossy = false;
+	model->starved = false;
+	while (model->published < model->committed)
+		model_push(model);
+	for (int round = 0; round < 200; round++)
+	{
+		uint64_t next = penny_rooms_tick(model->rooms, model->now);
+		bool answered = false;
+		ModelRead *read;
+
+		for (int i = 0; i < model->reads; i++)
+		{
+			read = &model->read[i];
+			if (read->state == READ_ASKED)
+				model_run(model, read);
+			if (read->state == READ_RAN)
+			{
+				model_answer(model, read);
+				answered = true;
+			}
+		}
+		if (!answered && next == UINT64_MAX && penny_rooms_counts(model->rooms).reads == 0)
+			return;
+		/* what is over need not be looked at again */
+		while (model->reads > 0 && model->read[model->reads - 1].state == READ_OVER)
+			model->reads--;
+		model->now += 5;
+	}
+	model_wrong(model, "does not come to rest");
+}
+
+/* What must be true of a member when everything is at rest. */
+static void
+model_check_client(Model *model, ModelClient *client)
+{
+	ModelRoom *room = &model->room[client->room];
+
+	if (!client->asked)
+		return;
+	if (room->gone)
+		model_wrong(model, "member of a room that is gone");
+	else if (!room->access[client->user])
+		model_wrong(model, "member without access");
+	else if (!client->in)
+		model_wrong(model, "member still waits");
+	else if (client->epoch != room->epoch)
+		model_wrong(model, "member of another epoch");
+	for (int row = 0; row < ROWS; row++)
+	{
+		if (room->row[row] > client->base && client->row[row] != room->row[row])
+		{
+			snprintf(model->detail, sizeof(model->detail),
+					 "client %d row %d: has %" PRIu64 ", is %" PRIu64 ", base %" PRIu64,
+					 (int) (client - model->client), row, client->row[row], room->row[row],
+					 client->base);
+			model_wrong(model, "member misses a version");
+		}
+	}
+	if (client->broadcasts != room->published - client->joined_at && !client->missed)
+		model_wrong(model, "member misses a broadcast and was not told");
+}
+
+/* Run one whole schedule; NULL, or what the checker found. */
+static const char *
+model_run_schedule(Model *model, int steps)
+{
+	static const PennyRoomsCallbacks callbacks = {model_read, model_forget, model_joined,
+												  model_deliver, model_left};
+	PennyRoomsConfig config = {.seed = 1, .kept_bytes = 1 << 20, .reads = 2};
+	PennyRoomsCounts counts;
+
+	if (model->choose(model, 4) == 0)
+		config.kept_bytes = 400; /* logs and holds hardly fit */
+	model->window = 1 + (int) model->choose(model, 4);
+	for (int room = 0; room < ROOMS; room++)
+	{
+		for (int user = 0; user < USERS; user++)
+			model->room[room].access[user] = true;
+	}
+	model->rooms = penny_rooms_create(&config, &callbacks, model);
+	if (model->rooms == NULL)
+		return NULL;
+	for (int step = 0; step < steps && model->wrong == NULL; step++)
+		model_step(model);
+	model_rest(model);
+	for (int i = 0; i < CLIENTS; i++)
+		model_check_client(model, &model->client[i]);
+	for (int i = 0; i < CLIENTS; i++)
+		model_leave(model, &model->client[i]);
+	counts = penny_rooms_counts(model->rooms);
+	if (counts.rooms != 0 || counts.members != 0 || counts.reads != 0 || counts.kept_bytes != 0)
+		model_wrong(model, "something is left behind");
+	if (penny_frames_alive() != 0)
+		model_wrong(model, "frames are left behind");
+	penny_rooms_destroy(model->rooms);
+	return model->wrong;
+}
+
+#endif /* PENNY_ROOM_MODEL_H */
