@@ -56,27 +56,29 @@ DECLARE
 	target text := pg_catalog.split_part(name, ' ', 1);
 	object text := pg_catalog.split_part(name, ' ', 2);
 BEGIN
-	RETURN CASE kind
-		WHEN 'schema' THEN to_regnamespace(target) IS NOT NULL
-		WHEN 'table' THEN to_regclass(target) IS NOT NULL
-		WHEN 'index' THEN to_regclass(target) IS NOT NULL
-		WHEN 'trigger' THEN EXISTS (
-			SELECT FROM pg_trigger WHERE tgrelid = to_regclass(target) AND tgname = object)
-		WHEN 'policy' THEN EXISTS (
-			SELECT FROM pg_policy WHERE polrelid = to_regclass(target) AND polname = object)
-		WHEN 'rls' THEN (
-			SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass(target))
-		WHEN 'grant' THEN EXISTS (
-			SELECT FROM aclexplode((SELECT relacl FROM pg_class WHERE oid = to_regclass(target))) a
-			WHERE a.grantee = to_regrole(object)
-			UNION ALL
-			SELECT FROM pg_attribute, aclexplode(attacl) a
-			WHERE attrelid = to_regclass(target) AND a.grantee = to_regrole(object)
-			UNION ALL
-			SELECT FROM aclexplode((SELECT nspacl FROM pg_namespace WHERE oid = to_regnamespace(target))) a
-			WHERE a.grantee = to_regrole(object))
-		ELSE false
-	END;
+	CASE kind
+		WHEN 'schema' THEN
+			RETURN EXISTS (SELECT FROM pg_namespace WHERE nspname = target);
+		WHEN 'table', 'index' THEN
+			RETURN to_regclass(target) IS NOT NULL;
+		WHEN 'trigger' THEN
+			RETURN EXISTS (SELECT FROM pg_trigger WHERE tgrelid = to_regclass(target) AND tgname = object);
+		WHEN 'policy' THEN
+			RETURN EXISTS (SELECT FROM pg_policy WHERE polrelid = to_regclass(target) AND polname = object);
+		WHEN 'rls' THEN
+			RETURN (SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass(target));
+		WHEN 'grant' THEN
+			RETURN EXISTS (
+				SELECT FROM pg_roles r,
+					LATERAL (
+						SELECT relacl AS acl FROM pg_class WHERE oid = to_regclass(target)
+						UNION ALL
+						SELECT attacl FROM pg_attribute WHERE attrelid = to_regclass(target)
+						UNION ALL
+						SELECT nspacl FROM pg_namespace WHERE nspname = target) o,
+					aclexplode(o.acl) a
+				WHERE r.rolname = object AND a.grantee = r.oid);
+	END CASE;
 END
 $$;
 COMMENT ON FUNCTION _penny.store_stands(text, text) IS 'Does the object of a step of the store stand';

@@ -5,7 +5,7 @@
 -- as many as ?messages= of the PATCH says.  The comparison is made after the
 -- conversation is locked, so that nothing changes between it and the write.
 
-CREATE OR REPLACE FUNCTION _penny.query_integer(query jsonb, name text, least bigint, greatest bigint, otherwise bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION _penny.query_integer(query jsonb, name text, low bigint, high bigint, otherwise bigint) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -15,9 +15,9 @@ BEGIN
 	IF value IS NULL THEN
 		RETURN otherwise;
 	END IF;
-	IF value !~ '^[0-9]{1,18}$' OR value::bigint NOT BETWEEN least AND greatest THEN
+	IF value !~ '^[0-9]{1,18}$' OR value::bigint NOT BETWEEN low AND high THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400',
-			MESSAGE = format('%s must be an integer between %s and %s', name, least, greatest),
+			MESSAGE = format('%s must be an integer between %s and %s', name, low, high),
 			DETAIL = format('at ?%s', name);
 	END IF;
 	RETURN value::bigint;

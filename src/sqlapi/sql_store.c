@@ -162,6 +162,8 @@ penny_ensure_user(PG_FUNCTION_ARGS)
 static Datum
 jsonb_of(StringInfo json)
 {
+	/* the renderer appends without a terminator; there is room for one */
+	json->data[json->len] = '\0';
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json->data));
 }
 
