@@ -13,6 +13,8 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/call.c \
 	src/plane/event.c \
 	src/plane/route.c \
+	src/auth/json_strict.c \
+	src/auth/jwt_parse.c \
 	src/edge/utf8.c \
 	src/edge/json_span.c \
 	src/edge/json_text.c \
@@ -29,6 +31,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_events.c
 
 UNIT_TESTS = http \
+	jwt \
 	websocket \
 	json \
 	route \
@@ -38,7 +41,7 @@ UNIT_TESTS = http \
 	plane_processes \
 	fake_gateway
 
-UNIT_DEPS = $(wildcard src/plane/*.h src/edge/*.h test/unit/*.h)
+UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
 UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 
