@@ -6,7 +6,8 @@
  * The library is loaded in two ways.  Preloaded (shared_preload_libraries),
  * it has shared memory, settings and workers.  Loaded into a running session
  * (CREATE EXTENSION in a server that did not preload it), it has its SQL
- * functions only; those that need the plane say which line is missing.
+ * functions and the identity behind them only; those that need the plane say
+ * which line is missing.
  *
  *-------------------------------------------------------------------------
  */

@@ -8,6 +8,7 @@ FUZZ_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -D_GNU_SOURCE -Isrc -Itest/fuzz \
 	-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all
 
 FUZZ_TARGETS = http \
+	jwt \
 	websocket \
 	json \
 	route \

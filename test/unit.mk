@@ -13,6 +13,8 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/call.c \
 	src/plane/event.c \
 	src/plane/route.c \
+	src/auth/json_strict.c \
+	src/auth/jwt_parse.c \
 	src/edge/utf8.c \
 	src/edge/json_span.c \
 	src/edge/json_text.c \
@@ -29,15 +31,17 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_events.c
 
 UNIT_TESTS = http \
+	jwt \
 	websocket \
 	json \
 	route \
 	rooms \
 	rooms_simulation \
 	plane \
-	plane_processes
+	plane_processes \
+	fake_gateway
 
-UNIT_DEPS = $(wildcard src/plane/*.h src/edge/*.h test/unit/*.h)
+UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
 UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 
@@ -60,6 +64,10 @@ $(UNIT_ASAN_PROGRAMS): .build/unit-asan/%: .build/unit-asan/obj/test/unit/%.o \
 # Memory that fails when the test wants it to.
 .build/unit/rooms_simulation .build/unit-asan/rooms_simulation: \
 	UNIT_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc
+
+# Runs penny-edge itself: t_edge.py drives it.
+.build/unit/fake_gateway: .build/unit/obj/test/unit/fake_executor.o
+.build/unit-asan/fake_gateway: .build/unit-asan/obj/test/unit/fake_executor.o
 
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 

@@ -22,45 +22,62 @@ RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_doctor';
 
+COMMENT ON FUNCTION _penny.doctor(text) IS
+'The checks of penny.doctor() that need C: settings, shared memory, files, roles';
+
 -- Runs with the rights of its caller, since chat.store belongs to somebody else.
-CREATE OR REPLACE FUNCTION penny.doctor()
-RETURNS TABLE ("check" text, ok boolean, detail text, remedy text)
+CREATE OR REPLACE FUNCTION _penny.doctor_store(
+	OUT "check" text, OUT ok boolean, OUT detail text, OUT remedy text)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	store_version integer;
+	recorded integer;
+	newest integer;
+	missing text;
 BEGIN
-	RETURN QUERY
-		SELECT d."check", d.ok, d.detail, d.remedy
-		FROM pg_catalog.pg_extension e, _penny.doctor(e.extversion) d
-		WHERE e.extname = 'penny';
-
 	"check" := 'store';
-	IF pg_catalog.to_regclass('chat.store') IS NULL THEN
+	IF NOT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'chat' AND tablename = 'store') THEN
 		ok := false;
 		detail := 'the tables of penny are not there';
 		remedy := 'Execute SELECT penny.create_store() as the role that shall own them.';
-		RETURN NEXT;
 		RETURN;
 	END IF;
-	BEGIN
-		EXECUTE 'SELECT max(version) FROM chat.store' INTO store_version;
-		ok := store_version IS NOT NULL;
-		detail := pg_catalog.format('version %s', store_version);
-		remedy := CASE WHEN NOT ok THEN 'Execute SELECT penny.create_store() as the owner of schema chat.' END;
-	EXCEPTION WHEN insufficient_privilege THEN
-		ok := NULL;
-		detail := 'the calling role may not read chat.store';
-		remedy := 'Call as a member of penny_admin.';
+	EXECUTE 'SELECT max(version) FROM chat.store' INTO recorded;
+	SELECT max(version) INTO newest FROM _penny.store_step;
+	SELECT string_agg(kind || ' ' || name, ', ' ORDER BY number) INTO missing
+		FROM _penny.store_step
+		WHERE version <= recorded AND kind <> 'change' AND NOT _penny.store_stands(kind, name);
+	ok := recorded IS NOT NULL AND recorded >= newest AND missing IS NULL;
+	detail := format('version %s of %s', recorded, newest) || coalesce('; missing: ' || missing, '');
+	remedy := CASE
+		WHEN recorded < newest THEN 'Execute SELECT penny.upgrade_store() as the owner of schema chat.'
+		WHEN NOT ok THEN 'Execute SELECT penny.create_store() as the owner of schema chat.'
 	END;
-	RETURN NEXT;
+EXCEPTION WHEN insufficient_privilege THEN
+	ok := NULL;
+	detail := 'the calling role may not look into the store';
+	remedy := 'Call as a member of penny_admin.';
 END
 $$;
+COMMENT ON FUNCTION _penny.doctor_store() IS 'The check of penny.doctor() for schema chat';
 
+CREATE OR REPLACE FUNCTION penny.doctor()
+RETURNS TABLE ("check" text, ok boolean, detail text, remedy text)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT d."check", d.ok, d.detail, d.remedy
+	FROM pg_catalog.pg_extension e, _penny.doctor(e.extversion) d
+	WHERE e.extname = 'penny'
+	UNION ALL
+	SELECT s."check", s.ok, s.detail, s.remedy FROM _penny.doctor_store() s
+$$;
 COMMENT ON FUNCTION penny.doctor() IS
 'One row for each check of the installation, with the remedy where it is not ok';
 
-REVOKE EXECUTE ON FUNCTION penny.stats(), penny.doctor(), _penny.doctor(text) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION penny.stats(), penny.doctor(),
+	_penny.doctor(text), _penny.doctor_store() FROM PUBLIC;
 GRANT USAGE ON SCHEMA penny, _penny TO pg_monitor, penny_admin;
-GRANT EXECUTE ON FUNCTION penny.stats(), penny.doctor(), _penny.doctor(text) TO penny_admin, pg_monitor;
+GRANT EXECUTE ON FUNCTION penny.stats(), penny.doctor(),
+	_penny.doctor(text), _penny.doctor_store() TO penny_admin, pg_monitor;

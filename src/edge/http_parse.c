@@ -85,9 +85,14 @@ partial_request_line(PennyHttpParser *parser, const char *line, size_t len)
 		if (++i > METHOD_MAX)
 			return penny_http_fail(parser, 501, "the method is not known");
 	}
-	if (i < len && memchr(line + i + 1, ' ', len - i - 1) == NULL &&
-		len - i - 1 > parser->target_size)
-		return penny_http_fail(parser, 414, "the request target is too long");
+	if (i < len)
+	{
+		const char *target = line + i + 1;
+		const char *end = memchr(target, ' ', len - i - 1);
+
+		if ((end != NULL ? (size_t) (end - target) : len - i - 1) > parser->target_size)
+			return penny_http_fail(parser, 414, "the request target is too long");
+	}
 	return PENNY_HTTP_NEED_MORE;
 }
 

@@ -279,6 +279,10 @@ run_try(const Try *try)
 		case REFUSED:
 			return WIFEXITED(status) && WEXITSTATUS(status) == 2;
 		case KILLED:
+#ifdef __SANITIZE_ADDRESS__
+			if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT)
+				return true; /* the sanitizer reports a fault and aborts */
+#endif
 			return WIFSIGNALED(status) &&
 				   (WTERMSIG(status) == SIGSYS || WTERMSIG(status) == SIGSEGV);
 		case WORKS:

@@ -66,7 +66,8 @@ penny_session_verify(PennySession *session, PennySpan token)
 		return;
 	}
 	session->offered = penny_alloc(token.len + 1);
-	memcpy(session->offered, token.data, token.len);
+	if (token.len > 0)
+		memcpy(session->offered, token.data, token.len);
 	session->offered[token.len] = '\0';
 	session->probing = token.len == 0;
 	session->call = penny_call_start(&out, on_verified, session);

@@ -186,11 +186,11 @@ penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code)
 
 /* ---- input ----------------------------------------------------------------------- */
 
+/* Must input wait, for the session or for a client that does not read? */
 static bool
 is_busy(const PennyWebsocket *websocket)
 {
-	return penny_session_busy(websocket->session) ||
-		   !penny_connection_is_drained(websocket->connection);
+	return penny_session_busy(websocket->session) || websocket->connection->blocked;
 }
 
 /* Gather a piece of a message that comes in several. */

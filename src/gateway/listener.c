@@ -37,6 +37,7 @@ typedef struct Listener
 {
 	char host[NI_MAXHOST]; /* as in the setting */
 	bool resolved;
+	bool redundant; /* names only what others name too */
 	struct sockaddr_storage address;
 	socklen_t address_len;
 	char text[TEXT_SIZE]; /* for messages */
@@ -121,7 +122,7 @@ penny_listeners_open(void)
 	{
 		Listener *listener = &listeners[i];
 
-		if (listener->fd >= 0)
+		if (listener->fd >= 0 || listener->redundant)
 			continue;
 		if (!listener->resolved && !resolve(listener))
 			continue;
@@ -164,6 +165,7 @@ resolve(Listener *listener)
 		}
 	}
 	freeaddrinfo(found);
+	listener->redundant = !listener->resolved;
 	return listener->resolved;
 }
 
@@ -262,7 +264,11 @@ report_failure(Listener *listener, const char *what, const char *why)
 int
 penny_listeners_wanted(void)
 {
-	return nlisteners;
+	int n = 0;
+
+	for (int i = 0; i < nlisteners; i++)
+		n += !listeners[i].redundant;
+	return n;
 }
 
 int
@@ -283,7 +289,7 @@ penny_listeners_errno(void)
 {
 	for (int i = 0; i < nlisteners; i++)
 	{
-		if (listeners[i].fd < 0)
+		if (listeners[i].fd < 0 && !listeners[i].redundant)
 			return listeners[i].failure;
 	}
 	return 0;

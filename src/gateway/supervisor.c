@@ -16,6 +16,9 @@
  * themselves when idle.  While it could not start one anyway, the supervisor
  * does not show itself as asleep, and edges leave it alone.
  *
+ * Prepared transactions.  While there are any, it sweeps every second for
+ * those whose end was missed (realtime/prepared.c).
+ *
  * Idle, it waits on its latch without a timeout: no statement, no transaction,
  * no wake.
  *
@@ -49,8 +52,10 @@
 #include "config/config.h"
 #include "plane/call.h"
 #include "plane/event.h"
+#include "realtime/prepared.h"
 
 #define PATIENCE 20      /* ms that calls wait before another executor starts */
+#define SWEEP_PAUSE 1000 /* ms between sweeps while transactions are prepared */
 #define SLOT_PAUSE 10000 /* ms until a start is tried again that found no slot */
 #define AUTHENTICATOR "penny_authenticator"
 
@@ -64,7 +69,10 @@ static TimestampTz waiting_since = 0; /* calls wait since then, 0 = none */
 static TimestampTz slot_at = 0;       /* no slot was free: try again then */
 static PennyReadiness told = PENNY_STARTING;
 
+static int prepared = 0; /* prepared transactions to look after */
+
 static void look(void *arg);
+static void sweep_prepared(void *arg);
 static PennyReadiness examine(void);
 static bool find_shared(Oid catalog, AttrNumber column, const char *name,
 						bool (*fits)(HeapTuple tuple));
@@ -105,6 +113,7 @@ penny_supervisor_main(Datum main_arg)
 	{
 		if (penny_supervisor_asked())
 			penny_worker_guard(look, NULL);
+		penny_worker_guard(sweep_prepared, NULL);
 		tell_readiness();
 		forget_started();
 		start_by_load(GetCurrentTimestamp());
@@ -214,6 +223,14 @@ tell_edges(void)
 	penny_event_publish(plane, &event, 1,
 						(uint64_t) now.tv_sec * UINT64CONST(1000000000) + (uint64_t) now.tv_nsec);
 	penny_wake_edges(plane);
+}
+
+/* While some transaction is prepared, its end may have been missed. */
+static void
+sweep_prepared(void *arg)
+{
+	(void) arg;
+	prepared = penny_prepared_sweep();
 }
 
 /* ---- executors by load -------------------------------------------------- */
@@ -332,6 +349,8 @@ wait_for_work(WaitEventSet *set)
 	bool visible;
 	long timeout = sleep_time(GetCurrentTimestamp(), &visible);
 
+	if (prepared > 0)
+		timeout = timeout < 0 ? SWEEP_PAUSE : Min(timeout, SWEEP_PAUSE);
 	if (visible)
 	{
 		penny_sleeper_prepare(plane, self);

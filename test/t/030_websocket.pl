@@ -332,11 +332,9 @@ subtest 'heartbeat' => sub {
 };
 
 subtest 'nothing is left behind' => sub {
-	ok($node->wait_until(sub { my $s = $node->sql_json('SELECT penny.stats()'); $s->{edge}{websockets} == 0 }, 30),
-		'no WebSocket counted') or diag($node->sql('SELECT penny.stats()'));
-	my $stats = $node->sql_json('SELECT penny.stats()');
-	is($stats->{edge}{rooms}, 0, 'no room');
-	is($stats->{edge}{members}, 0, 'no member');
+	my $counted = sub { $node->sql_json('SELECT penny.stats()')->{gateways}[0]{edge} };
+	ok($node->wait_until(sub { $counted->()->{websockets} == 0 }, 30), 'no WebSocket is counted');
+	is($counted->()->{$_}, 0, "$_: none") for qw(rooms members);
 	my ($edge) = $node->edge_pids;
 	my $fds = () = glob "/proc/$edge/fd/*";
 	for (1 .. 50)

@@ -190,7 +190,8 @@ build() {
 	[ -z "$sanitize" ] ||
 		make -j2 --no-print-directory EDGE_BUILD=.build/asan EDGE_SANITIZE="$sanitized_flags" .build/asan/penny-edge
 }
-unit_programs=$(make -s print-UNIT_${sanitize:+ASAN_}PROGRAMS)
+unit_programs=
+case " $parts " in *" unit "*) unit_programs=$(make -s print-UNIT_${sanitize:+ASAN_}PROGRAMS) ;; esac
 if ! build >"$work/log/build.log" 2>&1; then
 	tail -n 60 "$work/log/build.log"
 	count build 0 1 0

@@ -4,6 +4,7 @@
  *		Runs a penny-edge without PostgreSQL, for tests and benchmarks.
  *
  *		fake_gateway <path of penny-edge> [name=value ...]
+ *		fake_gateway					runs t_edge.py, which calls it so
  *
  * Makes the plane, a listening socket and executors (fake_executor.c), starts
  * the edge as a gateway does, prints "port <n>" and obeys commands on its
@@ -346,13 +347,25 @@ obey(char *line)
 		printf("unknown\n");
 }
 
+/* As a unit test: the edge that was built, else the installed one. */
+static void
+run_tests(char *self)
+{
+	const char *program = getenv("PENNY_EDGE_PROGRAM");
+
+	if (program == NULL || program[0] == '\0')
+		program = access("./penny-edge", X_OK) == 0 ? "./penny-edge" : "penny-edge";
+	execlp("python3", "python3", "-B", "test/unit/t_edge.py", self, program, (char *) NULL);
+	die("python3");
+}
+
 int
 main(int argc, char **argv)
 {
 	char line[65536];
 
 	if (argc < 2)
-		die("usage: fake_gateway <path of penny-edge> [name=value ...]");
+		run_tests(argv[0]);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	edge_path = argv[1];
 	for (int i = 2; i < argc; i++)

@@ -23,11 +23,11 @@
 #include "edge/rooms.h"
 
 #define ROOMS 2
-#define ROWS 6	  /* rows of a conversation */
+#define ROWS 128	  /* rows of a conversation */
 #define USERS 3
 #define CLIENTS 8 /* memberships over a schedule */
 #define EVENTS 256
-#define READS 512
+#define READS 256
 
 typedef struct Model Model;
 
@@ -50,12 +50,10 @@ typedef struct ModelClient
 	bool asked;
 	bool in;
 	bool missed;
-	bool lossless; /* has seen nothing but its own room's contiguous life */
 	int epoch;
-	uint64_t base; /* what it knew before */
+	uint64_t base; /* what it knew before it came in */
 	uint64_t last; /* greatest version seen */
 	uint64_t row[ROWS];
-	uint64_t versions;	/* how many it saw */
 	uint64_t published; /* last broadcast seen */
 	uint64_t joined_at; /* broadcasts before it came in */
 	uint64_t broadcasts;
@@ -105,7 +103,7 @@ struct Model
 	bool endings;
 	bool restores;
 	bool starved; /* memory fails */
-	bool reading; /* a call into the rooms is on: memory may fail */
+	bool append;  /* every commit makes a row: each version must be seen */
 
 	PennyRooms *rooms;
 	uint64_t now;
@@ -253,7 +251,6 @@ model_deliver(void *arg, void *data, PennyFrame *frame)
 		model_wrong(model, "version not above the last");
 	}
 	client->last = number;
-	client->versions++;
 	if (row >= 0 && row < ROWS)
 		client->row[row] = number;
 }
@@ -279,6 +276,15 @@ model_left(void *arg, void *data, PennySpan room, PennyLeaving why, bool joined,
 }
 
 /* ---- what can happen -------------------------------------------------- */
+
+/* The row that a commit changes. */
+static int
+model_row(Model *model, int room)
+{
+	if (model->append)
+		return (int) (model->room[room].version % ROWS);
+	return (int) model->choose(model, 6);
+}
 
 static void
 model_commit(Model *model, PennyEventKind kind, int room, int user, int row)
@@ -478,7 +484,7 @@ model_access(Model *model)
 		return;
 	model->room[room].access[user] = !model->room[room].access[user];
 	model_commit(model, model->room[room].access[user] ? PENNY_EVENT_CHANGE : PENNY_EVENT_LEFT,
-				 room, user, (int) model->choose(model, ROWS));
+				 room, user, model_row(model, room));
 }
 
 /* The tables are restored to an earlier state. */
@@ -525,7 +531,7 @@ model_step(Model *model)
 
 	model->now += model->choose(model, 6);
 	if (what < 18)
-		model_commit(model, PENNY_EVENT_CHANGE, room, 0, (int) model->choose(model, ROWS));
+		model_commit(model, PENNY_EVENT_CHANGE, room, 0, model_row(model, room));
 	else if (what < 34)
 		model_push(model);
 	else if (what < 40 && (read = model_pick_read(model, READ_ASKED)) != NULL)

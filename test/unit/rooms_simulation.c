@@ -47,7 +47,7 @@ choose_random(Model *model, uint64_t below)
 
 /* Run the schedules of one kind. */
 static void
-simulate(uint64_t n, bool lossy, bool endings, bool restores, bool starved)
+simulate(uint64_t n, bool append, bool lossy, bool endings, bool restores, bool starved)
 {
 	static Model model;
 
@@ -63,6 +63,7 @@ simulate(uint64_t n, bool lossy, bool endings, bool restores, bool starved)
 		model.detail[0] = '\0';
 		model.random = seed * UINT64_C(0x9E3779B97F4A7C15);
 		model.choose = choose_random;
+		model.append = append;
 		model.lossy = lossy;
 		model.endings = endings;
 		model.restores = restores;
@@ -79,27 +80,33 @@ simulate(uint64_t n, bool lossy, bool endings, bool restores, bool starved)
 
 TEST(orderly)
 {
-	simulate(schedules / 5, false, false, false, false);
+	simulate(schedules / 5, false, false, false, false, false);
+}
+
+/* Every version is a row of its own, so each must be seen exactly once. */
+TEST(append_only)
+{
+	simulate(schedules / 5, true, true, false, false, false);
 }
 
 TEST(lossy)
 {
-	simulate(schedules / 5 * 2, true, false, false, false);
+	simulate(schedules / 5, false, true, false, false, false);
 }
 
 TEST(endings)
 {
-	simulate(schedules / 10, true, true, false, false);
+	simulate(schedules / 10, false, true, true, false, false);
 }
 
 TEST(restores)
 {
-	simulate(schedules / 10, true, false, true, false);
+	simulate(schedules / 10, false, true, false, true, false);
 }
 
 TEST(starved)
 {
-	simulate(schedules / 5, true, true, true, true);
+	simulate(schedules / 5, false, true, true, true, true);
 }
 
 int
@@ -110,6 +117,7 @@ main(int argc, char **argv)
 	if (argc > 2)
 		first_seed = strtoull(argv[2], NULL, 10);
 	RUN(orderly);
+	RUN(append_only);
 	RUN(lossy);
 	RUN(endings);
 	RUN(restores);

@@ -33,6 +33,8 @@ sub fill
 	$bench->{act_as} = "SELECT penny.act_as('$bench->{user}', 'penny_agent')";
 	$bench->{conversations} = [ map { conversation($bench, MESSAGES) } 1 .. CONVERSATIONS ];
 	$bench->{write_conversation} = conversation($bench, 1);
+	$bench->{write} = "INSERT INTO chat.messages (conversation_id, role, user_id, content)
+		VALUES ('$bench->{write_conversation}', 'user', '$bench->{user}', \$1)";
 	$server->sql('VACUUM ANALYZE');
 
 	$bench->{token} = $token_kind eq 'jwt' ? jwt($bench) : $server->sql(
@@ -53,7 +55,7 @@ sub conversation
 {
 	my ($bench, $count) = @_;
 	my @users = @{ $bench->{users} };
-	my $id = $bench->{server}->sql("SELECT penny.act_as('$users[0]', 'penny_agent') IS NULL;
+	my $id = $bench->{server}->sql("$bench->{act_as};
 		SELECT penny.create_conversation(title => 'A table for two') ->> 'id'") =~ s/.*\n//sr;
 
 	$bench->{server}->sql(join('', map { "SELECT penny.add_participant('$id', '$_');" }

@@ -19,7 +19,7 @@ our %FIGURES = (
 	4 => \&commit_to_frame,
 	5 => \&idle,
 	6 => \&Bench::Faults::edge_killed,
-	7 => \&import,
+	7 => \&import_sample,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same
@@ -204,7 +204,7 @@ sub commit_to_frame
 	my $run = sub {
 		my ($durable) = @_;
 		return client("$bench->{bin}/room", '-p', $bench->{server}{port}, '-k', $bench->{token_file},
-			'-r', "conversation:$bench->{conversations}[0]", '-q', $bench->{write}, '-n',
+			'-r', "conversation:$bench->{write_conversation}", '-q', $bench->{write}, '-n',
 			$bench->{quick} ? 30 : 100, '-i', 20, '-d',
 			"$bench->{server}{conninfo} options='-c synchronous_commit=$durable'");
 	};
@@ -272,7 +272,7 @@ sub idle
 
 # The sample by one connection, a durable transaction for each conversation;
 # base: its lines into a table with one column, also one transaction each.
-sub import
+sub import_sample
 {
 	my ($bench) = @_;
 	my @common = ("$bench->{bin}/sqlclient", '-d', $bench->{server}{conninfo}, '-m', 'import', '-f',

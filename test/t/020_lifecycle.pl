@@ -1,0 +1,227 @@
+# Deaths and restarts: the edge, the gateway, the supervisor, executors and the
+# postmaster die in every way, settings are reloaded, statements cancelled. The
+# database goes on, and penny serves again.
+use strict;
+use warnings;
+use IO::Socket::INET;
+use Penny::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+# The edge is started through a script that notes what it was given: the edge
+# itself does not let anybody look, not even its own user.
+my $node = Penny::Cluster->prepared('lifecycle');
+my $note = $node->basedir . '/given';
+my $program = $ENV{PENNY_EDGE_PROGRAM} || $node->config_data('--bindir') . '/penny-edge';
+append_to_file("$note.sh", <<"END");
+#!/bin/sh
+/bin/ls -l /proc/\$\$/fd > $note.fds
+/bin/cat /proc/\$\$/environ > $note.environ
+exec $program "\$@"
+END
+chmod 0755, "$note.sh";
+$node->append_conf('postgresql.conf', "penny.edge_program = '$note.sh'\n");
+$node->start;
+$node->create_penny;
+$node->wait_ready;
+
+# A session of somebody else, which must not notice anything.
+my $session = $node->background_psql('postgres', on_error_stop => 0);
+$session->query('CREATE TEMP TABLE kept AS SELECT 42 AS answer');
+
+sub stats { return $node->sql_json('SELECT penny.stats()') }
+sub gateway { return stats()->{gateways}[0] }
+
+# An answer that came through the edge and an executor.
+sub served { return $node->is_ready }
+
+# Seconds until penny serves again.
+sub seconds_to_serve
+{
+	my $start = time();
+	$node->wait_until(\&served, 30) or return 'never';
+	return time() - $start;
+}
+
+sub alive
+{
+	my ($pid) = @_;
+	my $stat = eval { slurp_file("/proc/$pid/stat") } // return 0;
+	return $stat !~ /^\d+ \(.*\) Z/;
+}
+
+subtest 'everybody is there, by name' => sub {
+	is(scalar($node->backend_pids('penny supervisor')), 1, 'supervisor');
+	is(scalar($node->backend_pids('penny gateway')), 1, 'gateway');
+	is(scalar($node->backend_pids('penny executor')), 2, 'executors');
+	is(scalar(my @edges = $node->edge_pids), 1, 'edge');
+	like($node->sql("SELECT query FROM pg_stat_activity WHERE backend_type = 'penny gateway'"),
+		qr/edge $edges[0], listening on 127\.0\.0\.1:$node->{http_port}/, 'the gateway says what it does');
+};
+
+subtest 'the edge has nothing of PostgreSQL' => sub {
+	my ($edge) = $node->edge_pids;
+	my ($gateway) = $node->backend_pids('penny gateway');
+	is(slurp_file("$note.environ"), '', 'no environment');
+	my ($session_id) = slurp_file("/proc/$edge/stat") =~ /^\d+ \(.*\) \S+ \d+ \d+ (\d+)/;
+	is($session_id, $edge, 'a session of its own');
+	my %fd = slurp_file("$note.fds") =~ / (\d+) -> (.*)$/mg;
+	my @others = grep { !m{^(?:socket:|pipe:|anon_inode:\[eventfd|/memfd:penny-|/dev/null$)} && $_ ne "$note.sh" && $_ ne "$note.fds" } values %fd;
+	is("@others", '', 'no file of the server');
+	like($fd{3}, qr/memfd:penny-p/, 'region P');
+	like($fd{4}, qr/memfd:penny-e/, 'region E');
+	like(slurp_file("/proc/$edge/cmdline"), qr/^[^\0]*penny-edge\0\x30\0001\0\d\0$/, 'arguments');
+	my ($mask) = slurp_file("/proc/$edge/status") =~ /^SigBlk:\s*([0-9a-f]+)/m;
+	is($mask, '0' x 16, 'no signal blocked');
+};
+
+subtest 'kill -9 of the edge' => sub {
+	my $before = gateway()->{edge_crashes};
+	my $worst = 0;
+	for (1 .. 10)
+	{
+		my ($edge) = $node->edge_pids;
+		kill 'KILL', $edge;
+		my $seconds = seconds_to_serve();
+		$worst = $seconds if $seconds eq 'never' || $seconds > $worst;
+	}
+	cmp_ok($worst, '<=', 1, 'serves again within a second');
+	is(gateway()->{edge_crashes}, $before + 10, 'counted');
+	is($session->query('SELECT answer FROM kept'), 42, 'a session goes on');
+};
+
+subtest 'an edge that never answers is not started every few milliseconds' => sub {
+	my $offset = length $node->log_text;
+	my $killed = 0;
+	$node->wait_until(sub {
+		my ($edge) = $node->edge_pids;
+		$killed += kill 'KILL', $edge if $edge;
+		return substr($node->log_text, $offset) =~ /without an answered request in between/;
+	}, 20);
+	cmp_ok($killed, '>=', 5, 'the first five are replaced at once');
+	my $starts = gateway()->{edge_starts};
+	usleep(300_000);
+	is(gateway()->{edge_starts}, $starts, 'then there is a pause');
+	cmp_ok(gateway()->{edge_failures_in_a_row}, '>=', 5, 'the row is counted');
+	like($node->sql(q{SELECT remedy FROM penny.doctor() WHERE "check" = 'edge'}), qr/penny-edge/, 'doctor() says so');
+	ok($node->wait_ready(10), 'the next one serves');
+	my ($edge) = $node->edge_pids;
+	kill 'KILL', $edge;
+	cmp_ok(seconds_to_serve(), '<=', 1, 'an answer ends the row');
+};
+
+subtest 'SIGTERM to a worker' => sub {
+	for my $type ('penny gateway', 'penny supervisor', 'penny executor')
+	{
+		my ($pid) = $node->backend_pids($type);
+		my ($edge) = $node->edge_pids;
+		$node->sql("SELECT pg_terminate_backend($pid)");
+		ok($node->wait_until(sub { my @pids = $node->backend_pids($type); @pids && !grep { $_ == $pid } @pids }, 10),
+			"$type comes back");
+		ok(!alive($edge), 'its edge was gone before') if $type eq 'penny gateway';
+		cmp_ok(seconds_to_serve(), '<=', 5, 'and penny serves: the new edge is woken by executors');
+		ok($node->wait_until(sub { $node->backend_pids('penny executor') >= 2 }, 10), 'with its executors');
+	}
+	is($node->crash_restarts, 0, 'without a restart of the server');
+	is($session->query('SELECT answer FROM kept'), 42, 'a session goes on');
+};
+
+subtest 'SIGTERM to all workers, again and again, also while they start' => sub {
+	for my $round (1 .. 10)
+	{
+		$node->sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type LIKE 'penny %'");
+		usleep(150_000 * ($round % 3));
+	}
+	ok($node->wait_ready(20), 'penny serves');
+	is($node->crash_restarts, 0, 'without a restart of the server');
+};
+
+subtest 'pg_cancel_backend while idle' => sub {
+	my %before = map { $_ => 1 } map { $node->backend_pids($_) } 'penny gateway', 'penny supervisor', 'penny executor';
+	my ($edge) = $node->edge_pids;
+	for (1 .. 3)
+	{
+		$node->sql("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE backend_type LIKE 'penny %'");
+		ok(served(), 'served');
+	}
+	my @now = map { $node->backend_pids($_) } 'penny gateway', 'penny supervisor', 'penny executor';
+	is_deeply([ grep { !$before{$_} } @now ], [], 'nobody ended');
+	is(($node->edge_pids)[0], $edge, 'nor the edge');
+};
+
+subtest 'reload' => sub {
+	my $old_port = $node->{http_port};
+	my $new_port = Penny::Cluster::free_port();
+	$node->append_conf('postgresql.conf', "penny.heartbeat_interval = 5s\n");
+	my ($edge) = $node->edge_pids;
+	$node->reload;
+	ok($node->wait_until(sub { $node->sql('SHOW penny.heartbeat_interval') eq '5s' }, 5), 'taken');
+	is(($node->edge_pids)[0], $edge, 'by the running edge');
+
+	$node->append_conf('postgresql.conf', "penny.port = $new_port\n");
+	$node->reload;
+	$node->{http_port} = $new_port;
+	ok($node->wait_ready(10), 'another port serves');
+	ok(!IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $old_port), 'the old one does not');
+
+	$node->append_conf('postgresql.conf', "penny.port = 99999\n");
+	$node->reload;
+	ok($node->wait_until(sub { $node->log_text =~ /99999 is outside the valid range for parameter "penny.port"/ }, 5),
+		'a bad value is refused');
+	ok(served(), 'and the present one stays');
+	$node->append_conf('postgresql.conf', "penny.port = $new_port\n");
+	$node->reload;
+};
+
+subtest 'kill -9 of a worker restarts the server, and penny with it' => sub {
+	my $postmaster = $node->postmaster_pid;
+	my $fds = () = glob "/proc/$postmaster/fd/*";
+	my $epoch = $node->sql('SELECT penny.epoch()');
+	my $restarts = $node->crash_restarts;
+	for my $type ('penny executor', 'penny gateway', 'penny supervisor')
+	{
+		my ($pid) = $node->backend_pids($type);
+		my ($edge) = $node->edge_pids;
+		kill 'KILL', $pid;
+		ok($node->wait_until(sub { $node->crash_restarts == $restarts + 1 }, 10), "$type: the server restarts");
+		$restarts++;
+		ok($node->wait_until(sub { $node->is_ready && !alive($edge) }, 20), 'the old edge is gone, a new one serves');
+	}
+	isnt($node->sql('SELECT penny.epoch()'), $epoch, 'another epoch');
+	is(scalar(() = glob "/proc/$postmaster/fd/*"), $fds, 'no descriptor was left behind');
+	is(gateway()->{edge_crashes}, 0, 'the plane is a new one');
+};
+
+subtest 'stop and start' => sub {
+	for my $mode ('fast', 'immediate', 'smart')
+	{
+		my ($edge) = $node->edge_pids;
+		my $start = time();
+		$node->stop($mode);
+		cmp_ok(time() - $start, '<=', 5, "$mode: stops");
+		ok($node->wait_until(sub { !alive($edge) }, 1), 'with the edge');
+		$node->start;
+		ok($node->wait_ready(20), 'serves again');
+	}
+};
+
+subtest 'kill -9 of the postmaster' => sub {
+	my $postmaster = $node->postmaster_pid;
+	my @workers = map { $node->backend_pids($_) } 'penny gateway', 'penny supervisor', 'penny executor';
+	my @all = (@workers, $node->edge_pids);
+	is(scalar @all, 5, 'five processes');
+	kill 'KILL', $postmaster;
+	ok($node->wait_until(sub { !grep { alive($_) } @all }, 1), 'all are gone within a second');
+	my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => $node->{http_port}, ReuseAddr => 1);
+	ok($socket, 'the port is free');
+	close $socket if $socket;
+	$node->wait_until(sub { !alive($postmaster) && !-e "/proc/$postmaster" }, 20);
+	unlink $node->data_dir . '/postmaster.pid' if !alive($postmaster);
+	$node->{_pid} = undef;
+	$node->start;
+	ok($node->wait_ready(20), 'the next start serves');
+};
+
+unlike($node->log_text, qr/PANIC|terminated by signal 11|broken invariant/, 'no crash of our own making');
+done_testing;

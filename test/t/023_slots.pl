@@ -1,0 +1,92 @@
+# Executors by load, with enough worker slots and with too few.
+use strict;
+use warnings;
+use Penny::Cluster;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $SLOW = q{
+	CREATE SCHEMA app;
+	GRANT USAGE ON SCHEMA app TO PUBLIC;
+	CREATE FUNCTION app.slow(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS
+		$$BEGIN PERFORM pg_sleep(0.3); RETURN '{}'; END$$;
+	INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('GET', '/slow', 'app.slow', 'public');
+};
+
+sub lines { my ($node, $pattern) = @_; return scalar(() = $node->log_text =~ /$pattern/g) }
+sub executors { my ($node) = @_; return scalar(my @pids = $node->backend_pids('penny executor')) }
+
+# So many requests at once; the statuses that came, and the most executors seen.
+sub burst
+{
+	my ($node, $n) = @_;
+	my @clients = map { $node->http } 1 .. $n;
+	$_->send_bytes($_->format_request('GET', '/slow')) for @clients;
+	my $most = 0;
+	my $deadline = time() + 1.5;
+	while (time() < $deadline)
+	{
+		my $now = executors($node);
+		$most = $now if $now > $most;
+	}
+	my %status;
+	$status{ ($_->read_response(timeout => 30) || {})->{status} // 'none' }++ for @clients;
+	return (\%status, $most);
+}
+
+sub ready_for_slow
+{
+	my ($node) = @_;
+	$node->sql($SLOW);
+	return $node->wait_until(sub { ($node->request('GET', '/slow') || {})->{status} // 0 == 200 }, 10);
+}
+
+subtest 'room for all' => sub {
+	my $node = Penny::Cluster->serving('room', conf => "max_worker_processes = 21\npenny.executor_idle_timeout = 1s\n");
+	ok(ready_for_slow($node), 'a slow route');
+	is(executors($node), 2, 'the minimum');
+	my ($status, $most) = burst($node, 20);
+	is_deeply($status, { 200 => 20 }, 'all are answered');
+	is($most, 10, 'by the maximum of executors');
+	ok($node->wait_until(sub { executors($node) == 2 }, 10), 'those above the minimum end when idle');
+	is(lines($node, qr/max_worker_processes/), 0, 'nothing is missing');
+	is($node->sql(q{SELECT ok FROM penny.doctor() WHERE "check" = 'worker slots'}), 't', 'doctor() agrees');
+	my $stats = $node->sql_json('SELECT penny.stats()')->{executors};
+	cmp_ok($stats->{served}, '>=', 20, 'stats: served');
+	is($stats->{running}, 2, 'stats: running');
+	is($stats->{idle}, 2, 'stats: idle');
+	is(lines($node, qr/executor.*exited with exit code/), 0, 'the log is quiet about it');
+
+	$node->safe_psql('postgres', q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'penny supervisor'});
+	ok($node->wait_until(sub { scalar(my @pids = $node->backend_pids('penny supervisor')) }, 10), 'another supervisor');
+	($status, $most) = burst($node, 20);
+	is_deeply($status, { 200 => 20 }, 'goes on');
+	is($most, 10, 'starting executors');
+	is($node->crash_restarts, 0, 'no crash');
+};
+
+subtest 'the default of 8 slots' => sub {
+	my $node = Penny::Cluster->serving('short', conf => "max_worker_processes = 8\n");
+	ok(ready_for_slow($node), 'a slow route');
+	is(lines($node, qr/HINT:  Set "max_worker_processes" to 21\./), 1, 'the log says once what to set');
+	my $burst_at = time();
+	my ($status, $most) = burst($node, 20);
+	is_deeply($status, { 200 => 20 }, 'all are answered');
+	is($most, 5, 'by as many executors as there is room for');
+	burst($node, 20);
+	is(lines($node, qr/max_worker_processes" to/), 1, 'not said again');
+	like($node->sql(q{SELECT ok, detail, remedy FROM penny.doctor() WHERE "check" = 'worker slots'}),
+		qr/^f\|max_worker_processes is 8, penny alone needs 12\|Set "max_worker_processes" to 21 /, 'doctor() tells the number');
+	is($node->crash_restarts, 0, 'no crash');
+};
+
+subtest 'no slot but for the supervisor' => sub {
+	my $node = Penny::Cluster->prepared('none', conf => "max_worker_processes = 1\nmax_logical_replication_workers = 0\n");
+	$node->start;
+	$node->create_penny;
+	is($node->sql('SELECT 1'), 1, 'the database serves SQL');
+	ok($node->wait_until(sub { lines($node, qr/HINT:  Set "max_worker_processes" to 20\./) == 1 }, 5), 'the log has the number');
+	is($node->crash_restarts, 0, 'no crash');
+};
+
+done_testing;

@@ -1,0 +1,855 @@
+#!/usr/bin/python3
+"""penny-edge against a fake gateway: HTTP, limits, faults, WebSocket, rooms.
+
+    t_edge.py <fake_gateway> <penny-edge> [name ...]
+
+Prints TAP.  Each test has a gateway and an edge of its own; at its end every
+client has gone, and the edge must have forgotten them and still live.
+"""
+import json
+import os
+import random
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+
+from edge_client import Closed, Fake, Http, LIMIT, Ws, once
+
+TESTS = []
+
+
+def test(**settings):
+    def keep(function):
+        TESTS.append((function, settings))
+        return function
+    return keep
+
+
+def equal(got, wanted, what=''):
+    if got != wanted:
+        raise AssertionError('%s: got %r, wanted %r' % (what, got, wanted))
+
+
+# ---- HTTP ---------------------------------------------------------------------
+
+@test()
+def keep_alive(fake):
+    http = Http(fake)
+    for i in range(200):
+        answer = http.get('/echo?n=%d' % i)
+        equal((answer.status, answer.json()['target']), (200, '/echo?n=%d' % i))
+    http.close()
+    fake.until(lambda: fake.counters()['requests'] == 200)
+    equal(fake.counters()['accepted'], 1)
+
+
+@test()
+def what_an_executor_gets(fake):
+    http = Http(fake)
+    http.request('/echo?a=b%20c', method='POST', body=b'{"x":"\xc3\xa9"}',
+                 headers='Authorization: Bearer tok.en\r\nX-Request-Id: mine-1\r\n'
+                         'X-Other: 1\r\nConnection: keep-alive\r\n')
+    answer = http.answer()
+    got = answer.json()
+    equal(got['method'], 'POST')
+    equal(got['target'], '/echo?a=b%20c')
+    equal(got['token'], 'tok.en')
+    equal(got['body'], '{"x":"\u00e9"}')
+    equal(got['request_id'], 'mine-1')
+    equal(got['peer'], '127.0.0.1')
+    equal(got['flags'], 2)
+    assert 'x-other: 1\n' in got['headers'] and 'authorization' not in got['headers']
+    equal(answer.headers['x-request-id'], 'mine-1')
+    equal(http.get('/echo?access_token=in+query').json()['token'], 'in query')
+    made = http.get('/echo', headers='X-Request-Id: <script>\r\n').headers['x-request-id']
+    equal(len(made), 32)
+    equal(http.get('/echo', headers='Authorization: Basic abc\r\n').status, 401)
+    http.close()
+
+
+@test(executors=4)
+def pipelining_is_in_order(fake):
+    http = Http(fake)
+    text = b''
+    for i in range(50):
+        target = '/slow?ms=%d' % (20 if i % 10 == 0 else 0) if i % 2 else '/echo?n=%d' % i
+        text += ('GET %s HTTP/1.1\r\nHost: h\r\n\r\n' % target).encode()
+    http.send(text)
+    for i in range(50):
+        got = http.answer().json()
+        equal(got.get('target', 'slow'), 'slow' if i % 2 else '/echo?n=%d' % i)
+    http.close()
+
+
+@test()
+def a_request_byte_by_byte(fake):
+    http = Http(fake)
+    for byte in b'POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello':
+        http.send(bytes([byte]))
+    equal(http.answer().json()['body'], 'hello')
+    equal(http.get('/echo').status, 200)
+    http.close()
+
+
+@test()
+def own_answers(fake):
+    http = Http(fake)
+    equal(http.get('/livez').json(), {'status': 'ok'})
+    equal(http.get('/readyz').status, 200)
+    answer = http.get('/nowhere')
+    problem = answer.json()
+    equal((answer.status, problem['status'], problem['code']), (404, 404, 'PY404'))
+    equal(answer.headers['content-type'], 'application/problem+json')
+    equal(problem['request_id'], answer.headers['x-request-id'])
+    answer = http.get('/echo', method='DELETE')
+    equal((answer.status, answer.headers['allow']), (405, 'GET, HEAD, POST'))
+    answer = http.get('/livez', method='DELETE')
+    equal((answer.status, answer.headers['allow']), (405, 'GET, HEAD'))
+    answer = http.get('/bytes?n=9000', method='HEAD')
+    equal((answer.status, answer.headers['content-length']), (200, '9000'))
+    answer = http.get('/status?n=204')
+    equal((answer.status, answer.headers.get('content-length')), (204, None))
+    equal(http.get('/status?n=304').status, 304)
+    equal(http.get('/status?n=418').status, 418)
+    equal(http.get('/status?n=99').status, 503)
+    equal(http.get('/ws').status, 426)
+    http.close()
+    fake.command('flag unready 1')
+    equal(once(fake, '/readyz').status, 503)
+
+
+@test()
+def headers_of_a_handler_cannot_split_the_answer(fake):
+    http = Http(fake)
+    answer = http.get('/headers')
+    equal(answer.body, b'hello')
+    equal(answer.headers['x-good'], 'yes')
+    equal(answer.headers['x-split'], 'a')
+    assert 'transfer-encoding' not in answer.headers and 'connection' not in answer.headers
+    equal(http.get('/livez').status, 200)
+    http.close()
+
+
+@test()
+def expect_continue(fake):
+    http = Http(fake)
+    http.send('POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n')
+    equal(http.answer().status, 100)
+    http.send('abc')
+    equal(http.answer().json()['body'], 'abc')
+    http.send('POST /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n'
+              'Expect: 100-continue\r\n\r\n')
+    equal(http.answer().status, 404)
+    assert http.closed()
+    http.close()
+
+
+@test(header_size=2000, target_size=300, body_size=5000)
+def limits_exactly(fake):
+    for extra, status in ((-1, 200), (0, 200), (1, 431)):
+        head = 'GET /echo HTTP/1.1\r\nHost: h\r\nX: %s\r\n\r\n'
+        text = head % ('a' * (2000 - len(head) + 2 + extra))
+        http = Http(fake)
+        http.send(text)
+        equal(http.answer().status, status, 'head %+d' % extra)
+        http.close()
+        target = '/echo?' + 'a' * (300 - 6 + extra)
+        equal(once(fake, target).status, 414 if extra > 0 else 200, 'target %+d' % extra)
+        answer = once(fake, '/echo', method='POST', body=b'a' * (5000 + extra))
+        equal(answer.status, 413 if extra > 0 else 200, 'body %+d' % extra)
+
+
+@test()
+def malformed_is_refused(fake):
+    for text, status in ((b'GARBAGE\r\n\r\n', 400),
+                         (b'GET / HTTP/1.1\r\n\r\n', 400),
+                         (b'GET /echo HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\n', 400),
+                         (b'POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n', 501),
+                         (b'POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n'
+                          b'Transfer-Encoding: chunked\r\n\r\nabc', 400),
+                         (b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', None)):
+        http = Http(fake)
+        http.send(text)
+        answer = http.answer()
+        assert answer.status == status or status is None and answer.status >= 400, (text, answer.status)
+        assert http.closed()
+        http.close()
+    assert fake.counters()['malformed'] >= 6
+
+
+@test(header_timeout=300, body_timeout=300, keepalive_timeout=300)
+def slow_clients(fake):
+    head = Http(fake)
+    head.send('GET /echo HTTP/1.1\r\nHo')
+    body = Http(fake)
+    body.send('POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc')
+    silent = Http(fake)
+    kept = Http(fake)
+    equal(kept.get('/livez').status, 200)
+    for http in (head, body):
+        equal(http.answer().status, 408)
+        assert http.closed()
+    assert silent.closed() and kept.closed()
+    for http in (head, body, silent, kept):
+        http.close()
+
+
+@test()
+def half_requests(fake):
+    for text in ('', 'G', 'GET /echo HTTP/1.1\r\n', 'GET /echo HTTP/1.1\r\nHost: h\r\n\r\n',
+                 'POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc'):
+        for _ in range(20):
+            http = Http(fake)
+            http.send(text)
+            http.close()
+    fake.idle()
+    equal(once(fake, '/livez').status, 200)
+
+
+def full(fake, status):
+    """Ten connections are all there may be; the next is told so."""
+    kept = [Http(fake) for _ in range(10)]
+    fake.until(lambda: fake.counters()['connections'] == 10)
+    refused = Http(fake)
+    answer = refused.answer()
+    equal((answer.status, answer.json()['code']), (status, 'PY%d' % status))
+    assert refused.closed()
+    refused.close()
+    kept.pop().close()
+    fake.until(lambda: fake.counters()['connections'] == 9)
+    equal(once(fake, '/livez').status, 200)
+    equal(fake.counters()['refused'], 1)
+    for http in kept:
+        http.close()
+
+
+@test(max_connections=20, max_connections_per_address=10)
+def connections_of_an_address(fake):
+    full(fake, 429)
+
+
+@test(max_connections=10, max_connections_per_address=20)
+def connections_in_all(fake):
+    full(fake, 503)
+
+
+def cpu_seconds(pid):
+    with open('/proc/%d/stat' % pid) as stat:
+        fields = stat.read().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+@test()
+def descriptors_run_out(fake):
+    pid = int(fake.command('pid'))
+    first = Http(fake)
+    equal(first.get('/livez').status, 200)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (24, 24))  # some of them are taken
+    clients = [Http(fake) for _ in range(60)]
+    for http in clients:
+        http.request('/livez')
+    fake.until(lambda: any('accepting pauses' in line for line in fake.messages()))
+    before = cpu_seconds(pid)
+    served = 0
+    while clients:
+        ready = select.select([http.socket for http in clients], [], [], LIMIT)[0]
+        assert ready, 'nobody is served any more'
+        for http in [h for h in clients if h.socket in ready]:
+            equal(http.answer().status, 200)
+            served += 1
+            http.close()
+            clients.remove(http)
+    assert cpu_seconds(pid) - before < 0.3, 'no spinning'
+    equal(served, 60)
+    first.close()
+
+
+@test()
+def settings_take_effect_without_a_restart(fake):
+    equal(once(fake, '/echo', method='POST', body=b'a' * 2000).status, 200)
+    fake.command('set body_size 1000')
+    fake.until(lambda: once(fake, '/echo', method='POST', body=b'a' * 2000).status == 413)
+
+
+# ---- calls -----------------------------------------------------------------------
+
+@test(response_size=65536)
+def answers_in_pieces(fake):
+    http = Http(fake)
+    for n in (0, 1, 9000, 65535, 65536, 65537, 131072, 1000003, 20000000):
+        body = http.get('/bytes?n=%d' % n).body
+        equal(len(body), n)
+        assert body == (b'abcdefghijklmnopqrstuvwxyz' * (n // 26 + 1))[:n]
+    http.request('/broken')
+    try:
+        http.answer()
+        raise AssertionError('a broken answer looks whole')
+    except ConnectionError:
+        pass
+    http.close()
+    head = Http(fake)
+    answer = head.get('/bytes?n=1000000', method='HEAD')
+    equal((answer.status, answer.headers['content-length']), (200, '1000000'))
+    equal(head.get('/livez').status, 200)
+    head.close()
+
+
+@test(executors=2, slots=4)
+def a_slow_reader_does_not_stop_others(fake):
+    slow = Http(fake, receive_buffer=4096)
+    slow.request('/bytes?n=30000000')
+    fake.until(lambda: fake.executors()['calls'] >= 2)
+    for _ in range(20):
+        equal(once(fake, '/bytes?n=100000').status, 200)
+    slow.close()
+    fake.until(lambda: fake.executors()['cancelled'] >= 1, 'the answer is given up')
+
+
+@test(executors=1, write_timeout=400)
+def who_reads_nothing_is_cut(fake):
+    http = Http(fake, receive_buffer=4096)
+    http.request('/bytes?n=30000000')
+    fake.until(lambda: fake.counters()['connections'] == 1)
+    fake.until(lambda: fake.counters()['connections'] == 0, 'cut')
+    http.close()
+    fake.until(lambda: once(fake, '/echo').status == 200)
+
+
+@test(executors=1, slots=2, queue_size=3)
+def queue_and_refusal(fake):
+    equal(once(fake, '/echo').status, 200)
+    fake.command('stop')
+    clients = [Http(fake) for _ in range(5)]
+    for number, http in enumerate(clients):
+        http.request('/echo?n=%d' % number)
+        fake.until(lambda: fake.counters()['calls'] + fake.counters()['waiting'] >= 3 + number)
+    equal(fake.counters()['waiting'], 3)
+    answer = once(fake, '/echo')
+    equal((answer.status, answer.json()['code']), (503, 'PY503'))
+    assert int(answer.headers['retry-after']) >= 1
+    fake.command('go')
+    for number, http in enumerate(clients):
+        equal(http.answer().json()['target'], '/echo?n=%d' % number)
+        http.close()
+
+
+@test(executors=1, slots=2, acquire_timeout=300)
+def nobody_takes_the_call(fake):
+    equal(once(fake, '/echo').status, 200)
+    fake.command('stop')
+    clients = [Http(fake) for _ in range(4)]
+    for http in clients:
+        http.request('/echo')
+    for http in clients:
+        equal(http.answer().status, 503)
+        http.close()
+    started = time.monotonic()
+    equal(once(fake, '/livez').status, 200)
+    equal(once(fake, '/readyz').status, 503)
+    assert time.monotonic() - started < 3
+    fake.command('go')
+    fake.until(lambda: once(fake, '/echo').status == 200)
+
+
+@test(executors=1)
+def a_client_that_goes_cancels(fake):
+    http = Http(fake)
+    http.request('/slow?ms=8000')
+    fake.until(lambda: fake.executors()['calls'] >= 2)
+    http.close()
+    fake.until(lambda: fake.executors()['cancelled'] == 1, 'cancel', 2)
+    equal(once(fake, '/echo').status, 200)
+
+
+@test(executors=1, acquire_timeout=400)
+def a_running_call_has_no_acquire_timeout(fake):
+    equal(once(fake, '/slow?ms=1200').status, 200)
+
+
+@test()
+def routes_change_without_a_pause(fake):
+    equal(once(fake, '/extra').status, 404)
+    fake.command('flag extra 1')
+    fake.until(lambda: once(fake, '/extra').status == 200)
+    fake.command('flag extra 0')
+    fake.until(lambda: once(fake, '/extra').status == 404)
+
+
+@test(executors=1)
+def requests_wait_for_the_first_routes(fake):
+    fake.command('stop')
+    fake.command('kill')
+    http = Http(fake)
+    http.request('/echo?early=1', method='POST', body=b'abc')
+    fake.until(lambda: fake.counters()['connections'] == 1)
+    equal(once(fake, '/livez').status, 200)
+    fake.command('go')
+    equal(http.answer().json()['body'], 'abc')
+    http.close()
+
+
+@test(executors=3, slots=3)
+def kill_and_restart(fake):
+    for _ in range(10):
+        running = Http(fake)
+        running.request('/slow?ms=100')
+        http = Http(fake)
+        equal(http.get('/livez').status, 200)
+        fake.command('kill')
+        assert http.closed() and running.closed()
+        http.close()
+        running.close()
+        equal(once(fake, '/echo').status, 200)
+
+
+@test()
+def a_restart_finds_the_sleep_word_right(fake):
+    for _ in range(5):
+        fake.command('kill')
+        for _ in range(3):
+            started = time.monotonic()
+            equal(once(fake, '/echo').status, 200)
+            assert time.monotonic() - started < 1
+
+
+@test(executors=2, drain_timeout=3000)
+def drain(fake):
+    idle = Http(fake)
+    equal(idle.get('/livez').status, 200)
+    running = Http(fake)
+    running.request('/slow?ms=500')
+    ws = Ws(fake)
+    ws.join('conversation:1')
+    fake.until(lambda: fake.executors()['calls'] >= 4)
+    started = time.monotonic()
+    fake.process.stdin.write(b'term\n')
+    fake.process.stdin.flush()
+    try:
+        ws.hear()
+    except Closed as closed:
+        equal(closed.code, 1001)
+        assert json.loads(closed.reason)['retry_after_ms'] > 0
+    assert idle.closed()
+    answer = running.answer()
+    equal((answer.status, answer.headers['connection']), (200, 'close'))
+    for http in (idle, running, ws):
+        http.close()
+    equal(fake.line(), '0', 'exit status')
+    assert time.monotonic() - started < 3
+    fake.command('start')
+
+
+# ---- WebSocket ---------------------------------------------------------------------
+
+@test()
+def handshake(fake):
+    ws = Ws(fake, headers='Sec-WebSocket-Protocol: other, penny.v1\r\n')
+    equal(ws.handshake.headers['sec-websocket-protocol'], 'penny.v1')
+    equal(ws.ask(type='ping', ref=7), {'type': 'pong', 'ref': 7})
+    ws.close()
+    ws = Ws(fake)
+    assert 'sec-websocket-protocol' not in ws.handshake.headers
+    ws.close()
+
+
+@test(origins='https://app.example.com')
+def origin(fake):
+    for value, code in (('http://h:1', None), ('https://app.example.com', None),
+                        ('https://evil.example.com', 4403), ('null', 4403), ('http://h', 4403)):
+        ws = Ws(fake, headers='Origin: %s\r\n' % value)
+        if code is None:
+            equal(ws.ask(type='ping'), {'type': 'pong'}, value)
+        else:
+            equal(ws.end(), code, value)
+        ws.close()
+
+
+@test(auth_timeout=500)
+def signing_in(fake):
+    ws = Ws(fake, token=None, query='?access_token=user-2')
+    equal(ws.ask(type='ping'), {'type': 'pong'})
+    ws.close()
+    ws = Ws(fake, token=None)
+    equal(ws.ask(type='auth', token='user-3', ref='r'), {'type': 'ack', 'ref': 'r'})
+    equal(ws.ask(type='ping'), {'type': 'pong'})
+    equal(ws.ask(type='auth', token='user-3', ref=2)['type'], 'ack')
+    ws.say(type='auth', token='user-4')
+    equal(ws.end(), 4401, 'another user')
+    ws.close()
+    for ws in (Ws(fake, token='bad'), Ws(fake, token=None, query='?access_token=bad'), Ws(fake, token=None)):
+        equal(ws.end(), 4401)
+        ws.close()
+    ws = Ws(fake, token=None)
+    ws.say(type='ping')
+    equal(ws.end(), 4401, 'before signing in')
+    ws.close()
+    ws = Ws(fake, token='short')
+    equal(ws.ask(type='ping'), {'type': 'pong'})
+    started = time.monotonic()
+    equal(ws.end(), 4401, 'the token ends')
+    assert 0.5 < time.monotonic() - started < 3.5
+    ws.close()
+
+
+@test()
+def rooms(fake):
+    a = Ws(fake, token='user-a')
+    b = Ws(fake, token='user-b')
+    room = 'conversation:1'
+    joined = a.join(room, ref='x')
+    equal((joined['ref'], joined['room'], joined['recovered']), ('x', room, False))
+    equal(joined['position'], {'epoch': 'e0', 'version': 0})
+    b.join(room)
+    ack = None
+    frame = None
+    a.say(type='message', room=room, content='hi', ref=5)
+    for _ in range(2):
+        got = a.hear()
+        if got['type'] == 'ack':
+            ack = got
+        else:
+            frame = got
+    equal(ack, {'type': 'ack', 'ref': 5, 'id': 'm-1', 'seq': 1, 'version': 1})
+    equal((frame['version'], frame['message']['content']), (1, 'hi'))
+    equal(b.hear(), frame)
+    a.say(type='signal', room=room, event={'typing': True})
+    got = b.hear()
+    equal((got['type'], got['room'], got['event']), ('event', room, {'typing': True}))
+    equal(len(got['user_id']), 36)
+    equal(a.ask(type='ping'), {'type': 'pong'}, 'not to the sender')
+    equal(b.ask(type='leave', room=room, ref=1), {'type': 'left', 'ref': 1, 'room': room})
+    fake.command('commit %s "two"' % room)
+    equal(a.hear()['version'], 2)
+    equal(b.ask(type='ping'), {'type': 'pong'}, 'not to who left')
+    equal(b.ask(type='signal', room=room, event={})['code'], 'PY403')
+    back = b.join(room, since={'epoch': 'e0', 'version': 0})
+    equal((back['recovered'], back['position']['version']), (True, 2))
+    equal([b.hear()['version'], b.hear()['version']], [1, 2])
+    equal(a.ask(type='join', room='forbidden:1', ref=9),
+          {'type': 'error', 'ref': 9, 'room': 'forbidden:1', 'code': 'PY404',
+           'title': 'Not Found', 'detail': 'as scripted'})
+    equal(a.ask(type='message', room=room, ref=10)['code'], 'PY422')
+    a.close()
+    b.close()
+
+
+@test()
+def bad_messages(fake):
+    for payload, code in ((b'{', 4400), (b'[]', 4400), (b'{"type":1}', 4400), (b'{}', 4400),
+                          (b'{"type":"ping","a":"\xff"}', 1007)):
+        ws = Ws(fake)
+        ws.send(ws.frame(1, payload))
+        equal(ws.end(), code, payload)
+        ws.close()
+    for build, code in ((lambda ws: ws.frame(2, b'{}'), 4400),
+                        (lambda ws: ws.frame(1, b'{}', mask=False), 1002),
+                        (lambda ws: ws.frame(1, b'{}', rsv=4), 1002),
+                        (lambda ws: ws.frame(3, b'{}'), 1002),
+                        (lambda ws: ws.frame(0, b'{}'), 1002),
+                        (lambda ws: ws.frame(8, b'\x03\xe8bye'), 1000)):
+        ws = Ws(fake)
+        ws.send(build(ws))
+        equal(ws.end(), code)
+        ws.close()
+    ws = Ws(fake)
+    for message in ({'type': 'nonsense'}, {'type': 'join'}, {'type': 'join', 'room': 'x' * 200},
+                    {'type': 'join', 'room': ''}, {'type': 'join', 'room': 'a', 'since': 1},
+                    {'type': 'signal', 'room': 'a'}, {'type': 'auth'}, {'type': 'ping', 'ref': []}):
+        answer = ws.ask(**message)
+        equal((answer['type'], answer['code']), ('error', 'PY400'), message)
+    equal(ws.ask(type='ping', ref=None), {'type': 'pong'}, 'the socket goes on')
+    ws.close()
+
+
+@test()
+def fragments_and_control_frames(fake):
+    ws = Ws(fake)
+    ws.send(ws.frame(1, b'{"type":', fin=False) + ws.frame(9, b'hello') +
+            ws.frame(0, b'"ping",', fin=False) + ws.frame(0, b'"ref":3}'))
+    equal(ws.raw_frame(), (10, b'hello'))
+    equal(ws.hear(), {'type': 'pong', 'ref': 3})
+    for byte in ws.frame(1, b'{"type":"ping","ref":4}'):
+        ws.send(bytes([byte]))
+    equal(ws.hear(), {'type': 'pong', 'ref': 4})
+    ws.close()
+
+
+@test(websocket_message_size=10000, websocket_messages=20)
+def websocket_limits(fake):
+    for extra in (-1, 0, 1):
+        ws = Ws(fake)
+        text = b'{"type":"ping","pad":"%s"}'
+        ws.send(ws.frame(1, text % (b'a' * (10000 + extra - len(text) + 2))))
+        if extra > 0:
+            equal(ws.end(), 4413)
+        else:
+            equal(ws.hear(), {'type': 'pong'})
+        ws.close()
+    ws = Ws(fake)
+    for _ in range(60):
+        ws.say(type='ping')
+    equal(ws.end(), 4429)
+    ws.close()
+
+
+@test(rooms_per_connection=3)
+def rooms_of_one_socket(fake):
+    ws = Ws(fake)
+    for i in range(3):
+        ws.join('conversation:%d' % i)
+    equal(ws.ask(type='join', room='conversation:4')['code'], 'PY429')
+    ws.join('conversation:1')
+    equal(fake.counters()['members'], 3)
+    ws.close()
+
+
+@test(heartbeat_interval=300)
+def heartbeat(fake):
+    alive = Ws(fake)
+    silent = Ws(fake)
+    started = time.monotonic()
+    while time.monotonic() - started < 1.5:
+        opcode, payload = alive.raw_frame()
+        equal(opcode, 9)
+        alive.send(alive.frame(10, payload))
+    equal([silent.raw_frame()[0], silent.end()], [9, 4408])
+    equal(alive.ask(type='ping'), {'type': 'pong'})
+    alive.close()
+    silent.close()
+
+
+@test(executors=4)
+def messages_of_one_socket_are_in_order(fake):
+    ws = Ws(fake)
+    for i in range(300):
+        ws.say(type='message', room='conversation:1', content='n%d' % i, ref=i)
+    for i in range(300):
+        ack = ws.hear()
+        equal((ack['type'], ack['ref'], ack['version']), ('ack', i, i + 1))
+    ws.close()
+
+
+@test(executors=2)
+def many_members_and_rooms(fake):
+    room = 'conversation:big'
+    members = [Ws(fake, token='user-%d' % i) for i in range(100)]
+    for ws in members:
+        ws.say(type='join', room=room)
+        for k in range(20):
+            ws.say(type='join', room='conversation:%d' % k)
+    for ws in members:
+        equal(sorted(ws.hear()['type'] for _ in range(21)), ['joined'] * 21)
+    counters = fake.counters()
+    equal((counters['rooms'], counters['members'], counters['websockets']), (21, 2100, 100))
+    for i in range(50):
+        fake.command('commit %s "m%d"' % (room, i))
+    for ws in members:
+        equal([ws.hear()['version'] for _ in range(50)], list(range(1, 51)))
+    for ws in members:
+        ws.close()
+    fake.idle()
+    equal(fake.counters()['frames_out'], 100 * 71)
+
+
+@test(events=16, event_bytes=65536, executors=2)
+def an_overrun_ring_is_made_good(fake):
+    room = 'conversation:1'
+    ws = [Ws(fake), Ws(fake)]
+    for one in ws:
+        one.join(room)
+    pid = int(fake.command('pid'))
+    os.kill(pid, signal.SIGSTOP)
+    for i in range(100):
+        fake.command('commit %s "m%d"' % (room, i))
+    os.kill(pid, signal.SIGCONT)
+    for one in ws:
+        got = [message['version'] for message in (one.hear() for _ in range(101))
+               if message['type'] == 'message']
+        equal(got[:100], list(range(1, len(got) + 1)))
+        one.close()
+    assert fake.counters()['resyncs'] > 0
+
+
+@test()
+def frames_that_the_ring_did_not_carry(fake):
+    room = 'conversation:1'
+    ws = Ws(fake)
+    ws.join(room)
+    fake.command('flag frameless 1')
+    for i in range(5):
+        fake.command('commit %s "m%d"' % (room, i))
+    equal([ws.hear()['version'] for _ in range(5)], [1, 2, 3, 4, 5])
+    fake.command('flag frameless 0')
+    fake.command('commit %s "last"' % room)
+    equal(ws.hear()['message']['content'], 'last')
+    fake.command('publish %s {"x":1}' % room)
+    equal(ws.hear(), {'type': 'event', 'room': room, 'event': {'x': 1}})
+    ws.close()
+
+
+@test(write_timeout=60000, event_bytes=1 << 22)
+def a_slow_websocket_is_cut_and_others_go_on(fake):
+    room = 'conversation:1'
+    slow = Ws(fake, receive_buffer=4096)
+    fast = Ws(fake)
+    slow.join(room)
+    fast.join(room)
+    pad = 'x' * 20000
+    sent = 0
+
+    def one_more():
+        nonlocal sent
+        sent += 1
+        fake.command('commit %s "%s"' % (room, pad))
+        equal(fast.hear()['version'], sent)
+        return fake.counters()['websockets'] == 1
+    fake.until(one_more, 'the slow client is cut', 20)
+    got = 0
+    try:
+        while True:
+            got += 1
+            equal(slow.hear()['version'], got, 'nothing is skipped')
+    except (Closed, ConnectionError):
+        pass
+    assert got < sent
+    slow.close()
+    fast.close()
+
+
+@test(executors=2)
+def closing_in_the_middle_leaves_nothing(fake):
+    for i in range(100):
+        ws = Ws(fake, token='user-%d' % i)
+        ws.say(type='join', room='conversation:%d' % (i % 7))
+        ws.say(type='message', room='conversation:%d' % (i % 7), content='x')
+        ws.close()
+    fake.idle()
+
+
+# ---- hostile clients ----------------------------------------------------------------
+
+def mutate(rng, data):
+    """Cut, repeat, flip and mix bytes."""
+    data = bytearray(data)
+    for _ in range(rng.randrange(4)):
+        at = rng.randrange(len(data) + 1)
+        kind = rng.randrange(4)
+        if kind == 0:
+            data[at:at] = rng.randbytes(rng.randrange(8))
+        elif kind == 1:
+            del data[at:at + rng.randrange(16)]
+        elif kind == 2 and at < len(data):
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 3:
+            data[at:at] = data[max(0, at - rng.randrange(64)):at]
+    return bytes(data)
+
+
+def attack(fake, rng):
+    """One client that means no good; whatever it sends, it goes at some point."""
+    try:
+        if rng.randrange(2):
+            http = Http(fake)
+            parts = [b'GET /echo?x=%41 HTTP/1.1\r\nHost: h\r\nX-A: b\r\n\r\n',
+                     b'POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n0123456789',
+                     b'GET /bytes?n=200000 HTTP/1.1\r\nHost: h\r\n\r\n',
+                     b'GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n',
+                     b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n']
+        else:
+            http = Ws(fake, token=rng.choice(['user-1', 'bad', None]))
+            parts = [http.frame(1, b'{"type":"join","room":"conversation:1"}'),
+                     http.frame(1, b'{"type":"message","room":"conversation:1","content":"x"}'),
+                     http.frame(1, b'{"type":"signal","room":"conversation:1","event":{}}'),
+                     http.frame(1, b'{"type":"leave","room":"conversation:1"}'),
+                     http.frame(9, b'x' * 125), http.frame(8, b'\x03\xe8'),
+                     http.frame(1, b'{"type":"auth","token":"user-2"}'),
+                     http.frame(1, b'{"type":', fin=False), http.frame(0, b'"ping"}')]
+        for _ in range(rng.randrange(1, 12)):
+            part = rng.choice(parts)
+            http.send(mutate(rng, part) if rng.randrange(3) == 0 else part)
+            if rng.randrange(4) == 0:
+                http.socket.settimeout(0.01)
+                try:
+                    http.more()
+                except TimeoutError:
+                    pass
+        http.close()
+    except OSError:
+        pass
+
+
+@test(executors=2, slots=8, header_timeout=2000)
+def hostile_clients(fake):
+    pid = fake.command('pid')
+    rng = random.Random(int(os.environ.get('SEED', '7')))
+    kept = Ws(fake)
+    kept.join('conversation:1')
+    end = time.monotonic() + float(os.environ.get('ATTACK_SECONDS', '2'))
+    count = 0
+    while time.monotonic() < end:
+        attack(fake, rng)
+        count += 1
+        if count % 50 == 0:
+            equal(once(fake, '/livez').status, 200, 'still serving')
+    kept.close()
+    fake.idle()
+    equal(fake.command('pid'), pid)
+    print('# %d clients' % count)
+
+
+# ---- running ---------------------------------------------------------------------------
+
+def run_one(program, edge, function, settings):
+    fake = Fake(program, edge, **settings)
+    problem = None
+    try:
+        function(fake)
+        fake.idle()
+        equal(once(fake, '/livez').status, 200, 'alive at the end')
+    except Exception:
+        problem = traceback.format_exc()
+    fake.stop()
+    for line in fake.log:
+        if 'AddressSanitizer' in line or 'runtime error' in line:
+            problem = (problem or '') + '\n' + line
+    if problem:
+        problem += '\n' + '\n'.join(fake.log[-40:])
+    return problem
+
+
+def run_sandbox(edge):
+    """penny-edge tries what is forbidden; its TAP, as comments where it fails."""
+    result = subprocess.run([edge, '--sandbox-test'], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, timeout=60)
+    return result.returncode == 0, result.stdout.decode().splitlines()
+
+
+def main():
+    program, edge, names = sys.argv[1], shutil.which(sys.argv[2]), sys.argv[3:]
+    chosen = [t for t in TESTS if not names or t[0].__name__ in names]
+    failed = 0
+    print('1..%d' % (len(chosen) + (not names)))
+    if not names:
+        good, lines = run_sandbox(edge)
+        failed += not good
+        print('%sok 1 - sandbox' % ('' if good else 'not '))
+        print('\n'.join('# ' + line for line in lines if not good), flush=True)
+    for number, (function, settings) in enumerate(chosen, 1 + (not names)):
+        started = time.monotonic()
+        problem = run_one(program, edge, function, settings)
+        failed += problem is not None
+        print('%sok %d - %s # %.1f s' % ('not ' if problem else '', number,
+                                         function.__name__.replace('_', ' '),
+                                         time.monotonic() - started), flush=True)
+        if problem:
+            print('\n'.join('# ' + line for line in problem.splitlines()), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
