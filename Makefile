@@ -34,6 +34,7 @@ AUTH = src/auth/identity.o \
 
 STORE = src/store/access.o \
 	src/store/change.o \
+	src/store/import.o \
 	src/store/publish_rows.o \
 	src/store/read.o \
 	src/store/render.o \
