@@ -159,7 +159,7 @@ REGRESS = install \
 	plans
 
 ISOLATION = members \
-	order
+	writers
 
 REGRESS_OPTS = --inputdir=test
 ISOLATION_OPTS = --inputdir=test --outputdir=.

@@ -90,11 +90,11 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF jsonb_typeof(messages) <> 'array' THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'messages must be an array', DETAIL = 'at $.messages';
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'messages must be an array', DETAIL = 'It is at $.messages.';
 	END IF;
 	IF NOT _penny.is_agent() AND messages @? '$[*] ? (@.role != "user")' THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY403', MESSAGE = 'messages of another role than user need penny_agent',
-			DETAIL = 'at $.messages[*].role';
+			DETAIL = 'It is at $.messages[*].role.';
 	END IF;
 	INSERT INTO chat.messages (conversation_id, user_id, role, content, parts, client_id, metadata)
 		SELECT write_messages.conversation_id,
@@ -127,11 +127,11 @@ BEGIN
 		PERFORM _penny.not_found('conversation', conversation_id);
 	END IF;
 	IF content IS NULL AND parts IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a message needs content or parts', DETAIL = 'at $';
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a message needs content or parts', DETAIL = 'It is at $.';
 	END IF;
 	IF role <> 'user' AND NOT _penny.is_agent() THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY403',
-			MESSAGE = format('a message of role "%s" needs penny_agent', role), DETAIL = 'at $.role';
+			MESSAGE = format('a message of role "%s" needs penny_agent', role), DETAIL = 'It is at $.role.';
 	END IF;
 	IF client_id IS NOT NULL THEN
 		SELECT * INTO known FROM chat.messages m
@@ -381,24 +381,24 @@ DECLARE
 	found text;
 BEGIN
 	IF doc IS NULL THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a JSON object is missing', DETAIL = 'at ' || at;
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a JSON object is missing', DETAIL = format('It is at %s.', at);
 	END IF;
 	IF jsonb_typeof(doc) <> 'object' THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400',
-			MESSAGE = format('expected an object, not a value of type %s', jsonb_typeof(doc)), DETAIL = 'at ' || at;
+			MESSAGE = format('expected an object, not a value of type %s', jsonb_typeof(doc)), DETAIL = format('It is at %s.', at);
 	END IF;
 	FOR name IN SELECT jsonb_object_keys(doc) LOOP
 		types := string_to_array(members ->> name, ' ');
 		IF types IS NULL THEN
 			RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('unknown member "%s"', name),
-				DETAIL = format('at %s.%s', at, name),
+				DETAIL = format('It is at %s.%s.', at, name),
 				HINT = 'Known are ' || (SELECT string_agg(k, ', ' ORDER BY k) FROM jsonb_object_keys(members) k) || '.';
 		END IF;
 		found := jsonb_typeof(doc -> name);
 		IF found <> ALL (types) THEN
 			RAISE EXCEPTION USING ERRCODE = 'PY400',
 				MESSAGE = format('"%s" must be of type %s, not %s', name, array_to_string(types, ' or '), found),
-				DETAIL = format('at %s.%s', at, name);
+				DETAIL = format('It is at %s.%s.', at, name);
 		END IF;
 	END LOOP;
 END
@@ -414,18 +414,18 @@ BEGIN
 		"client_id": "string null", "head": "string null", "model": "string null", "metadata": "object null",
 		"parent_id": "string null", "status": "string null"}', at);
 	IF NOT doc ? 'role' THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = '"role" is missing', DETAIL = format('at %s.role', at);
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = '"role" is missing', DETAIL = format('It is at %s.role.', at);
 	END IF;
 	IF doc ->> 'role' NOT IN ('user', 'assistant', 'system', 'developer', 'tool') THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('there is no role "%s"', doc ->> 'role'),
-			DETAIL = format('at %s.role', at), HINT = 'Roles are user, assistant, system, developer, tool.';
+			DETAIL = format('It is at %s.role.', at), HINT = 'Roles are user, assistant, system, developer, tool.';
 	END IF;
 	IF doc ->> 'content' IS NULL AND coalesce(doc -> 'parts', 'null') = 'null' THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a message needs "content" or "parts"', DETAIL = 'at ' || at;
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a message needs "content" or "parts"', DETAIL = format('It is at %s.', at);
 	END IF;
 	IF octet_length(doc ->> 'client_id') NOT BETWEEN 1 AND 200 THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = '"client_id" must have 1 to 200 bytes',
-			DETAIL = format('at %s.client_id', at);
+			DETAIL = format('It is at %s.client_id.', at);
 	END IF;
 	PERFORM _penny.check_status(doc, at);
 	PERFORM _penny.to_uuid(doc ->> 'head', at || '.head');
@@ -441,7 +441,7 @@ AS $$
 BEGIN
 	IF doc ->> 'status' NOT IN ('pending', 'streaming', 'completed', 'failed', 'cancelled') THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('there is no status "%s"', doc ->> 'status'),
-			DETAIL = format('at %s.status', at), HINT = 'A message is pending, streaming, completed, failed or cancelled.';
+			DETAIL = format('It is at %s.status.', at), HINT = 'A message is pending, streaming, completed, failed or cancelled.';
 	END IF;
 END
 $$;
@@ -454,7 +454,7 @@ AS $$
 BEGIN
 	IF value !~ '^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$' THEN
 		RAISE EXCEPTION USING ERRCODE = code, MESSAGE = format('%s is not a UUID', regexp_replace(at, '^.*\.', '')),
-			DETAIL = 'at ' || at;
+			DETAIL = format('It is at %s.', at);
 	END IF;
 	RETURN value::uuid;
 END

@@ -21,7 +21,7 @@ DECLARE
 	written record;
 BEGIN
 	IF jsonb_typeof(frame) IS DISTINCT FROM 'object' THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a message must be an object', DETAIL = 'at $';
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a message must be an object', DETAIL = 'It is at $.';
 	END IF;
 	IF NOT doc ? 'role' THEN
 		doc := doc || '{"role": "user"}';

@@ -18,7 +18,7 @@ BEGIN
 	IF value !~ '^[0-9]{1,18}$' OR value::bigint NOT BETWEEN low AND high THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400',
 			MESSAGE = format('%s must be an integer between %s and %s', name, low, high),
-			DETAIL = format('at ?%s', name);
+			DETAIL = format('It is at ?%s.', name);
 	END IF;
 	RETURN value::bigint;
 END
@@ -39,7 +39,7 @@ BEGIN
 		-- a token may stand there for clients that cannot send headers
 		IF name <> ALL (names) AND name <> 'access_token' THEN
 			RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('unknown parameter "%s"', name),
-				DETAIL = format('at ?%s', name),
+				DETAIL = format('It is at ?%s.', name),
 				HINT = CASE WHEN names = '{}' THEN 'This route knows none.' ELSE 'Known are ' || array_to_string(names, ', ') || '.' END;
 		END IF;
 	END LOOP;
@@ -76,7 +76,7 @@ DECLARE
 BEGIN
 	PERFORM _penny.check_query(request.query, '{limit,cursor,archived}');
 	IF archived NOT IN ('true', 'false') THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'archived must be true or false', DETAIL = 'at ?archived';
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'archived must be true or false', DETAIL = 'It is at ?archived.';
 	END IF;
 	RETURN penny.conversations(_penny.query_integer(request.query, 'limit', 1, 100, 20)::integer,
 		nullif(request.query ->> 'cursor', ''), coalesce(archived, 'false')::boolean);
@@ -95,7 +95,7 @@ BEGIN
 	PERFORM _penny.check_query(request.query, '{}');
 	PERFORM _penny.check_object(request.body, '{"title": "string null", "metadata": "object", "messages": "array"}');
 	IF jsonb_array_length(messages) > 200 THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a conversation may begin with up to 200 messages', DETAIL = 'at $.messages';
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a conversation may begin with up to 200 messages', DETAIL = 'It is at $.messages.';
 	END IF;
 	FOR n IN 0 .. jsonb_array_length(messages) - 1 LOOP
 		PERFORM _penny.check_message(messages -> n, format('$.messages[%s]', n));

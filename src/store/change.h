@@ -23,6 +23,7 @@ typedef struct PennyChange
 	pg_uuid_t id;
 	bool gone;           /* there is no such row (any more) */
 	bool deleting;       /* a DELETE of the row has begun */
+	bool member_seen;    /* the caller was a member after the row was locked */
 	bool created_here;   /* made by this transaction: nobody can be watching */
 	bool pending;        /* counters differ from the row: to be written back */
 	bool head_lost;      /* the newest message was deleted: find the one before */

@@ -133,18 +133,20 @@ static PennyStatement insert_tools = {
 static PennyStatement insert_calls = {
 	"INSERT INTO chat.tool_executions (conversation_id, user_id, id, message_id, tool_id,"
 	" tool_call_id, status, input, output, started_at, finished_at, created_at)"
-	" SELECT $1, $2, c.*, c.started FROM ROWS FROM (" COLUMN("$3") ", " COLUMN("$4") ", " COLUMN("$"
-																								 "5") ", " COLUMN("$6") ", " COLUMN(
-		"$7") ", " COLUMN("$8") ", " COLUMN("$9") ", " COLUMN("$10") ", " COLUMN("$11") ")"
-																						" c (id, "
-																						"message, "
-																						"tool, "
-																						"call, "
-																						"status, "
-																						"input, "
-																						"output, "
-																						"started, "
-																						"finished)",
+	" SELECT $1, $2, c.*, c.started FROM ROWS FROM (" COLUMN("$3") ", " COLUMN("$4") ", " COLUMN(
+		"$"
+		"5") ", " COLUMN("$6") ", " COLUMN("$7") ", " COLUMN("$8") ", " COLUMN("$9") ", " COLUMN("$"
+																								 "1"
+																								 "0") ", " COLUMN("$11") ")"
+																														 " c (id, "
+																														 "message, "
+																														 "tool, "
+																														 "call, "
+																														 "status, "
+																														 "input, "
+																														 "output, "
+																														 "started, "
+																														 "finished)",
 	11,
 	{UUIDOID, UUIDOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	 JSONBARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}};
@@ -161,9 +163,9 @@ refuse(const Import *import, const char *what, const char *where)
 {
 	if (import->message < 0)
 		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("%s", what),
-						errdetail("at $%s", where)));
+						errdetail("It is at $%s.", where)));
 	ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("%s", what),
-					errdetail("at $.messages[%d]%s", import->message, where)));
+					errdetail("It is at $.messages[%d]%s.", import->message, where)));
 }
 
 static void

@@ -143,7 +143,8 @@ typedef struct FetchResult
  */
 static PennyStatement eager_fetch = {
 	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS
-	" FROM chat.messages m WHERE m.conversation_id" PENNY_EQ "$1 AND m.seq" PENNY_GT "$3 ORDER BY m.seq DESC LIMIT $2)"
+	" FROM chat.messages m WHERE m.conversation_id" PENNY_EQ "$1 AND m.seq" PENNY_GT
+	"$3 ORDER BY m.seq DESC LIMIT $2)"
 	" SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ
 	"$1 UNION ALL " MESSAGES_OF_PAGE " UNION ALL " TOOLS_OF_PAGE " UNION ALL " USERS_OF_PAGE
 	" UNION ALL SELECT " ARTIFACT_COLUMNS " FROM chat.artifacts a WHERE a.conversation_id" PENNY_EQ

@@ -28,6 +28,7 @@
 
 #include "auth/identity.h"
 #include "realtime/publish.h"
+#include "store/access.h"
 #include "store/change.h"
 #include "store/publish_rows.h"
 #include "store/statement.h"
@@ -72,6 +73,7 @@ static void order_update(Edit *edit, PennyTable table, PennyRow *old, PennyRow *
 static void order_new_conversation(Edit *edit, PennyRow *row);
 static void order_conversation(Edit *edit, PennyRow *old, PennyRow *row);
 static void order_new_message(Edit *edit, PennyChange *change, PennyRow *row);
+static void check_member(PennyChange *change);
 static void find_conversation(Edit *edit, PennyTable table, PennyRow *row);
 static Datum next_number(PennyRow *row);
 static void ensure_caller(PennyRow *row, PennyColumn column);
@@ -194,6 +196,7 @@ order_insert(Edit *edit, PennyTable table, PennyRow *row)
 						errmsg("conversation %s does not exist",
 							   DatumGetCString(DirectFunctionCall1(
 								   uuid_out, row->value[PENNY_CONVERSATION_ID])))));
+	check_member(change);
 	ensure_caller(row, PENNY_USER_ID);
 	version = Int64GetDatum(penny_change_next_version(change));
 	set(edit, PENNY_ROW_VERSION, version);
@@ -287,6 +290,7 @@ order_update(Edit *edit, PennyTable table, PennyRow *old, PennyRow *row)
 	change = penny_change_open(PENNY_UUID(old, PENNY_CONVERSATION_ID));
 	if (change->gone)
 		return;
+	check_member(change);
 	set(edit, PENNY_ROW_VERSION, Int64GetDatum(penny_change_next_version(change)));
 	if (table == PENNY_MESSAGES)
 	{
@@ -384,6 +388,25 @@ next_number(PennyRow *row)
 	penny_lookup_end(&lookup);
 	UnregisterSnapshot(snapshot);
 	return Int32GetDatum(number);
+}
+
+/*
+ * The policies ask with the snapshot that the statement began with, and then it
+ * may have waited for the lock: who lost access meanwhile must not write behind
+ * the removal.
+ */
+static void
+check_member(PennyChange *change)
+{
+	if (change->member_seen || change->created_here || penny_access_is_above())
+		return;
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (!penny_access_conversation(&change->id))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("the caller takes no part in the conversation any more")));
+	PopActiveSnapshot();
+	penny_change_touch(change);
+	change->member_seen = true;
 }
 
 /* The caller may be known from a token alone: make the user's row. */

@@ -13,7 +13,7 @@ BEGIN
 	RETURN coalesce(result, '(null)');
 EXCEPTION WHEN OTHERS THEN
 	GET STACKED DIAGNOSTICS found = PG_EXCEPTION_DETAIL;
-	RETURN SQLSTATE || ' ' || SQLERRM || CASE WHEN found LIKE 'at %' THEN ' ' || found ELSE '' END;
+	RETURN SQLSTATE || ' ' || SQLERRM || CASE WHEN found LIKE 'It is at %' THEN ': ' || found ELSE '' END;
 END $$;
 INSERT INTO chat.users (id, name) VALUES (:'ada', 'Ada'), (:'bob', 'Bob');
 SELECT penny.act_as(:'ada') \g /dev/null

@@ -23,7 +23,7 @@ BEGIN
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
 		status := CASE WHEN SQLSTATE ~ '^PY' THEN substr(SQLSTATE, 3)::int END;
-		answer := to_jsonb(SQLERRM || CASE WHEN detail LIKE 'at %' THEN ' ' || detail ELSE '' END);
+		answer := to_jsonb(SQLERRM || CASE WHEN detail LIKE 'It is at %' THEN ': ' || detail ELSE '' END);
 	END;
 	PERFORM penny.act_as(NULL);
 END $$;
