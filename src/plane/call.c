@@ -175,10 +175,9 @@ penny_edge_ack(PennyPlane *plane, int slot)
 
 	/*
 	 * Which executor holds the slot is not the edge's to know.  Those that
-	 * wait for an ack sleep like any other; wake each sleeper once.
+	 * wait for an ack sleep like any other.
 	 */
-	for (uint32_t i = 0; i < plane->config.executors; i++)
-		penny_wake_executor(plane);
+	penny_wake_executors(plane);
 }
 
 void

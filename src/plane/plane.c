@@ -428,11 +428,25 @@ penny_wake_edges(PennyPlane *plane)
 		penny_wake_edge(plane, (int) i);
 }
 
+/* Edge: wake a sleeper that sleeps and was not yet woken in this sleep. */
+static bool
+wake_once(PennyPlane *plane, uint32_t i)
+{
+	PennySleeper *s = &plane->p->sleeper[i];
+	uint64_t word = atomic_load_explicit(&s->word, memory_order_relaxed);
+
+	if ((word & 1) == 0 || word == plane->last_woken[i] ||
+		atomic_load_explicit(&s->present, memory_order_relaxed) == 0)
+		return false;
+	plane->last_woken[i] = word;
+	signal_eventfd(plane->sleeper_wake[i]);
+	return true;
+}
+
 /*
- * Wake one executor that sleeps and was not yet woken in this sleep.  Low
- * numbers first, so that the warm ones work and the others may end.  When all
- * are busy they look at the ring before they sleep; the supervisor is told,
- * it may start another.
+ * Wake one executor.  Low numbers first, so that the warm ones work and the
+ * others may end.  When all are busy they look at the ring before they sleep;
+ * the supervisor is told, it may start another.
  */
 void
 penny_wake_executor(PennyPlane *plane)
@@ -440,16 +454,22 @@ penny_wake_executor(PennyPlane *plane)
 	atomic_thread_fence(memory_order_seq_cst);
 	for (uint32_t i = 0; i < SLEEPERS(&plane->config); i++)
 	{
-		PennySleeper *s = &plane->p->sleeper[i];
-		uint64_t word = atomic_load_explicit(&s->word, memory_order_relaxed);
-
-		if ((word & 1) == 0 || word == plane->last_woken[i] ||
-			atomic_load_explicit(&s->present, memory_order_relaxed) == 0)
-			continue;
-		plane->last_woken[i] = word;
-		signal_eventfd(plane->sleeper_wake[i]);
-		return;
+		if (wake_once(plane, i))
+			return;
 	}
+}
+
+/*
+ * Wake every executor that sleeps, each once.  Waking one after the other
+ * with penny_wake_executor() would not do: the first may sleep again meanwhile
+ * and be woken twice, the last never.
+ */
+void
+penny_wake_executors(PennyPlane *plane)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	for (uint32_t i = 0; i < plane->config.executors; i++)
+		wake_once(plane, i);
 }
 
 void
@@ -522,7 +542,11 @@ penny_plane_sweep(PennyPlane *plane, int edge)
 
 	word = atomic_load(&e->sleep_word);
 	woken = atomic_load(&control->woken);
-	atomic_store(&e->sleep_word, next_even(word > woken ? word : woken));
+	word = next_even(word > woken ? word : woken);
+	/* A hostile word near the end of the numbers wraps: not onto the one woken. */
+	if (word + 1 == woken)
+		word += 2;
+	atomic_store(&e->sleep_word, word);
 }
 
 /* ---- counters and hash -------------------------------------------------- */

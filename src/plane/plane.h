@@ -83,6 +83,8 @@ extern void penny_wake_edge(PennyPlane *plane, int edge);
 extern void penny_wake_edges(PennyPlane *plane);
 /* Edge: wake one sleeping executor, or the supervisor when none sleeps. */
 extern void penny_wake_executor(PennyPlane *plane);
+/* Edge: wake all sleeping executors, for what only one of them waits for. */
+extern void penny_wake_executors(PennyPlane *plane);
 /* PostgreSQL: make a sleeper look again, whatever its word says. */
 extern void penny_wake_sleeper(PennyPlane *plane, int sleeper);
 

@@ -9,7 +9,22 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $node = Penny::Cluster->serving('lifecycle');
+# The edge is started through a script that notes what it was given: the edge
+# itself does not let anybody look, not even its own user.
+my $node = Penny::Cluster->prepared('lifecycle');
+my $note = $node->basedir . '/given';
+my $program = $ENV{PENNY_EDGE_PROGRAM} || $node->config_data('--bindir') . '/penny-edge';
+append_to_file("$note.sh", <<"END");
+#!/bin/sh
+/bin/ls -l /proc/\$\$/fd > $note.fds
+/bin/cat /proc/\$\$/environ > $note.environ
+exec $program "\$@"
+END
+chmod 0755, "$note.sh";
+$node->append_conf('postgresql.conf', "penny.edge_program = '$note.sh'\n");
+$node->start;
+$node->create_penny;
+$node->wait_ready;
 
 # A session of somebody else, which must not notice anything.
 my $session = $node->background_psql('postgres', on_error_stop => 0);
@@ -48,18 +63,14 @@ subtest 'everybody is there, by name' => sub {
 subtest 'the edge has nothing of PostgreSQL' => sub {
 	my ($edge) = $node->edge_pids;
 	my ($gateway) = $node->backend_pids('penny gateway');
-	is(slurp_file("/proc/$edge/environ"), '', 'no environment');
+	is(slurp_file("$note.environ"), '', 'no environment');
 	my ($session_id) = slurp_file("/proc/$edge/stat") =~ /^\d+ \(.*\) \S+ \d+ \d+ (\d+)/;
 	is($session_id, $edge, 'a session of its own');
-	my %allowed = map { $_ => 1 } qw(socket anon_inode pipe /dev/null /dev/urandom);
-	my @others;
-	for my $fd (glob "/proc/$edge/fd/*")
-	{
-		my $what = readlink $fd // next;
-		my ($kind) = $what =~ m{^(socket|anon_inode|pipe)?};
-		push @others, $what unless $kind || $allowed{$what};
-	}
+	my %fd = slurp_file("$note.fds") =~ / (\d+) -> (.*)$/mg;
+	my @others = grep { !m{^(?:socket:|pipe:|anon_inode:\[eventfd|/memfd:penny-|/dev/null$)} && $_ ne "$note.sh" && $_ ne "$note.fds" } values %fd;
 	is("@others", '', 'no file of the server');
+	like($fd{3}, qr/memfd:penny-p/, 'region P');
+	like($fd{4}, qr/memfd:penny-e/, 'region E');
 	like(slurp_file("/proc/$edge/cmdline"), qr/^[^\0]*penny-edge\0\x30\0001\0\d\0$/, 'arguments');
 	my ($mask) = slurp_file("/proc/$edge/status") =~ /^SigBlk:\s*([0-9a-f]+)/m;
 	is($mask, '0' x 16, 'no signal blocked');

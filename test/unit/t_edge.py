@@ -8,6 +8,9 @@ client has gone, and the edge must have forgotten them and still live.
 """
 import json
 import os
+import random
+import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -233,6 +236,37 @@ def connections_of_an_address(fake):
 @test(max_connections=10, max_connections_per_address=20)
 def connections_in_all(fake):
     full(fake, 503)
+
+
+def cpu_seconds(pid):
+    with open('/proc/%d/stat' % pid) as stat:
+        fields = stat.read().rsplit(')', 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+
+
+@test()
+def descriptors_run_out(fake):
+    pid = int(fake.command('pid'))
+    first = Http(fake)
+    equal(first.get('/livez').status, 200)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (24, 24))  # some of them are taken
+    clients = [Http(fake) for _ in range(60)]
+    for http in clients:
+        http.request('/livez')
+    fake.until(lambda: any('accepting pauses' in line for line in fake.messages()))
+    before = cpu_seconds(pid)
+    served = 0
+    while clients:
+        ready = select.select([http.socket for http in clients], [], [], LIMIT)[0]
+        assert ready, 'nobody is served any more'
+        for http in [h for h in clients if h.socket in ready]:
+            equal(http.answer().status, 200)
+            served += 1
+            http.close()
+            clients.remove(http)
+    assert cpu_seconds(pid) - before < 0.3, 'no spinning'
+    equal(served, 60)
+    first.close()
 
 
 @test()
@@ -695,6 +729,77 @@ def closing_in_the_middle_leaves_nothing(fake):
         ws.say(type='message', room='conversation:%d' % (i % 7), content='x')
         ws.close()
     fake.idle()
+
+
+# ---- hostile clients ----------------------------------------------------------------
+
+def mutate(rng, data):
+    """Cut, repeat, flip and mix bytes."""
+    data = bytearray(data)
+    for _ in range(rng.randrange(4)):
+        at = rng.randrange(len(data) + 1)
+        kind = rng.randrange(4)
+        if kind == 0:
+            data[at:at] = rng.randbytes(rng.randrange(8))
+        elif kind == 1:
+            del data[at:at + rng.randrange(16)]
+        elif kind == 2 and at < len(data):
+            data[at] ^= 1 << rng.randrange(8)
+        elif kind == 3:
+            data[at:at] = data[max(0, at - rng.randrange(64)):at]
+    return bytes(data)
+
+
+def attack(fake, rng):
+    """One client that means no good; whatever it sends, it goes at some point."""
+    try:
+        if rng.randrange(2):
+            http = Http(fake)
+            parts = [b'GET /echo?x=%41 HTTP/1.1\r\nHost: h\r\nX-A: b\r\n\r\n',
+                     b'POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n0123456789',
+                     b'GET /bytes?n=200000 HTTP/1.1\r\nHost: h\r\n\r\n',
+                     b'GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n',
+                     b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n']
+        else:
+            http = Ws(fake, token=rng.choice(['user-1', 'bad', None]))
+            parts = [http.frame(1, b'{"type":"join","room":"conversation:1"}'),
+                     http.frame(1, b'{"type":"message","room":"conversation:1","content":"x"}'),
+                     http.frame(1, b'{"type":"signal","room":"conversation:1","event":{}}'),
+                     http.frame(1, b'{"type":"leave","room":"conversation:1"}'),
+                     http.frame(9, b'x' * 125), http.frame(8, b'\x03\xe8'),
+                     http.frame(1, b'{"type":"auth","token":"user-2"}'),
+                     http.frame(1, b'{"type":', fin=False), http.frame(0, b'"ping"}')]
+        for _ in range(rng.randrange(1, 12)):
+            part = rng.choice(parts)
+            http.send(mutate(rng, part) if rng.randrange(3) == 0 else part)
+            if rng.randrange(4) == 0:
+                http.socket.settimeout(0.01)
+                try:
+                    http.more()
+                except TimeoutError:
+                    pass
+        http.close()
+    except OSError:
+        pass
+
+
+@test(executors=2, slots=8, header_timeout=2000)
+def hostile_clients(fake):
+    pid = fake.command('pid')
+    rng = random.Random(int(os.environ.get('SEED', '7')))
+    kept = Ws(fake)
+    kept.join('conversation:1')
+    end = time.monotonic() + float(os.environ.get('ATTACK_SECONDS', '2'))
+    count = 0
+    while time.monotonic() < end:
+        attack(fake, rng)
+        count += 1
+        if count % 50 == 0:
+            equal(once(fake, '/livez').status, 200, 'still serving')
+    kept.close()
+    fake.idle()
+    equal(fake.command('pid'), pid)
+    print('# %d clients' % count)
 
 
 # ---- running ---------------------------------------------------------------------------

@@ -19,7 +19,7 @@ our %FIGURES = (
 	4 => \&commit_to_frame,
 	5 => \&idle,
 	6 => \&Bench::Faults::edge_killed,
-	7 => \&import,
+	7 => \&import_sample,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same
@@ -272,7 +272,7 @@ sub idle
 
 # The sample by one connection, a durable transaction for each conversation;
 # base: its lines into a table with one column, also one transaction each.
-sub import
+sub import_sample
 {
 	my ($bench) = @_;
 	my @common = ("$bench->{bin}/sqlclient", '-d', $bench->{server}{conninfo}, '-m', 'import', '-f',

@@ -137,8 +137,7 @@ sub sql
 
 	open(my $pipe, '-|', $psql, '-XAtq', '-v', 'ON_ERROR_STOP=1', @options, '-d', $self->{conninfo},
 		'-c', $sql) or die "could not run psql: $!\n";
-	local $/;
-	my $out = <$pipe> // '';
+	my $out = join('', <$pipe>);
 	close($pipe) or die "psql failed: $sql\n";
 	chomp($out);
 	return $out;
