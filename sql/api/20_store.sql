@@ -13,7 +13,7 @@ AS 'MODULE_PATHNAME', 'penny_can_manage';
 COMMENT ON FUNCTION _penny.can_manage(uuid) IS 'May the caller change title, marks and participants, or delete: as the owner, as a participant with penny_agent, or as penny_admin';
 
 CREATE OR REPLACE FUNCTION _penny.can_see_user(user_id uuid) RETURNS boolean
-LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 20
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000
 AS 'MODULE_PATHNAME', 'penny_can_see_user';
 COMMENT ON FUNCTION _penny.can_see_user(uuid) IS 'Does the caller share a conversation with the user';
 

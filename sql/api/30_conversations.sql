@@ -13,6 +13,11 @@ LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000
 AS 'MODULE_PATHNAME', 'penny_conversation';
 COMMENT ON FUNCTION penny.conversation(uuid, integer) IS 'A conversation with its newest messages (0 to 200, newest first), each with its user and tool executions, its artifacts, and the position {epoch, version} they stand at: one statement, one snapshot. Null where the caller may not see it. parts, model, client_id, usage, metadata, updated_at of a message and error of a tool execution are left out when they have no value';
 
+CREATE OR REPLACE FUNCTION _penny.conversation_json(id uuid, messages integer) RETURNS json
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000
+AS 'MODULE_PATHNAME', 'penny_conversation_json';
+COMMENT ON FUNCTION _penny.conversation_json(uuid, integer) IS 'penny.conversation() as the text that it is made from: half the work when text is wanted';
+
 CREATE OR REPLACE FUNCTION penny.conversations_by_id(ids uuid[], messages integer DEFAULT 50) RETURNS SETOF jsonb
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 5000 ROWS 10
 AS 'MODULE_PATHNAME', 'penny_conversations_by_id';
@@ -457,7 +462,8 @@ $$;
 COMMENT ON FUNCTION _penny.to_uuid(text, text, text) IS 'Text to UUID, or an error that says where';
 
 REVOKE EXECUTE ON FUNCTION
-	penny.conversation(uuid, integer), penny.conversations_by_id(uuid[], integer),
+	penny.conversation(uuid, integer), _penny.conversation_json(uuid, integer),
+	penny.conversations_by_id(uuid[], integer),
 	penny.conversations(integer, text, boolean), penny.messages(uuid, bigint, bigint, integer),
 	_penny.message(uuid), _penny.not_found(text, uuid), _penny.caller(),
 	penny.create_conversation(text, jsonb, uuid, jsonb), _penny.write_messages(uuid, jsonb),
@@ -470,7 +476,8 @@ REVOKE EXECUTE ON FUNCTION
 	_penny.check_object(jsonb, jsonb, text), _penny.check_message(jsonb, text),
 	_penny.check_status(jsonb, text), _penny.to_uuid(text, text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	penny.conversation(uuid, integer), penny.conversations_by_id(uuid[], integer),
+	penny.conversation(uuid, integer), _penny.conversation_json(uuid, integer),
+	penny.conversations_by_id(uuid[], integer),
 	penny.conversations(integer, text, boolean), penny.messages(uuid, bigint, bigint, integer),
 	_penny.message(uuid), _penny.not_found(text, uuid), _penny.caller(),
 	penny.create_conversation(text, jsonb, uuid, jsonb), _penny.write_messages(uuid, jsonb),

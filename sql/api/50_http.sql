@@ -106,13 +106,13 @@ END
 $$;
 COMMENT ON FUNCTION _penny.http_create_conversation(penny.request) IS 'POST /api/v1/conversations';
 
-CREATE OR REPLACE FUNCTION _penny.http_get_conversation(request penny.request) RETURNS jsonb
+CREATE OR REPLACE FUNCTION _penny.http_get_conversation(request penny.request) RETURNS json
 LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	PERFORM _penny.check_query(request.query, '{messages}');
-	RETURN penny.conversation(_penny.path_uuid(request.params, 'id', 'conversation'),
+	RETURN _penny.conversation_json(_penny.path_uuid(request.params, 'id', 'conversation'),
 		_penny.query_integer(request.query, 'messages', 0, 200, 50)::integer);
 END
 $$;
@@ -132,7 +132,7 @@ BEGIN
 		IF NOT coalesce(_penny.lock_conversation(id), false) THEN
 			PERFORM _penny.not_found('conversation', id);
 		END IF;
-		IF _penny.etag(penny.conversation(id, messages)::text) <> ALL (regexp_split_to_array(trim(wanted), '\s*,\s*')) THEN
+		IF _penny.etag(_penny.conversation_json(id, messages)::text) <> ALL (regexp_split_to_array(trim(wanted), '\s*,\s*')) THEN
 			RAISE EXCEPTION USING ERRCODE = 'PY412', MESSAGE = 'the conversation has changed',
 				DETAIL = 'Its entity tag is not the one of If-Match.', HINT = 'Fetch it again.';
 		END IF;
@@ -245,9 +245,9 @@ BEGIN
 			HINT = 'Give the name with its schema, without arguments.';
 	END IF;
 	SELECT prorettype INTO result FROM pg_proc WHERE oid = handler AND prokind = 'f' AND NOT proretset;
-	IF result IS NULL OR result NOT IN ('jsonb'::regtype, 'penny.response'::regtype) THEN
+	IF result IS NULL OR result NOT IN ('json'::regtype, 'jsonb'::regtype, 'penny.response'::regtype) THEN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
-			MESSAGE = format('%s must be a function that returns jsonb or penny.response', handler);
+			MESSAGE = format('%s must be a function that returns json, jsonb or penny.response', handler);
 	END IF;
 	RETURN NEW;
 END

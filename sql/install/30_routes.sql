@@ -14,7 +14,7 @@ CREATE TABLE penny.routes (
 );
 COMMENT ON TABLE penny.routes IS 'What the HTTP server answers: method and pattern to the function that handles it';
 COMMENT ON COLUMN penny.routes.pattern IS 'A path such as /things/{id}; {name} takes one segment and is found in request.params';
-COMMENT ON COLUMN penny.routes.handler IS 'Name of a function (penny.request) returning jsonb or penny.response, looked up when the row is written';
+COMMENT ON COLUMN penny.routes.handler IS 'Name of a function (penny.request) returning json, jsonb or penny.response, looked up when the row is written';
 COMMENT ON COLUMN penny.routes.access IS 'Who may call: public (also without a token), user, agent or admin';
 COMMENT ON COLUMN penny.routes.cache_ttl IS 'How long an answer may be served again; null: never';
 COMMENT ON COLUMN penny.routes.cache_scope IS 'Whether an answer serves everybody or its user';

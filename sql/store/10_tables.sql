@@ -142,6 +142,7 @@ CREATE TABLE chat.tool_executions (
 	conversation_id uuid NOT NULL REFERENCES chat.conversations (id) ON DELETE CASCADE,
 	version bigint NOT NULL,
 	message_id uuid REFERENCES chat.messages (id) ON DELETE CASCADE,
+	message_seq bigint,
 	user_id uuid REFERENCES chat.users (id) ON DELETE SET NULL,
 	tool_id text NOT NULL REFERENCES chat.tools (id),
 	tool_call_id text,
@@ -157,9 +158,12 @@ CREATE TABLE chat.tool_executions (
 );
 COMMENT ON TABLE chat.tool_executions IS 'Calls of tools with arguments and results';
 COMMENT ON COLUMN chat.tool_executions.message_id IS 'The message that called the tool';
+COMMENT ON COLUMN chat.tool_executions.message_seq IS 'seq of that message, kept by a trigger: the tools of a page are one range of an index';
 
 --# index chat.tool_executions_conversation_version
 CREATE UNIQUE INDEX tool_executions_conversation_version ON chat.tool_executions (conversation_id, version);
+--# index chat.tool_executions_conversation_message
+CREATE INDEX tool_executions_conversation_message ON chat.tool_executions (conversation_id, message_seq);
 --# index chat.tool_executions_message
 CREATE INDEX tool_executions_message ON chat.tool_executions (message_id);
 --# index chat.tool_executions_user_status_started

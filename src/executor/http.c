@@ -63,9 +63,9 @@ penny_http_run(PennyRun *run)
 	function = penny_routes_function(table, match.route, type);
 	penny_run_limit(run, row->timeout > 0 ? row->timeout : penny_statement_timeout);
 	result = penny_plan_call(function, type, request, &isnull, &result_type);
-	if (result_type != JSONBOID && result_type != penny_type("response"))
+	if (result_type != JSONBOID && result_type != JSONOID && result_type != penny_type("response"))
 		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-						errmsg("handler returns neither jsonb nor penny.response")));
+						errmsg("handler returns neither json, jsonb nor penny.response")));
 	penny_result_answer(&run->answer, &run->request, result, isnull, result_type);
 	run->handled = penny_run_clock();
 }

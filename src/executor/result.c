@@ -32,11 +32,12 @@ typedef struct Response
 	int status;
 	Jsonb *headers; /* NULL: none */
 	Jsonb *body;    /* NULL: none */
+	text *json;     /* the body as json; NULL: none */
 } Response;
 
 static void read_response(Datum value, Response *response);
 static void put_headers(PennyAnswer *answer, Jsonb *headers);
-static void put_body(PennyAnswer *answer, Jsonb *body);
+static void put_body(PennyAnswer *answer, const Response *response);
 static void apply_etag(PennyAnswer *answer, const PennyRequest *request);
 
 void
@@ -50,6 +51,8 @@ penny_result_answer(PennyAnswer *answer, const PennyRequest *request, Datum valu
 		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("not found")));
 	if (type == JSONBOID)
 		response.body = DatumGetJsonbP(value);
+	else if (type == JSONOID)
+		response.json = DatumGetTextPP(value);
 	else
 		read_response(value, &response);
 
@@ -58,8 +61,8 @@ penny_result_answer(PennyAnswer *answer, const PennyRequest *request, Datum valu
 	answer->status = (uint32) response.status;
 	if (response.headers != NULL)
 		put_headers(answer, response.headers);
-	if (response.body != NULL && response.status != 204 && response.status != 304)
-		put_body(answer, response.body);
+	if (response.status != 204 && response.status != 304)
+		put_body(answer, &response);
 	if (request->method == PENNY_GET || request->method == PENNY_HEAD)
 		apply_etag(answer, request);
 	MemoryContextSwitchTo(old);
@@ -202,12 +205,18 @@ header_of(const PennyAnswer *answer, const char *name)
 }
 
 static void
-put_body(PennyAnswer *answer, Jsonb *body)
+put_body(PennyAnswer *answer, const Response *response)
 {
 	StringInfoData out;
 
+	if (response->body == NULL && response->json == NULL)
+		return;
 	initStringInfo(&out);
-	JsonbToCString(&out, &body->root, VARSIZE(body));
+	if (response->json != NULL)
+		appendBinaryStringInfo(&out, VARDATA_ANY(response->json),
+							   VARSIZE_ANY_EXHDR(response->json));
+	else
+		JsonbToCString(&out, &response->body->root, VARSIZE(response->body));
 	penny_answer_json(answer, out.data, out.len);
 	if (header_of(answer, "content-type") == NULL)
 		penny_answer_header(answer, "content-type", "application/json");

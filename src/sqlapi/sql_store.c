@@ -47,6 +47,7 @@ PG_FUNCTION_INFO_V1(penny_routes_changed);
 PG_FUNCTION_INFO_V1(penny_lock_conversation);
 PG_FUNCTION_INFO_V1(penny_ensure_user);
 PG_FUNCTION_INFO_V1(penny_conversation);
+PG_FUNCTION_INFO_V1(penny_conversation_json);
 PG_FUNCTION_INFO_V1(penny_conversations_by_id);
 PG_FUNCTION_INFO_V1(penny_messages);
 PG_FUNCTION_INFO_V1(penny_message);
@@ -189,6 +190,21 @@ penny_conversation(PG_FUNCTION_ARGS)
 	if (!penny_read_conversation(&json, PG_GETARG_UUID_P(0), messages))
 		PG_RETURN_NULL();
 	return jsonb_of(&json);
+}
+
+/* _penny.conversation_json(id uuid, messages int): the same as text, for HTTP */
+Datum
+penny_conversation_json(PG_FUNCTION_ARGS)
+{
+	int messages = bounded(PG_GETARG_INT32(1), 0, MAX_MESSAGES, "messages");
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoSpaces(&json, VARHDRSZ);
+	if (!penny_read_conversation(&json, PG_GETARG_UUID_P(0), messages))
+		PG_RETURN_NULL();
+	SET_VARSIZE(json.data, json.len);
+	PG_RETURN_TEXT_P((text *) json.data);
 }
 
 /* penny.conversations_by_id(ids uuid[], messages int) */

@@ -9,8 +9,9 @@
  * the JSON is put together here.  Measured with fifty messages, that costs a
  * third of what jsonb_build_object() and jsonb_agg() cost for the same text.
  *
- * Users are joined, not asked for one by one; tool executions are found by the
- * identifiers of the messages on the page, in one index scan.
+ * The users of a page come as rows of their own, each once, and are joined to
+ * the messages here: their policy is a costly question, and a join planned as
+ * a hash would ask it of everybody in the table.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,6 +42,7 @@ typedef enum RowKind
 	ROW_ARTIFACT_VERSION,
 	ROW_PARTICIPANT,
 	ROW_TOMBSTONE,
+	ROW_USER,
 	ROW_KINDS
 } RowKind;
 
@@ -68,9 +70,9 @@ typedef struct FetchResult
 
 #define MESSAGE_COLUMNS                                                                            \
 	"2, m.id, m.conversation_id, m.parent_id, m.user_id, m.version, m.seq, m.created_version,"     \
-	" m.input_tokens, m.output_tokens, m.role, m.status, m.content, m.model, m.client_id, u.name," \
-	" u.avatar_url, m.parts, m.metadata, m.created_at, m.updated_at, " TIME_NULL ", " TIME_NULL    \
-	", " TIME_NULL
+	" m.input_tokens, m.output_tokens, m.role, m.status, m.content, m.model, m.client_id,"         \
+	" " TEXT_NULL ", " TEXT_NULL ", m.parts, m.metadata, m.created_at, m.updated_at, " TIME_NULL   \
+	", " TIME_NULL ", " TIME_NULL
 
 #define TOOL_COLUMNS                                                                               \
 	"3, t.id, t.conversation_id, t.message_id, t.user_id, t.version, " INT_NULL ", " INT_NULL      \
@@ -96,7 +98,7 @@ typedef struct FetchResult
 #define PARTICIPANT_COLUMNS                                                                        \
 	"6, " UUID_NULL ", p.conversation_id, " UUID_NULL ", p.user_id, p.version, " INT_NULL          \
 	", " INT_NULL ", " INT_NULL ", " INT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL         \
-	", " TEXT_NULL ", " TEXT_NULL ", u.name, u.avatar_url, " JSON_NULL ", " JSON_NULL              \
+	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL      \
 	", p.created_at, " TIME_NULL ", p.active_at, " TIME_NULL ", " TIME_NULL
 
 #define TOMBSTONE_COLUMNS                                                                          \
@@ -105,53 +107,80 @@ typedef struct FetchResult
 	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL      \
 	", d.created_at, " TIME_NULL ", " TIME_NULL ", " TIME_NULL ", " TIME_NULL
 
-#define JOIN_USER " LEFT JOIN chat.users u ON u.id" PENNY_EQ "m.user_id"
+#define USER_COLUMNS                                                                               \
+	"8, u.id, " UUID_NULL ", " UUID_NULL ", " UUID_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL  \
+	", " INT_NULL ", " INT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL        \
+	", " TEXT_NULL ", u.name, u.avatar_url, " JSON_NULL ", " JSON_NULL ", " TIME_NULL              \
+	", " TIME_NULL ", " TIME_NULL ", " TIME_NULL ", " TIME_NULL
 
+/* What a page of messages is made of: columns of the owner's own stay out. */
+#define PAGE_COLUMNS                                                                               \
+	"m.id, m.conversation_id, m.parent_id, m.user_id, m.version, m.seq, m.created_version,"        \
+	" m.input_tokens, m.output_tokens, m.role, m.status, m.content, m.model, m.client_id, m.parts," \
+	" m.metadata, m.created_at, m.updated_at"
+
+#define MESSAGES_OF_PAGE "SELECT " MESSAGE_COLUMNS " FROM m"
+
+#define USERS_OF_PAGE                                                                              \
+	"SELECT " USER_COLUMNS " FROM chat.users u"                                                    \
+	" WHERE u.id" PENNY_EQ "ANY (ARRAY(SELECT m.user_id FROM m))"
+
+/* By seq: one range of an index instead of a look-up for each message. */
 #define TOOLS_OF_PAGE                                                                              \
+	"SELECT " TOOL_COLUMNS " FROM chat.tool_executions t WHERE t.conversation_id" PENNY_EQ         \
+	"$1 AND t.message_seq" PENNY_GE "(SELECT pg_catalog.min(m.seq) FROM m)"                        \
+	" AND t.message_seq" PENNY_LE "(SELECT pg_catalog.max(m.seq) FROM m)"
+
+#define TOOLS_OF_MESSAGES                                                                          \
 	"SELECT " TOOL_COLUMNS " FROM chat.tool_executions t"                                          \
 	" WHERE t.message_id" PENNY_EQ "ANY (ARRAY(SELECT m.id FROM m))"
 
 static PennyStatement eager_fetch = {
-	"WITH m AS MATERIALIZED (SELECT * FROM chat.messages m WHERE m.conversation_id" PENNY_EQ
+	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m WHERE m.conversation_id" PENNY_EQ
 	"$1 ORDER BY m.seq DESC LIMIT $2)"
 	" SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ
-	"$1 UNION ALL SELECT " MESSAGE_COLUMNS " FROM m" JOIN_USER " UNION ALL " TOOLS_OF_PAGE
+	"$1 UNION ALL " MESSAGES_OF_PAGE " UNION ALL " TOOLS_OF_PAGE " UNION ALL " USERS_OF_PAGE
 	" UNION ALL SELECT " ARTIFACT_COLUMNS " FROM chat.artifacts a WHERE a.conversation_id" PENNY_EQ
 	"$1",
 	2,
 	{UUIDOID, INT8OID}};
 
 #define MESSAGE_PAGE(direction)                                                                    \
-	"WITH m AS MATERIALIZED (SELECT * FROM chat.messages m WHERE m.conversation_id" PENNY_EQ       \
+	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m WHERE m.conversation_id" PENNY_EQ       \
 	"$1 AND m.seq" PENNY_GT "$2 AND m.seq" PENNY_LT "$3 ORDER BY m.seq " direction " LIMIT $4)"    \
 	" SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ               \
-	"$1 UNION ALL SELECT " MESSAGE_COLUMNS " FROM m" JOIN_USER " UNION ALL " TOOLS_OF_PAGE
+	"$1 UNION ALL " MESSAGES_OF_PAGE " UNION ALL " TOOLS_OF_PAGE " UNION ALL " USERS_OF_PAGE
 
 /* Before a message, and after one. */
 static PennyStatement older_page = {MESSAGE_PAGE("DESC"), 4, {UUIDOID, INT8OID, INT8OID, INT8OID}};
 static PennyStatement newer_page = {MESSAGE_PAGE("ASC"), 4, {UUIDOID, INT8OID, INT8OID, INT8OID}};
 
 static PennyStatement one_message = {
-	"WITH m AS MATERIALIZED (SELECT * FROM chat.messages m WHERE m.id" PENNY_EQ "$1)"
-	" SELECT " MESSAGE_COLUMNS " FROM m" JOIN_USER " UNION ALL " TOOLS_OF_PAGE,
+	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m WHERE m.id" PENNY_EQ "$1)"
+	" " MESSAGES_OF_PAGE " UNION ALL " TOOLS_OF_MESSAGES " UNION ALL " USERS_OF_PAGE,
 	1,
 	{UUIDOID}};
 
+#define LISTED_COLUMNS                                                                             \
+	"c.id, c.owner_id, c.head_message_id, c.version, c.last_seq, c.message_count,"                 \
+	" c.state_version, c.title, c.metadata, c.created_at, c.updated_at, c.last_message_at,"        \
+	" c.archived_at, c.pinned_at, p.active_at"
+
 /* The participants' rows carry the order of the list (active_at). */
 #define LIST_PAGE(after)                                                                           \
-	"WITH c AS MATERIALIZED (SELECT c.*, p.active_at FROM chat.participants p"                     \
+	"WITH c AS MATERIALIZED (SELECT " LISTED_COLUMNS " FROM chat.participants p"                     \
 	"  JOIN chat.conversations c ON c.id" PENNY_EQ "p.conversation_id"                             \
 	"  WHERE p.user_id" PENNY_EQ "$1 AND (c.archived_at IS NOT NULL)" PENNY_EQ "$3" after          \
 	"  ORDER BY p.active_at DESC, p.conversation_id DESC LIMIT $2),"                               \
-	" m AS MATERIALIZED (SELECT m.* FROM c JOIN chat.messages m ON m.id" PENNY_EQ                  \
+	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM c JOIN chat.messages m ON m.id" PENNY_EQ                  \
 	"c.head_message_id)"                                                                           \
 	" SELECT " CONVERSATION_COLUMNS " FROM c"                                                      \
-	" UNION ALL SELECT " MESSAGE_COLUMNS " FROM m" JOIN_USER                                       \
+	" UNION ALL " MESSAGES_OF_PAGE                                                                 \
 	" UNION ALL SELECT 6, c.id, " UUID_NULL ", " UUID_NULL ", " UUID_NULL ", " INT_NULL            \
 	", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " TEXT_NULL ", " TEXT_NULL          \
 	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " JSON_NULL      \
 	", " JSON_NULL ", " TIME_NULL ", " TIME_NULL ", c.active_at, " TIME_NULL ", " TIME_NULL        \
-	" FROM c UNION ALL " TOOLS_OF_PAGE
+	" FROM c UNION ALL " TOOLS_OF_MESSAGES " UNION ALL " USERS_OF_PAGE
 
 static PennyStatement first_list_page = {LIST_PAGE(""), 3, {UUIDOID, INT8OID, BOOLOID}};
 static PennyStatement next_list_page = {
@@ -163,18 +192,21 @@ static PennyStatement next_list_page = {
 	" WHERE " alias ".conversation_id" PENNY_EQ "$1 AND " alias ".version" PENNY_GT "$2"
 
 static PennyStatement changes = {
-	"WITH m AS MATERIALIZED (SELECT * FROM chat.messages m" SINCE("m") ")"
+	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m" SINCE("m") ")"
 	" SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ
-	"$1 UNION ALL SELECT " MESSAGE_COLUMNS " FROM m" JOIN_USER
+	"$1 UNION ALL " MESSAGES_OF_PAGE
 	/* all of the messages that changed, and what else changed */
-	" UNION ALL " TOOLS_OF_PAGE
+	" UNION ALL " TOOLS_OF_MESSAGES
 	" UNION ALL SELECT " TOOL_COLUMNS " FROM chat.tool_executions t" SINCE("t")
 	" AND (t.message_id" PENNY_EQ "ANY (ARRAY(SELECT m.id FROM m))) IS NOT TRUE"
 	" UNION ALL SELECT " ARTIFACT_COLUMNS " FROM chat.artifacts a" SINCE("a")
 	" UNION ALL SELECT " ARTIFACT_VERSION_COLUMNS " FROM chat.artifact_versions v" SINCE("v")
 	" UNION ALL SELECT " PARTICIPANT_COLUMNS " FROM chat.participants p"
-	" LEFT JOIN chat.users u ON u.id" PENNY_EQ "p.user_id" SINCE("p")
-	" UNION ALL SELECT " TOMBSTONE_COLUMNS " FROM chat.tombstones d" SINCE("d"),
+	SINCE("p")
+	" UNION ALL SELECT " TOMBSTONE_COLUMNS " FROM chat.tombstones d" SINCE("d")
+	" UNION ALL SELECT " USER_COLUMNS " FROM chat.users u WHERE u.id" PENNY_EQ
+	"ANY (ARRAY(SELECT m.user_id FROM m UNION SELECT p.user_id FROM chat.participants p"
+	SINCE("p") "))",
 	2,
 	{UUIDOID, INT8OID}};
 
@@ -182,8 +214,10 @@ static void run(PennyStatement *statement, const Datum *values, FetchResult *res
 static void sort_kind(FetchResult *result, RowKind kind, int (*compare)(const void *, const void *));
 static int by_seq_descending(const void *a, const void *b);
 static int by_seq(const void *a, const void *b);
+static int by_id(const void *a, const void *b);
 static int by_message(const void *a, const void *b);
 static int by_version(const void *a, const void *b);
+static void name_users(FetchResult *result, RowKind kind);
 static void render_messages(StringInfo out, FetchResult *result, int first, int n);
 static void render_position(StringInfo out, const PennyRow *conversation);
 static void render_cursor(StringInfo out, const PennyRow *row);
@@ -424,6 +458,36 @@ run(PennyStatement *statement, const Datum *values, FetchResult *result)
 		if (result->n[kind]++ == 0)
 			result->first[kind] = i;
 	}
+	sort_kind(result, ROW_USER, by_id);
+	name_users(result, ROW_MESSAGE);
+	name_users(result, ROW_PARTICIPANT);
+}
+
+/* Put the names of users into the rows of theirs. */
+static void
+name_users(FetchResult *result, RowKind kind)
+{
+	PennyRow *users = rows_of(result, ROW_USER);
+	int i;
+
+	for (i = 0; i < result->n[kind]; i++)
+	{
+		PennyRow *row = rows_of(result, kind) + i;
+		PennyRow *user = NULL;
+		PennyRow key;
+
+		if (row->isnull[PENNY_USER_ID])
+			continue;
+		key.value[PENNY_ID] = row->value[PENNY_USER_ID];
+		if (result->n[ROW_USER] > 0)
+			user = bsearch(&key, users, result->n[ROW_USER], sizeof(PennyRow), by_id);
+		if (user == NULL)
+			continue;
+		row->value[PENNY_USER_NAME] = user->value[PENNY_USER_NAME];
+		row->isnull[PENNY_USER_NAME] = user->isnull[PENNY_USER_NAME];
+		row->value[PENNY_USER_AVATAR] = user->value[PENNY_USER_AVATAR];
+		row->isnull[PENNY_USER_AVATAR] = user->isnull[PENNY_USER_AVATAR];
+	}
 }
 
 /* Sort the rows of a kind, which stand together, unless they are in order. */
@@ -466,6 +530,13 @@ static int
 by_version(const void *a, const void *b)
 {
 	return compare_numbers(a, b, PENNY_ROW_VERSION);
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+	return memcmp(PENNY_UUID((const PennyRow *) a, PENNY_ID),
+				  PENNY_UUID((const PennyRow *) b, PENNY_ID), UUID_LEN);
 }
 
 /* Tool executions: by message, then in the order of their change. */
@@ -625,7 +696,7 @@ render_changes(StringInfo out, FetchResult *result, int64 since)
 		end = Max(end, rows_of(result, kind) + result->n[kind]);
 	lines = palloc((end - row) * sizeof(ChangeLine));
 	for (kind = 1; kind < ROW_KINDS; kind++)
-		for (i = 0; i < result->n[kind]; i++)
+		for (i = 0; kind != ROW_USER && i < result->n[kind]; i++)
 		{
 			row = rows_of(result, kind) + i;
 			lines[n].version = DatumGetInt64(

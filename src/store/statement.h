@@ -19,6 +19,8 @@
 #define PENNY_EQ " OPERATOR(pg_catalog.=) "
 #define PENNY_NE " OPERATOR(pg_catalog.<>) "
 #define PENNY_GT " OPERATOR(pg_catalog.>) "
+#define PENNY_GE " OPERATOR(pg_catalog.>=) "
+#define PENNY_LE " OPERATOR(pg_catalog.<=) "
 #define PENNY_LT " OPERATOR(pg_catalog.<) "
 
 typedef struct PennyStatement

@@ -279,6 +279,11 @@ order_update(Edit *edit, PennyTable table, PennyRow *old, PennyRow *row)
 		refuse_move(table, "conversation");
 	if (table == PENNY_PARTICIPANTS && !same_uuid(old, row, PENNY_USER_ID))
 		refuse_move(table, "user");
+	if (table == PENNY_TOOL_EXECUTIONS && same_uuid(old, row, PENNY_TOOL_MESSAGE))
+		set_optional(edit, PENNY_TOOL_MESSAGE_SEQ, old->value[PENNY_TOOL_MESSAGE_SEQ],
+					 old->isnull[PENNY_TOOL_MESSAGE_SEQ]);
+	else if (table == PENNY_TOOL_EXECUTIONS || table == PENNY_ARTIFACTS)
+		find_conversation(edit, table, row);
 	change = penny_change_open(PENNY_UUID(old, PENNY_CONVERSATION_ID));
 	if (change->gone)
 		return;
@@ -325,6 +330,8 @@ find_conversation(Edit *edit, PennyTable table, PennyRow *row)
 	PennyRow found;
 
 	StaticAssertStmt(PENNY_TOOL_MESSAGE == PENNY_ARTIFACT_MESSAGE, "one column for both");
+	if (table == PENNY_TOOL_EXECUTIONS && row->isnull[above])
+		set_optional(edit, PENNY_TOOL_MESSAGE_SEQ, (Datum) 0, true);
 	if (row->isnull[above])
 		return;
 	CommandCounterIncrement();
@@ -336,6 +343,8 @@ find_conversation(Edit *edit, PennyTable table, PennyRow *row)
 						errmsg("%s %s does not exist", version ? "artifact" : "message",
 							   DatumGetCString(DirectFunctionCall1(uuid_out, row->value[above])))));
 	penny_row_from_slot(&found, above_table, lookup.slot);
+	if (table == PENNY_TOOL_EXECUTIONS)
+		set(edit, PENNY_TOOL_MESSAGE_SEQ, found.value[PENNY_MESSAGE_SEQ]);
 	if (row->isnull[PENNY_CONVERSATION_ID])
 	{
 		row->value[PENNY_CONVERSATION_ID] = copy_uuid(PENNY_UUID(&found, PENNY_CONVERSATION_ID));

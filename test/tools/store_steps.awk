@@ -11,7 +11,7 @@ function finish() {
 
 BEGIN {
 	print "\n-- The steps of sql/store."
-	print "INSERT INTO _penny.store_step (number, version, kind, name, body) VALUES"
+	print "DELETE FROM _penny.store_step;\nINSERT INTO _penny.store_step (number, version, kind, name, body) VALUES"
 }
 /^--! version / { version = $3; next }
 /^--# / {
