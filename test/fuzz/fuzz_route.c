@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * fuzz_route.c
- *		Any table of routes, any path; compared with a search line by line.
+ *		Any table of routes, any path.
  *
  * The input is the table, a NUL, then paths with a method before each.
  *
@@ -42,13 +42,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t text_len = nul != NULL ? (size_t) (nul - data) : size;
 	char *text = malloc(text_len > 0 ? text_len : 1);
 	PennySpan whole = {text, text_len};
-	void *memory = malloc(penny_routes_size(whole));
+	void *memory;
 	PennyRouteErrors errors;
 	PennyRoutes *routes;
 	FuzzInput input = {data + text_len, size - text_len};
 
 	if (text_len > 0)
 		memcpy(text, data, text_len);
+	memory = malloc(penny_routes_size(whole));
 	routes = penny_routes_compile(memory, whole, &errors);
 	MUST(penny_routes_count(routes) <= PENNY_MAX_ROUTES);
 	MUST((errors.refused > 0) == (errors.reason != NULL));
