@@ -17,14 +17,14 @@
 
 extern int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define MUST(condition)                                                                            \
-	do                                                                                             \
-	{                                                                                              \
-		if (!(condition))                                                                          \
-		{                                                                                          \
-			fprintf(stderr, "%s:%d: violated: %s\n", __FILE__, __LINE__, #condition);              \
-			abort();                                                                               \
-		}                                                                                          \
+#define MUST(condition)                                                               \
+	do                                                                                \
+	{                                                                                 \
+		if (!(condition))                                                             \
+		{                                                                             \
+			fprintf(stderr, "%s:%d: violated: %s\n", __FILE__, __LINE__, #condition); \
+			abort();                                                                  \
+		}                                                                             \
 	} while (0)
 
 /* What is left of an input; zeroes follow its end. */

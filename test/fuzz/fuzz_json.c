@@ -23,11 +23,11 @@ check_string(PennySpan raw)
 	{
 		MUST(len <= raw.len && penny_utf8_valid(text, len) && memchr(text, 0, len) == NULL);
 		quoted = malloc(6 * len + 2);
-		again_len = penny_json_quote((PennySpan) {text, len}, quoted, 6 * len + 2);
+		again_len = penny_json_quote((PennySpan){text, len}, quoted, 6 * len + 2);
 		MUST(again_len <= 6 * len + 2);
-		MUST(penny_json_valid((PennySpan) {quoted, again_len}, &where) == NULL);
+		MUST(penny_json_valid((PennySpan){quoted, again_len}, &where) == NULL);
 		again = malloc(len + 1);
-		MUST(penny_json_string((PennySpan) {quoted, again_len}, again, len, &again_len));
+		MUST(penny_json_string((PennySpan){quoted, again_len}, again, len, &again_len));
 		MUST(again_len == len && memcmp(again, text, len) == 0);
 		free(quoted);
 		free(again);

@@ -75,9 +75,8 @@ almost_submit(FuzzInput *input)
 	unsigned slot = fuzz_byte(input) % 9;
 	PennySlotWord *words = (PennySlotWord *) ((char *) plane.p + plane.sizes.slot_words);
 	uint64_t generation = slot < 8 ? words[slot].word >> 8 : 0;
-	PennyRequestHead *head =
-		(PennyRequestHead *) ((char *) e + plane.sizes.requests +
-							  (slot % 8) * plane.sizes.request_stride);
+	PennyRequestHead *head = (PennyRequestHead *) ((char *) e + plane.sizes.requests +
+												   (slot % 8) * plane.sizes.request_stride);
 
 	e->slot[slot].word = (generation + fuzz_byte(input) % 3) << 8 | fuzz_byte(input) % 3;
 	e->sub[e->sub_tail % PENNY_SUB_RING] = slot;
@@ -103,8 +102,8 @@ go_on(FuzzInput *input, PennyCall *held, int *n)
 	penny_call_cancelled(&plane, &held[i]);
 	do
 	{
-		uint32_t written = penny_call_write(&plane, &held[i], 200, (PennySpan) {"h", 1},
-											(PennySpan) {body, sizeof(body)}, offset, last);
+		uint32_t written = penny_call_write(&plane, &held[i], 200, (PennySpan){"h", 1},
+											(PennySpan){body, sizeof(body)}, offset, last);
 
 		MUST(written <= config.response_size);
 		offset += written;
@@ -154,7 +153,7 @@ honest_edge(PennyCall *held, int n)
 
 	penny_plane_sweep(&plane, 0);
 	while (n > 0)
-		penny_call_write(&plane, &held[--n], 0, (PennySpan) {"", 0}, (PennySpan) {"", 0}, 0, true);
+		penny_call_write(&plane, &held[--n], 0, (PennySpan){"", 0}, (PennySpan){"", 0}, 0, true);
 	edge = plane;
 	edge.self = 0;
 	penny_edge_init_slots(&edge);
@@ -162,14 +161,14 @@ honest_edge(PennyCall *held, int n)
 		MUST(penny_edge_slot_state(&edge, (int) slot) == PENNY_SLOT_FREE);
 	penny_edge_submit(&edge, 3, PENNY_OP_READY, PENNY_GET, 0, field);
 	MUST(penny_call_claim(&plane, &call) && call.slot == 3);
-	penny_call_write(&plane, &call, 200, (PennySpan) {"", 0}, (PennySpan) {"ok", 2}, 0, true);
+	penny_call_write(&plane, &call, 200, (PennySpan){"", 0}, (PennySpan){"ok", 2}, 0, true);
 	MUST(penny_edge_slot_state(&edge, 3) == PENNY_SLOT_DONE);
 	MUST(penny_edge_take(&edge, 3, &head, &bytes) && head.piece_len == 2);
 	penny_edge_free(&edge, 3);
 	penny_edge_prepare_sleep(&edge);
 	penny_event_publish(&plane, &event, 1, 1);
 	penny_wake_edges(&plane);
-	MUST(read(plane.edge_wake[0], &(uint64_t) {0}, 8) == 8);
+	MUST(read(plane.edge_wake[0], &(uint64_t){0}, 8) == 8);
 }
 
 int

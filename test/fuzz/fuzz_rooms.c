@@ -145,8 +145,8 @@ chaos_answer(PennyRooms *rooms, Chaos *chaos, uint64_t now)
 		for (int version = fuzz_byte(&chaos->input), n = form >> 6; n >= 0; n--, version += n + 1)
 			body_len += (size_t) snprintf(body + body_len, 200 - body_len, "%d f%d\n", version, n);
 	}
-	penny_rooms_answer(rooms, read, status, (PennySpan) {head, head_len},
-					   (PennySpan) {body, body_len}, now);
+	penny_rooms_answer(rooms, read, status, (PennySpan){head, head_len},
+					   (PennySpan){body, body_len}, now);
 	free(head);
 	free(body);
 }
@@ -159,13 +159,13 @@ chaos_seat(PennyRooms *rooms, Chaos *chaos, Seat *seat, uint64_t now)
 
 	if (seat->member == NULL)
 	{
-		seat->member = penny_rooms_join(rooms, (PennySpan) {&room, 1},
-										(PennySpan) {since, strlen(since)}, seat, now);
+		seat->member = penny_rooms_join(rooms, (PennySpan){&room, 1},
+										(PennySpan){since, strlen(since)}, seat, now);
 		return;
 	}
 	if (fuzz_byte(&chaos->input) % 2)
 	{
-		penny_rooms_signal(rooms, seat->member, (PennySpan) {"{}", 2});
+		penny_rooms_signal(rooms, seat->member, (PennySpan){"{}", 2});
 		return;
 	}
 	penny_rooms_leave(rooms, seat->member);

@@ -62,10 +62,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		PennyRouteMatch match;
 		char allow[64];
 
-		switch (penny_route_match(routes, method, (PennySpan) {path, len}, &match))
+		switch (penny_route_match(routes, method, (PennySpan){path, len}, &match))
 		{
 			case PENNY_ROUTE_FOUND:
-				check_match(routes, whole, (PennySpan) {path, len}, &match);
+				check_match(routes, whole, (PennySpan){path, len}, &match);
 				break;
 			case PENNY_ROUTE_METHOD_NOT_ALLOWED:
 				MUST(match.allowed != 0 && (match.allowed >> method & 1) == 0);
