@@ -276,7 +276,7 @@ subtest 'hostile frames' => sub {
 		'unmasked' => [ sub { $_[0]->send_frame(1, '{"type":"ping"}', mask => 0) }, 1002 ],
 		'reserved bit' => [ sub { $_[0]->send_frame(1, '{"type":"ping"}', rsv => 4) }, 1002 ],
 		'reserved opcode' => [ sub { $_[0]->send_frame(3, 'x') }, 1002 ],
-		'binary' => [ sub { $_[0]->send_frame(2, 'x') }, 1003 ],
+		'binary' => [ sub { $_[0]->send_frame(2, 'x') }, 4400 ],
 		'invalid UTF-8' => [ sub { $_[0]->send_text("{\"type\":\"ping\",\"ref\":\"\xff\"}") }, 1007 ],
 		'fragmented ping' => [ sub { $_[0]->send_frame(9, 'x', fin => 0) }, 1002 ],
 		'long ping' => [ sub { $_[0]->send_frame(9, 'x' x 126) }, 1002 ],
