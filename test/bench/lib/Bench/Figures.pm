@@ -296,7 +296,7 @@ sub import_sample
 	my $penny = sub {
 		$round++;
 		return client(@common, '-q', "SELECT penny.import_chat(jsonb_set(\$1::jsonb, '{id}',
-			to_jsonb((\$1::jsonb->>'id') || '-$round')), '$bench->{user}')");
+			to_jsonb((\$1::jsonb->>'id') || '-$round')), '$bench->{importer}')");
 	};
 	my $lines = sub { client(@common, '-q', 'INSERT INTO lines VALUES ($1::jsonb)') };
 	my ($p, $l) = alternate($bench->{quick} ? 1 : 3, $penny, $lines);
