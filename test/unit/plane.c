@@ -328,6 +328,7 @@ TEST(hostile_values)
 	/* a tail far away moves the head there, and both go on from it */
 	atomic_store(&pg.e[0]->sub_tail, UINT64_C(1) << 63);
 	CHECK(!penny_call_claim(&pg, &call) && penny_call_backlog(&pg) == 0);
+	CHECK(pg.p->edge[0].sub_head == UINT64_C(1) << 63);
 	submit(0, "x");
 	CHECK(penny_call_claim(&pg, &call));
 	answer(&call, "y");
