@@ -336,3 +336,16 @@ penny_connections_drain(void)
 		connection = next;
 	}
 }
+
+void
+penny_connections_interrupt(void)
+{
+	for (PennyConnection *connection = connections; connection != NULL;)
+	{
+		PennyConnection *next = connection->next;
+
+		if (connection->state == PENNY_OPEN && connection->protocol->interrupt != NULL)
+			connection->protocol->interrupt(connection);
+		connection = next;
+	}
+}

@@ -110,6 +110,11 @@ penny_request_admit(PennyHttp *http, const char *bytes)
 	}
 	if (builtin(http, bytes) != NOT_BUILTIN)
 		return admit_builtin(http);
+	if (penny_routes_refusal() != NULL)
+	{
+		penny_http_unavailable(http, penny_routes_refusal());
+		return false;
+	}
 	if (!admit_route(http, penny_http_span(bytes, parser->path)))
 		return false;
 	if (!penny_request_token(parser, bytes, &token))

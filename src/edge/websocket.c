@@ -39,6 +39,7 @@ static void on_drained(PennyConnection *connection);
 static void on_expired(PennyConnection *connection);
 static void on_closed(PennyConnection *connection);
 static void on_drain(PennyConnection *connection);
+static void on_interrupt(PennyConnection *connection);
 
 static const PennyProtocol websocket_protocol = {
 	.input = on_input,
@@ -46,6 +47,7 @@ static const PennyProtocol websocket_protocol = {
 	.expired = on_expired,
 	.closed = on_closed,
 	.drain = on_drain,
+	.interrupt = on_interrupt,
 };
 
 /* ---- upgrade -------------------------------------------------------------------- */
@@ -428,4 +430,10 @@ on_drain(PennyConnection *connection)
 	/* A message that an executor has is acknowledged first. */
 	if (!penny_session_busy(websocket->session))
 		penny_websocket_come_back(websocket, PENNY_CLOSE_GOING_AWAY);
+}
+
+static void
+on_interrupt(PennyConnection *connection)
+{
+	penny_websocket_come_back(connection->session, PENNY_CLOSE_RESTART);
 }

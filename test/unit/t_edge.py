@@ -405,6 +405,29 @@ def requests_wait_for_the_first_routes(fake):
     http.close()
 
 
+@test()
+def executors_refuse_everything(fake):
+    ws = Ws(fake)
+    ws.join('conversation:1')
+    http = Http(fake)
+    equal(http.get('/echo').status, 200)
+    fake.command('flag refuse 1')
+    try:
+        ws.hear()
+    except Closed as closed:
+        equal(closed.code, 1012)
+        assert json.loads(closed.reason)['retry_after_ms'] > 0
+    fake.until(lambda: http.get('/echo').status == 503)
+    equal(http.get('/echo').json()['detail'], 'as scripted')
+    equal(http.get('/livez').status, 200)
+    fake.command('kill')
+    equal(once(fake, '/echo').status, 503, 'and nobody waits for routes')
+    fake.command('flag refuse 0')
+    fake.until(lambda: once(fake, '/echo').status == 200)
+    http.close()
+    ws.close()
+
+
 @test(executors=3, slots=3)
 def kill_and_restart(fake):
     for _ in range(10):
