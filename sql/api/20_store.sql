@@ -22,6 +22,16 @@ LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'penny_is_agent';
 COMMENT ON FUNCTION _penny.is_agent() IS 'Has the current role the rights of penny_agent';
 
+CREATE OR REPLACE FUNCTION _penny.is_user() RETURNS boolean
+LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'penny_is_user';
+COMMENT ON FUNCTION _penny.is_user() IS 'Has the current role the rights of penny_user';
+
+CREATE OR REPLACE FUNCTION _penny.is_admin() RETURNS boolean
+LANGUAGE c STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'penny_is_admin';
+COMMENT ON FUNCTION _penny.is_admin() IS 'Has the current role the rights of penny_admin';
+
 CREATE OR REPLACE FUNCTION _penny.order_change() RETURNS trigger
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_order_change';
@@ -171,13 +181,15 @@ $$;
 COMMENT ON FUNCTION penny.upgrade_store() IS 'Apply the steps of newer versions of the store';
 
 REVOKE EXECUTE ON FUNCTION
-	_penny.can_access(uuid), _penny.can_manage(uuid), _penny.can_see_user(uuid), _penny.is_agent(),
+	_penny.can_access(uuid), _penny.can_manage(uuid), _penny.can_see_user(uuid),
+	_penny.is_user(), _penny.is_agent(), _penny.is_admin(),
 	_penny.order_change(), _penny.publish_change(), _penny.flush_changes(),
 	_penny.lock_conversation(uuid), _penny.ensure_user(uuid),
 	_penny.store_stands(text, text), _penny.lay_store(integer),
 	penny.create_store(), penny.upgrade_store() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-	_penny.can_access(uuid), _penny.can_manage(uuid), _penny.can_see_user(uuid), _penny.is_agent(),
+	_penny.can_access(uuid), _penny.can_manage(uuid), _penny.can_see_user(uuid),
+	_penny.is_user(), _penny.is_agent(), _penny.is_admin(),
 	_penny.lock_conversation(uuid), _penny.ensure_user(uuid) TO penny_user;
 GRANT EXECUTE ON FUNCTION
 	_penny.order_change(), _penny.publish_change(), _penny.flush_changes(),

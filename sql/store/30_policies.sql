@@ -2,7 +2,9 @@
 -- who inherit from it, may see and change.  Enabled, not forced: the owner of
 -- the tables and superusers see all.  The membership of a conversation is asked
 -- through _penny.can_access(), which reads participants as their owner (a
--- policy of participants that reads participants would recurse).
+-- policy of participants that reads participants would recurse).  Every policy
+-- uses a function of penny: without the extension none is left, and nobody but
+-- the owner gets in.
 --
 -- Members write messages of role user in their own name; every other message,
 -- tool executions and artifacts need penny_agent.  Title, marks, participants
@@ -40,7 +42,7 @@ ALTER TABLE chat.sessions ENABLE ROW LEVEL SECURITY;
 
 --# policy chat.store penny_select
 CREATE POLICY penny_select ON chat.store FOR SELECT TO penny_user
-	USING (true);
+	USING ((SELECT _penny.is_user()));
 
 --# policy chat.users penny_select
 CREATE POLICY penny_select ON chat.users FOR SELECT TO penny_user
@@ -57,35 +59,35 @@ CREATE POLICY penny_update ON chat.users FOR UPDATE TO penny_user
 
 --# policy chat.users penny_admin
 CREATE POLICY penny_admin ON chat.users FOR ALL TO penny_admin
-	USING ((SELECT _penny.is_agent()))
-	WITH CHECK ((SELECT _penny.is_agent()));
+	USING ((SELECT _penny.is_admin()))
+	WITH CHECK ((SELECT _penny.is_admin()));
 
 --# policy chat.models penny_select
 CREATE POLICY penny_select ON chat.models FOR SELECT TO penny_user
-	USING (true);
+	USING ((SELECT _penny.is_user()));
 
 --# policy chat.models penny_admin
 CREATE POLICY penny_admin ON chat.models FOR ALL TO penny_admin
-	USING ((SELECT _penny.is_agent()))
-	WITH CHECK ((SELECT _penny.is_agent()));
+	USING ((SELECT _penny.is_admin()))
+	WITH CHECK ((SELECT _penny.is_admin()));
 
 --# policy chat.tools penny_select
 CREATE POLICY penny_select ON chat.tools FOR SELECT TO penny_user
-	USING (true);
+	USING ((SELECT _penny.is_user()));
 
 --# policy chat.tools penny_insert
 CREATE POLICY penny_insert ON chat.tools FOR INSERT TO penny_agent
-	WITH CHECK (true);
+	WITH CHECK ((SELECT _penny.is_agent()));
 
 --# policy chat.tools penny_update
 CREATE POLICY penny_update ON chat.tools FOR UPDATE TO penny_agent
-	USING (true)
-	WITH CHECK (true);
+	USING ((SELECT _penny.is_agent()))
+	WITH CHECK ((SELECT _penny.is_agent()));
 
 --# policy chat.tools penny_admin
 CREATE POLICY penny_admin ON chat.tools FOR ALL TO penny_admin
-	USING ((SELECT _penny.is_agent()))
-	WITH CHECK ((SELECT _penny.is_agent()));
+	USING ((SELECT _penny.is_admin()))
+	WITH CHECK ((SELECT _penny.is_admin()));
 
 --# policy chat.conversations penny_select
 CREATE POLICY penny_select ON chat.conversations FOR SELECT TO penny_user
@@ -106,8 +108,8 @@ CREATE POLICY penny_delete ON chat.conversations FOR DELETE TO penny_user
 
 --# policy chat.conversations penny_admin
 CREATE POLICY penny_admin ON chat.conversations FOR ALL TO penny_admin
-	USING ((SELECT _penny.is_agent()))
-	WITH CHECK ((SELECT _penny.is_agent()));
+	USING ((SELECT _penny.is_admin()))
+	WITH CHECK ((SELECT _penny.is_admin()));
 
 --# policy chat.participants penny_select
 CREATE POLICY penny_select ON chat.participants FOR SELECT TO penny_user
@@ -183,10 +185,10 @@ CREATE POLICY penny_delete ON chat.files FOR DELETE TO penny_user
 
 --# policy chat.files penny_admin
 CREATE POLICY penny_admin ON chat.files FOR ALL TO penny_admin
-	USING ((SELECT _penny.is_agent()))
-	WITH CHECK ((SELECT _penny.is_agent()));
+	USING ((SELECT _penny.is_admin()))
+	WITH CHECK ((SELECT _penny.is_admin()));
 
 --# policy chat.sessions penny_admin
 CREATE POLICY penny_admin ON chat.sessions FOR ALL TO penny_admin
-	USING ((SELECT _penny.is_agent()))
-	WITH CHECK ((SELECT _penny.is_agent()));
+	USING ((SELECT _penny.is_admin()))
+	WITH CHECK ((SELECT _penny.is_admin()));

@@ -40,7 +40,9 @@
 PG_FUNCTION_INFO_V1(penny_can_access);
 PG_FUNCTION_INFO_V1(penny_can_manage);
 PG_FUNCTION_INFO_V1(penny_can_see_user);
+PG_FUNCTION_INFO_V1(penny_is_user);
 PG_FUNCTION_INFO_V1(penny_is_agent);
+PG_FUNCTION_INFO_V1(penny_is_admin);
 PG_FUNCTION_INFO_V1(penny_order_change);
 PG_FUNCTION_INFO_V1(penny_publish_row);
 PG_FUNCTION_INFO_V1(penny_flush_changes);
@@ -79,6 +81,22 @@ Datum
 penny_can_see_user(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(penny_access_user(PG_GETARG_UUID_P(0)));
+}
+
+/* _penny.is_user() */
+Datum
+penny_is_user(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_BOOL(penny_access_is_user());
+}
+
+/* _penny.is_admin() */
+Datum
+penny_is_admin(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_BOOL(penny_access_is_admin());
 }
 
 /* _penny.is_agent() */

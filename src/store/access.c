@@ -73,6 +73,7 @@ static pg_uuid_t last_conversation; /* zero: none */
 
 /* Rights of the role asked about last, until pg_auth_members changes. */
 static Oid known_role = InvalidOid;
+static bool known_user;
 static bool known_agent;
 static bool known_admin;
 
@@ -130,6 +131,7 @@ know_role(void)
 {
 	static bool registered = false;
 	Oid role = GetUserId();
+	Oid user;
 	Oid agent;
 	Oid admin;
 
@@ -141,11 +143,20 @@ know_role(void)
 		CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
 		registered = true;
 	}
+	user = get_role_oid("penny_user", true);
 	agent = get_role_oid("penny_agent", true);
 	admin = get_role_oid("penny_admin", true);
+	known_user = OidIsValid(user) && has_privs_of_role(role, user);
 	known_agent = OidIsValid(agent) && has_privs_of_role(role, agent);
 	known_admin = OidIsValid(admin) && has_privs_of_role(role, admin);
 	known_role = role;
+}
+
+bool
+penny_access_is_user(void)
+{
+	know_role();
+	return known_user;
 }
 
 bool

@@ -18,7 +18,8 @@ extern bool penny_access_conversation(const pg_uuid_t *conversation);
 extern bool penny_access_manage(const pg_uuid_t *conversation);
 /* Does the caller share a conversation with the user? */
 extern bool penny_access_user(const pg_uuid_t *user);
-/* Has the current role the rights of penny_agent, penny_admin? */
+/* Has the current role the rights of penny_user, penny_agent, penny_admin? */
+extern bool penny_access_is_user(void);
 extern bool penny_access_is_agent(void);
 extern bool penny_access_is_admin(void);
 /* Does the current role stand above the policies (owner, superuser)? */
