@@ -231,7 +231,7 @@ take_message(PennyWebsocket *websocket, PennySpan text, bool binary)
 	if (binary)
 	{
 		penny_count(&penny_edge.plane, PENNY_COUNT_MALFORMED, 1);
-		penny_websocket_goodbye(websocket, PENNY_CLOSE_UNSUPPORTED, "messages must be text");
+		penny_websocket_goodbye(websocket, PENNY_CLOSE_MALFORMED, "messages must be text");
 	}
 	else
 		penny_session_message(websocket->session, text);

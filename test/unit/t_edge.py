@@ -605,7 +605,7 @@ def bad_messages(fake):
         ws.send(ws.frame(1, payload))
         equal(ws.end(), code, payload)
         ws.close()
-    for build, code in ((lambda ws: ws.frame(2, b'{}'), 1003),
+    for build, code in ((lambda ws: ws.frame(2, b"{}"), 4400),
                         (lambda ws: ws.frame(1, b'{}', mask=False), 1002),
                         (lambda ws: ws.frame(1, b'{}', rsv=4), 1002),
                         (lambda ws: ws.frame(3, b'{}'), 1002),
