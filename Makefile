@@ -148,8 +148,20 @@ SQL_STORE = sql/store/10_tables.sql \
 # --- tests that need a server; inputs test/sql and test/specs, all results in
 # expected/.  pg_regress would look for ./sql/NAME.sql first: only generated
 # files lie there.
-REGRESS =
-ISOLATION =
+# In this order: install makes the extension, store its tables.
+REGRESS = install \
+	store \
+	identity \
+	conversation \
+	order \
+	policies \
+	import \
+	http \
+	plans
+
+ISOLATION = members \
+	order
+
 REGRESS_OPTS = --inputdir=test
 ISOLATION_OPTS = --inputdir=test --outputdir=.
 

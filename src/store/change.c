@@ -393,6 +393,7 @@ load_change(PennyChange *change, const PennyRow *row)
 	change->has_head = !row->isnull[PENNY_CONVERSATION_HEAD];
 	if (change->has_head)
 		change->head = *PENNY_UUID(row, PENNY_CONVERSATION_HEAD);
+	change->head_seq = change->last_seq;
 	change->has_tail = change->has_head;
 	change->tail = change->head;
 	change->has_last_message_at = !row->isnull[PENNY_CONVERSATION_LAST_MESSAGE_AT];

@@ -32,6 +32,7 @@ typedef struct PennyChange
 	int64 count;         /* messages */
 	bool has_head;
 	pg_uuid_t head; /* newest message */
+	int64 head_seq; /* its seq, or that of any message before it */
 	bool has_tail;
 	pg_uuid_t tail; /* newest message that got a seq, written or not yet */
 	bool has_last_message_at;

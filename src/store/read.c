@@ -136,15 +136,20 @@ typedef struct FetchResult
 	"SELECT " TOOL_COLUMNS " FROM chat.tool_executions t" \
 	" WHERE t.message_id" PENNY_EQ "ANY (ARRAY(SELECT m.id FROM m))"
 
+/*
+ * $3 is 0.  The bound on seq, whose value the planner cannot know, makes it
+ * walk the index of seq backwards even where an average conversation is so
+ * short that reading all of it and sorting would seem as good.
+ */
 static PennyStatement eager_fetch = {
 	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS
-	" FROM chat.messages m WHERE m.conversation_id" PENNY_EQ "$1 ORDER BY m.seq DESC LIMIT $2)"
+	" FROM chat.messages m WHERE m.conversation_id" PENNY_EQ "$1 AND m.seq" PENNY_GT "$3 ORDER BY m.seq DESC LIMIT $2)"
 	" SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ
 	"$1 UNION ALL " MESSAGES_OF_PAGE " UNION ALL " TOOLS_OF_PAGE " UNION ALL " USERS_OF_PAGE
 	" UNION ALL SELECT " ARTIFACT_COLUMNS " FROM chat.artifacts a WHERE a.conversation_id" PENNY_EQ
 	"$1",
-	2,
-	{UUIDOID, INT8OID}};
+	3,
+	{UUIDOID, INT8OID, INT8OID}};
 
 #define MESSAGE_PAGE(direction)                                                      \
 	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS                                   \
@@ -245,12 +250,13 @@ rows_of(FetchResult *result, RowKind kind)
 bool
 penny_read_conversation(StringInfo out, const pg_uuid_t *id, int messages)
 {
-	Datum values[2];
+	Datum values[3];
 	FetchResult result;
 	int i;
 
 	values[0] = UUIDPGetDatum(id);
 	values[1] = Int64GetDatum(messages);
+	values[2] = Int64GetDatum(0);
 	SPI_connect();
 	run(&eager_fetch, values, &result);
 	if (result.n[ROW_CONVERSATION] == 0)

@@ -437,19 +437,27 @@ penny_trigger_publish(TriggerData *trigger)
 	penny_rows_publish(change, table, &row, !update);
 }
 
-/* A message is there: it is the newest. */
+/*
+ * A message is there.  It is the newest, unless a trigger of the owner has
+ * written another one between its numbering and now.
+ */
 static void
 message_written(PennyChange *change, PennyRow *row)
 {
+	int64 seq = DatumGetInt64(row->value[PENNY_MESSAGE_SEQ]);
+
 	penny_change_touch(change);
+	penny_change_mark(change);
 	change->count++;
+	if (seq < change->head_seq)
+		return;
+	change->head_seq = seq;
 	change->head = *PENNY_UUID(row, PENNY_ID);
 	change->has_head = true;
 	change->head_lost = false;
 	change->last_message_at = DatumGetTimestampTz(row->value[PENNY_CREATED_AT]);
 	change->has_last_message_at = true;
 	change->active_changed = true;
-	penny_change_mark(change);
 }
 
 static void

@@ -101,7 +101,6 @@ INSERT INTO chat.artifact_versions (artifact_id, content) VALUES (:'artifact', '
 INSERT INTO chat.artifact_versions (artifact_id, content) VALUES (:'artifact', 'two') RETURNING number, version;
 SELECT t -> 'tool_id' AS tool, t -> 'status' AS status, t -> 'output' AS output, c -> 'artifacts' -> 0 ->> 'number' AS number, c -> 'artifacts' -> 0 ->> 'title' AS title
 FROM penny.conversation(:'talk') c, jsonb_array_elements(c -> 'messages' -> 0 -> 'tool_executions') t;
-SELECT attempt(format('INSERT INTO chat.tool_executions (conversation_id, message_id, tool_id) SELECT c.id, %L, ''search'' FROM chat.conversations c WHERE c.id <> %L LIMIT 1 RETURNING 1', :'m'::jsonb ->> 'id', :'talk'));
 -- what changed since, as a watcher reads it
 SELECT split_part(line, ' ', 1) AS version, (substr(line, strpos(line, ' ') + 1))::jsonb ->> 'type' AS type,
 	(substr(line, strpos(line, ' ') + 1))::jsonb #>> '{event,type}' AS event

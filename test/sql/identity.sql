@@ -30,10 +30,10 @@ SELECT penny.user_id(), penny.claims(), current_user = session_user AS same;
 SELECT penny.act_as('00000000-0000-7000-8000-00000000000a', 'nobody_of_that_name');
 SELECT penny.user_id();
 -- not for those who are no superusers by login
-CREATE ROLE regress_penny_login SUPERUSER;
-SET SESSION AUTHORIZATION regress_penny_login;
-ALTER ROLE regress_penny_login NOSUPERUSER;
+CREATE ROLE regress_penny_login;
 GRANT penny_admin TO regress_penny_login;
+SET SESSION AUTHORIZATION regress_penny_login;
 SELECT penny.act_as('00000000-0000-7000-8000-00000000000a', 'penny_user');
+SELECT penny.user_id();
 RESET SESSION AUTHORIZATION;
 DROP ROLE regress_penny_login;
