@@ -69,6 +69,8 @@ subtest 'the edge has nothing of PostgreSQL' => sub {
 	my %fd = slurp_file("$note.fds") =~ / (\d+) -> (.*)$/mg;
 	my @others = grep { !m{^(?:socket:|pipe:|anon_inode:\[eventfd|/memfd:penny-|/dev/null$)} && $_ ne "$note.sh" && $_ ne "$note.fds" } values %fd;
 	is("@others", '', 'no file of the server');
+	# stdin to its listening socket, the wakes of 10 executors and the supervisor; 10 to 13 are the shell's own
+	is(join(' ', sort { $a <=> $b } grep { $_ < 10 || $_ > 13 } keys %fd), join(' ', 0 .. 6, 14 .. 24), 'no other descriptor');
 	like($fd{3}, qr/memfd:penny-p/, 'region P');
 	like($fd{4}, qr/memfd:penny-e/, 'region E');
 	like(slurp_file("/proc/$edge/cmdline"), qr/^[^\0]*penny-edge\0\x30\0001\0\d\0$/, 'arguments');
@@ -127,10 +129,27 @@ subtest 'SIGTERM to a worker' => sub {
 	is($session->query('SELECT answer FROM kept'), 42, 'a session goes on');
 };
 
-subtest 'a gateway that ends lets running requests finish' => sub {
+subtest 'an edge that is gone does not hold an executor' => sub {
 	$node->sql(q{
 		CREATE SCHEMA app;
 		GRANT USAGE ON SCHEMA app TO PUBLIC;
+		CREATE FUNCTION app.large(r penny.request) RETURNS jsonb LANGUAGE sql AS
+			$$SELECT jsonb_build_object('large', repeat('x', 30000000))$$;
+		INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('GET', '/large', 'app.large', 'public')});
+	ok($node->wait_until(sub { ($node->request('HEAD', '/large') || {})->{status} // 0 == 200 }, 10), 'a large answer');
+	my $client = $node->http;
+	$client->send_bytes($client->format_request('GET', '/large'));
+	ok($node->wait_until(sub { stats()->{executors}{busy} == 1 }, 5), 'an executor writes it');
+	usleep(500_000);
+	is(stats()->{executors}{busy}, 1, 'and waits for a client that does not read');
+	my ($edge) = $node->edge_pids;
+	kill 'KILL', $edge;
+	ok($node->wait_until(sub { stats()->{executors}{busy} == 0 }, 1), 'until the edge is another');
+	ok($node->wait_ready(10), 'penny serves');
+};
+
+subtest 'a gateway that ends lets running requests finish' => sub {
+	$node->sql(q{
 		CREATE FUNCTION app.slow(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS
 			$$BEGIN PERFORM pg_sleep(0.7); RETURN '{"done":true}'; END$$;
 		INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('GET', '/slow', 'app.slow', 'public')});
