@@ -213,8 +213,8 @@ take_events(void)
 }
 
 /* Keep the counters of the plane as the rooms' own. */
-static void
-count_rooms(void)
+void
+penny_events_count(void)
 {
 	PennyRoomsCounts counts = penny_rooms_counts(rooms);
 
@@ -232,7 +232,6 @@ penny_events_turn(void)
 	bool more = penny_events_ready() && take_events();
 
 	due = penny_rooms_tick(rooms, penny_edge.now);
-	count_rooms();
 	return more;
 }
 

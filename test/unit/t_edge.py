@@ -13,6 +13,7 @@ import resource
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -95,6 +96,19 @@ def pipelining_is_in_order(fake):
     for i in range(50):
         got = http.answer().json()
         equal(got.get('target', 'slow'), 'slow' if i % 2 else '/echo?n=%d' % i)
+    http.close()
+
+
+@test(executors=1)
+def what_is_pipelined_is_bounded(fake):
+    http = Http(fake)
+    http.request('/slow?ms=3000')
+    fake.until(lambda: fake.executors()['calls'] >= 2)
+    text = b'GET /livez HTTP/1.1\r\nHost: h\r\n\r\n' * 1000
+    sent = 0
+    while sent < 64 << 20 and select.select([], [http.socket], [], 0.5)[1]:
+        sent += http.socket.send(text, socket.MSG_DONTWAIT)
+    assert sent < 32 << 20, sent
     http.close()
 
 
@@ -778,6 +792,21 @@ def a_slow_websocket_is_cut_and_others_go_on(fake):
     assert got < sent
     slow.close()
     fast.close()
+
+
+@test(write_timeout=60000, event_bytes=1 << 22)
+def who_stays_slow_is_cut_early(fake):
+    room = 'conversation:1'
+    slow = Ws(fake, receive_buffer=4096)
+    slow.join(room)
+    pad = 'x' * 60000
+    sent = 0
+    while fake.counters()['websockets'] == 1:
+        fake.command('commit %s "%s"' % (room, pad))
+        sent += len(pad)
+        assert sent < 9 << 20, 'as much as for a fast client'
+        time.sleep(0.02)  # the pace of a busy room
+    slow.close()
 
 
 @test(executors=2)
