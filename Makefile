@@ -14,7 +14,8 @@ PLANE = src/plane/plane.o \
 	src/plane/event.o \
 	src/plane/route.o
 
-BASE = src/base/epoch.o \
+BASE = src/base/clock.o \
+	src/base/epoch.o \
 	src/base/error.o \
 	src/base/planemap.o \
 	src/base/registry.o \
@@ -34,6 +35,7 @@ AUTH = src/auth/identity.o \
 
 STORE = src/store/access.o \
 	src/store/change.o \
+	src/store/import.o \
 	src/store/publish_rows.o \
 	src/store/read.o \
 	src/store/render.o \

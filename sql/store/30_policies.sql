@@ -7,7 +7,8 @@
 -- Members write messages of role user in their own name; every other message,
 -- tool executions and artifacts need penny_agent.  Title, marks, participants
 -- and the deletion belong to the owner of the conversation, to agents that are
--- members, and to penny_admin.
+-- members, and to penny_admin, whose policies ask a function of penny although
+-- it is always true: they go with the extension, and access is then deny-all.
 --! version 1
 
 --# rls chat.store
@@ -56,8 +57,8 @@ CREATE POLICY penny_update ON chat.users FOR UPDATE TO penny_user
 
 --# policy chat.users penny_admin
 CREATE POLICY penny_admin ON chat.users FOR ALL TO penny_admin
-	USING (true)
-	WITH CHECK (true);
+	USING ((SELECT _penny.is_agent()))
+	WITH CHECK ((SELECT _penny.is_agent()));
 
 --# policy chat.models penny_select
 CREATE POLICY penny_select ON chat.models FOR SELECT TO penny_user
@@ -65,8 +66,8 @@ CREATE POLICY penny_select ON chat.models FOR SELECT TO penny_user
 
 --# policy chat.models penny_admin
 CREATE POLICY penny_admin ON chat.models FOR ALL TO penny_admin
-	USING (true)
-	WITH CHECK (true);
+	USING ((SELECT _penny.is_agent()))
+	WITH CHECK ((SELECT _penny.is_agent()));
 
 --# policy chat.tools penny_select
 CREATE POLICY penny_select ON chat.tools FOR SELECT TO penny_user
@@ -83,8 +84,8 @@ CREATE POLICY penny_update ON chat.tools FOR UPDATE TO penny_agent
 
 --# policy chat.tools penny_admin
 CREATE POLICY penny_admin ON chat.tools FOR ALL TO penny_admin
-	USING (true)
-	WITH CHECK (true);
+	USING ((SELECT _penny.is_agent()))
+	WITH CHECK ((SELECT _penny.is_agent()));
 
 --# policy chat.conversations penny_select
 CREATE POLICY penny_select ON chat.conversations FOR SELECT TO penny_user
@@ -105,8 +106,8 @@ CREATE POLICY penny_delete ON chat.conversations FOR DELETE TO penny_user
 
 --# policy chat.conversations penny_admin
 CREATE POLICY penny_admin ON chat.conversations FOR ALL TO penny_admin
-	USING (true)
-	WITH CHECK (true);
+	USING ((SELECT _penny.is_agent()))
+	WITH CHECK ((SELECT _penny.is_agent()));
 
 --# policy chat.participants penny_select
 CREATE POLICY penny_select ON chat.participants FOR SELECT TO penny_user
@@ -182,10 +183,10 @@ CREATE POLICY penny_delete ON chat.files FOR DELETE TO penny_user
 
 --# policy chat.files penny_admin
 CREATE POLICY penny_admin ON chat.files FOR ALL TO penny_admin
-	USING (true)
-	WITH CHECK (true);
+	USING ((SELECT _penny.is_agent()))
+	WITH CHECK ((SELECT _penny.is_agent()));
 
 --# policy chat.sessions penny_admin
 CREATE POLICY penny_admin ON chat.sessions FOR ALL TO penny_admin
-	USING (true)
-	WITH CHECK (true);
+	USING ((SELECT _penny.is_agent()))
+	WITH CHECK ((SELECT _penny.is_agent()));

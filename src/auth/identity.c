@@ -31,7 +31,7 @@ typedef struct IdentityState
 {
 	PennyIdentity identity;
 	SubTransactionId sub; /* where it was set; Invalid: an earlier transaction */
-	Oid saved_user;		  /* user and context before it (transaction only) */
+	Oid saved_user;       /* user and context before it (transaction only) */
 	int saved_context;
 	struct IdentityState *outer; /* what it replaced */
 } IdentityState;
@@ -69,8 +69,7 @@ penny_identity_set(const PennyIdentity *identity)
 								 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 	transaction_identity = state;
 	if (OidIsValid(identity->role))
-		SetUserIdAndSecContext(identity->role, state->saved_context |
-												   SECURITY_LOCAL_USERID_CHANGE);
+		SetUserIdAndSecContext(identity->role, state->saved_context | SECURITY_LOCAL_USERID_CHANGE);
 }
 
 /*

@@ -84,7 +84,8 @@ struct PennyConnection
 	bool blocked; /* the socket takes no more now */
 	bool paused;  /* not reading, as the protocol wishes */
 	bool reading; /* what the loop was told */
-	bool dirty;
+	bool dirty;   /* on the list of those to flush */
+	bool doomed;  /* on the list of those to free */
 	bool loopback;
 	char peer[PENNY_PEER_TEXT];
 };

@@ -89,7 +89,7 @@ start_read(void *arg, uint64_t number, void *member, PennySpan room, PennySpan s
 	Read *read;
 
 	(void) arg;
-	if (connection->loopback)
+	if (session->local)
 		out.flags |= PENNY_REQUEST_LOOPBACK;
 	out.field[PENNY_FIELD_TARGET] = room;
 	out.field[PENNY_FIELD_TOKEN] = (PennySpan){session->token, strlen(session->token)};

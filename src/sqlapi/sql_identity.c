@@ -92,8 +92,8 @@ penny_act_as(PG_FUNCTION_ARGS)
 						errmsg("cannot act as another user here")));
 	if (PG_ARGISNULL(0))
 	{
-		(void) set_config_option("role", "none", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0,
-								 false);
+		(void) set_config_option("role", "none", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true,
+								 0, false);
 		(void) set_config_option("request.jwt.claims", "", PGC_USERSET, PGC_S_SESSION,
 								 GUC_ACTION_SET, true, 0, false);
 		penny_identity_act_as(NULL);

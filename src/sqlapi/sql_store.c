@@ -26,6 +26,7 @@
 #include "realtime/publish.h"
 #include "store/access.h"
 #include "store/change.h"
+#include "store/import.h"
 #include "store/publish_rows.h"
 #include "store/read.h"
 #include "store/render.h"
@@ -46,6 +47,7 @@ PG_FUNCTION_INFO_V1(penny_flush_changes);
 PG_FUNCTION_INFO_V1(penny_routes_changed);
 PG_FUNCTION_INFO_V1(penny_lock_conversation);
 PG_FUNCTION_INFO_V1(penny_ensure_user);
+PG_FUNCTION_INFO_V1(penny_import);
 PG_FUNCTION_INFO_V1(penny_conversation);
 PG_FUNCTION_INFO_V1(penny_conversation_json);
 PG_FUNCTION_INFO_V1(penny_conversations_by_id);
@@ -158,6 +160,28 @@ penny_ensure_user(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* penny.import_chat(doc jsonb, owner uuid) */
+Datum
+penny_import(PG_FUNCTION_ARGS)
+{
+	const PennyIdentity *caller = penny_identity_get();
+	pg_uuid_t *conversation = palloc(sizeof(pg_uuid_t));
+	pg_uuid_t owner;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	if (PG_ARGISNULL(1) && !caller->has_user)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_UNAUTHORIZED),
+						errmsg("an imported conversation needs an owner"),
+						errhint("Pass one, or sign in.")));
+	if (!penny_access_is_above() && !penny_access_is_agent())
+		ereport(ERROR, (errcode(ERRCODE_PENNY_FORBIDDEN),
+						errmsg("importing conversations needs penny_agent")));
+	owner = PG_ARGISNULL(1) ? caller->user_id : *PG_GETARG_UUID_P(1);
+	(void) penny_import_chat(PG_GETARG_JSONB_P(0), &owner, conversation);
+	PG_RETURN_UUID_P(conversation);
+}
+
 /* ---- reads ----------------------------------------------------------------- */
 
 static Datum
@@ -173,9 +197,9 @@ static int
 bounded(int value, int least, int greatest, const char *name)
 {
 	if (value < least || value > greatest)
-		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
-						errmsg("%s must be between %d and %d, not %d", name, least, greatest,
-							   value)));
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_BAD_REQUEST),
+				 errmsg("%s must be between %d and %d, not %d", name, least, greatest, value)));
 	return value;
 }
 
@@ -252,9 +276,9 @@ penny_messages(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	initStringInfo(&json);
-	if (!penny_read_messages(&json, PG_GETARG_UUID_P(0), before, after,
-							 bounded(PG_ARGISNULL(3) ? 50 : PG_GETARG_INT32(3), 1, MAX_MESSAGES,
-									 "limit")))
+	if (!penny_read_messages(
+			&json, PG_GETARG_UUID_P(0), before, after,
+			bounded(PG_ARGISNULL(3) ? 50 : PG_GETARG_INT32(3), 1, MAX_MESSAGES, "limit")))
 		PG_RETURN_NULL();
 	return jsonb_of(&json);
 }
@@ -325,8 +349,9 @@ penny_conversations(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(1))
 		parse_cursor(PG_GETARG_TEXT_PP(1), &cursor);
 	if (!identity->has_user)
-		ereport(ERROR, (errcode(ERRCODE_PENNY_UNAUTHORIZED),
-						errmsg("a list of conversations belongs to a user, and nobody is calling")));
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_UNAUTHORIZED),
+				 errmsg("a list of conversations belongs to a user, and nobody is calling")));
 	initStringInfo(&json);
 	penny_read_list(&json, &identity->user_id, limit, &cursor,
 					!PG_ARGISNULL(2) && PG_GETARG_BOOL(2));
@@ -428,12 +453,12 @@ penny_publish_sql(PG_FUNCTION_ARGS)
 	StringInfoData frame;
 
 	if (len == 0 || len > PENNY_ROOM_NAME_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
-						errmsg("a room's name has 1 to %d bytes, not %d", PENNY_ROOM_NAME_MAX,
-							   len)));
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_BAD_REQUEST),
+				 errmsg("a room's name has 1 to %d bytes, not %d", PENNY_ROOM_NAME_MAX, len)));
 	if (!JB_ROOT_IS_OBJECT(event))
-		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
-						errmsg("an event must be a JSON object")));
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("an event must be a JSON object")));
 	if (conversation_of_room(room, &conversation))
 	{
 		if (!penny_access_is_above() && !penny_access_conversation(&conversation))

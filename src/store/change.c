@@ -61,7 +61,7 @@ static PennyChange **dirty = NULL;
 static int ndirty = 0;
 static int maxdirty = 0;
 static dlist_head nested_changes = DLIST_STATIC_INIT(nested_changes);
-static pg_uuid_t known_user; /* has a row; zero: none known */
+static pg_uuid_t known_user;  /* has a row; zero: none known */
 static int internal_nest = 0; /* nesting level at which penny itself writes; 0: it does not */
 
 static PennyStatement write_back = {
@@ -71,11 +71,11 @@ static PennyStatement write_back = {
 	6,
 	{UUIDOID, INT8OID, INT8OID, INT8OID, UUIDOID, TIMESTAMPTZOID}};
 
-static PennyStatement move_participants = {
-	"UPDATE chat.participants SET active_at = $2"
-	" WHERE conversation_id" PENNY_EQ "$1 AND active_at" PENNY_NE "$2",
-	2,
-	{UUIDOID, TIMESTAMPTZOID}};
+static PennyStatement move_participants = {"UPDATE chat.participants SET active_at = $2"
+										   " WHERE conversation_id" PENNY_EQ
+										   "$1 AND active_at" PENNY_NE "$2",
+										   2,
+										   {UUIDOID, TIMESTAMPTZOID}};
 
 static PennyStatement find_head = {
 	"SELECT id, created_at FROM chat.messages WHERE conversation_id" PENNY_EQ "$1"
@@ -343,8 +343,8 @@ hash_change(PennyChange *change)
 		control.keysize = sizeof(pg_uuid_t);
 		control.entrysize = sizeof(ChangeEntry);
 		control.hcxt = TopTransactionContext;
-		all_changes = hash_create("penny changes", 256, &control,
-								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		all_changes =
+			hash_create("penny changes", 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 	entry = hash_search(all_changes, &change->id, HASH_ENTER, NULL);
 	entry->change = change;
@@ -396,8 +396,7 @@ load_change(PennyChange *change, const PennyRow *row)
 	change->has_tail = change->has_head;
 	change->tail = change->head;
 	change->has_last_message_at = !row->isnull[PENNY_CONVERSATION_LAST_MESSAGE_AT];
-	change->last_message_at =
-		DatumGetTimestampTz(row->value[PENNY_CONVERSATION_LAST_MESSAGE_AT]);
+	change->last_message_at = DatumGetTimestampTz(row->value[PENNY_CONVERSATION_LAST_MESSAGE_AT]);
 	change->created_at = DatumGetTimestampTz(row->value[PENNY_CREATED_AT]);
 }
 

@@ -21,15 +21,15 @@
 typedef struct PennyChange
 {
 	pg_uuid_t id;
-	bool gone;			/* there is no such row (any more) */
-	bool deleting;		/* a DELETE of the row has begun */
-	bool created_here;	/* made by this transaction: nobody can be watching */
-	bool pending;		/* counters differ from the row: to be written back */
-	bool head_lost;		/* the newest message was deleted: find the one before */
+	bool gone;           /* there is no such row (any more) */
+	bool deleting;       /* a DELETE of the row has begun */
+	bool created_here;   /* made by this transaction: nobody can be watching */
+	bool pending;        /* counters differ from the row: to be written back */
+	bool head_lost;      /* the newest message was deleted: find the one before */
 	bool active_changed; /* last_message_at changed: participants follow */
-	int64 version;		/* newest change */
-	int64 last_seq;		/* newest seq ever given */
-	int64 count;		/* messages */
+	int64 version;       /* newest change */
+	int64 last_seq;      /* newest seq ever given */
+	int64 count;         /* messages */
 	bool has_head;
 	pg_uuid_t head; /* newest message */
 	bool has_tail;
@@ -40,10 +40,10 @@ typedef struct PennyChange
 	int64 *open; /* versions given but not yet published, ascending */
 	int nopen;
 	int maxopen;
-	int nest;				   /* transaction nesting level of the newest change */
+	int nest;                  /* transaction nesting level of the newest change */
 	struct PennyChange *saved; /* state before that level changed it */
-	bool dirty;				   /* in the list of those to be written back */
-	dlist_node nested;		   /* in the list of those with nest > 1 */
+	bool dirty;                /* in the list of those to be written back */
+	dlist_node nested;         /* in the list of those with nest > 1 */
 } PennyChange;
 
 /* Lock the conversation's row (once a transaction); gone if there is none. */

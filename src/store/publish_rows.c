@@ -37,12 +37,9 @@ static PennyStatement clear_tombstones = {
 	"DELETE FROM chat.tombstones WHERE conversation_id" PENNY_EQ "$1", 1, {UUIDOID}};
 
 static const char *const tombstone_kinds[PENNY_TABLES] = {
-	[PENNY_CONVERSATIONS] = "conversation",
-	[PENNY_PARTICIPANTS] = "participant",
-	[PENNY_MESSAGES] = "message",
-	[PENNY_TOOL_EXECUTIONS] = "tool_execution",
-	[PENNY_ARTIFACTS] = "artifact",
-	[PENNY_ARTIFACT_VERSIONS] = "artifact_version",
+	[PENNY_CONVERSATIONS] = "conversation", [PENNY_PARTICIPANTS] = "participant",
+	[PENNY_MESSAGES] = "message",           [PENNY_TOOL_EXECUTIONS] = "tool_execution",
+	[PENNY_ARTIFACTS] = "artifact",         [PENNY_ARTIFACT_VERSIONS] = "artifact_version",
 };
 
 static void write_room(char *room, const pg_uuid_t *conversation);
@@ -138,8 +135,8 @@ penny_frame_tombstone(StringInfo out, const PennyRow *row)
 {
 	text *kind = DatumGetTextPP(row->value[PENNY_TOMBSTONE_KIND]);
 	int len = VARSIZE_ANY_EXHDR(kind);
-	bool participant = len == strlen("participant") &&
-					   memcmp(VARDATA_ANY(kind), "participant", len) == 0;
+	bool participant =
+		len == strlen("participant") && memcmp(VARDATA_ANY(kind), "participant", len) == 0;
 
 	penny_frame_begin(out, "event", PENNY_UUID(row, PENNY_CONVERSATION_ID),
 					  DatumGetInt64(row->value[PENNY_ROW_VERSION]));
@@ -155,8 +152,9 @@ penny_frame_tombstone(StringInfo out, const PennyRow *row)
 void
 penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool created)
 {
-	int64 version = DatumGetInt64(
-		row->value[table == PENNY_CONVERSATIONS ? PENNY_CONVERSATION_STATE_VERSION : PENNY_ROW_VERSION]);
+	int64 version =
+		DatumGetInt64(row->value[table == PENNY_CONVERSATIONS ? PENNY_CONVERSATION_STATE_VERSION
+															  : PENNY_ROW_VERSION]);
 	char room[ROOM_SIZE];
 	StringInfoData frame;
 
@@ -205,7 +203,8 @@ penny_rows_publish_deleted(PennyChange *change, PennyTable table, const PennyRow
 	values[2] = CStringGetTextDatum(tombstone_kinds[table]);
 	values[3] = row->value[table == PENNY_PARTICIPANTS ? PENNY_USER_ID : PENNY_ID];
 	if (table == PENNY_CONVERSATIONS)
-		penny_statement_run_as(&clear_tombstones, penny_table_owner(PENNY_TOMBSTONES), values, NULL);
+		penny_statement_run_as(&clear_tombstones, penny_table_owner(PENNY_TOMBSTONES), values,
+							   NULL);
 	penny_statement_run_as(&make_tombstone, penny_table_owner(PENNY_TOMBSTONES), values, NULL);
 	if (change->created_here)
 		return;
@@ -321,8 +320,7 @@ frame_message_with_tools(StringInfo frame, const PennyRow *row)
 			tools = repalloc(tools, max * sizeof(PennyRow));
 		}
 		penny_row_from_tuple(&tools[ntools++], PENNY_TOOL_EXECUTIONS,
-							 ExecCopySlotHeapTuple(lookup.slot),
-							 RelationGetDescr(lookup.table));
+							 ExecCopySlotHeapTuple(lookup.slot), RelationGetDescr(lookup.table));
 	}
 	qsort(tools, ntools, sizeof(PennyRow), compare_versions);
 	penny_frame_message(frame, row, false, tools, ntools);

@@ -68,76 +68,77 @@ typedef struct FetchResult
 	", c.metadata, " JSON_NULL                                                                     \
 	", c.created_at, c.updated_at, c.last_message_at, c.archived_at, c.pinned_at"
 
-#define MESSAGE_COLUMNS                                                                            \
-	"2, m.id, m.conversation_id, m.parent_id, m.user_id, m.version, m.seq, m.created_version,"     \
-	" m.input_tokens, m.output_tokens, m.role, m.status, m.content, m.model, m.client_id,"         \
-	" " TEXT_NULL ", " TEXT_NULL ", m.parts, m.metadata, m.created_at, m.updated_at, " TIME_NULL   \
+#define MESSAGE_COLUMNS                                                                          \
+	"2, m.id, m.conversation_id, m.parent_id, m.user_id, m.version, m.seq, m.created_version,"   \
+	" m.input_tokens, m.output_tokens, m.role, m.status, m.content, m.model, m.client_id,"       \
+	" " TEXT_NULL ", " TEXT_NULL ", m.parts, m.metadata, m.created_at, m.updated_at, " TIME_NULL \
 	", " TIME_NULL ", " TIME_NULL
 
-#define TOOL_COLUMNS                                                                               \
-	"3, t.id, t.conversation_id, t.message_id, t.user_id, t.version, " INT_NULL ", " INT_NULL      \
-	", " INT_NULL ", " INT_NULL ", t.tool_id, t.status, t.tool_call_id, t.error, " TEXT_NULL       \
-	", " TEXT_NULL ", " TEXT_NULL ", t.input, t.output, t.created_at, t.started_at,"               \
+#define TOOL_COLUMNS                                                                          \
+	"3, t.id, t.conversation_id, t.message_id, t.user_id, t.version, " INT_NULL ", " INT_NULL \
+	", " INT_NULL ", " INT_NULL ", t.tool_id, t.status, t.tool_call_id, t.error, " TEXT_NULL  \
+	", " TEXT_NULL ", " TEXT_NULL ", t.input, t.output, t.created_at, t.started_at,"          \
 	" t.finished_at, " TIME_NULL ", " TIME_NULL
 
-#define ARTIFACT_COLUMNS                                                                           \
-	"4, a.id, a.conversation_id, a.message_id, a.user_id, a.version,"                              \
-	" (SELECT v.number::pg_catalog.int8 FROM chat.artifact_versions v"                             \
-	"   WHERE v.artifact_id" PENNY_EQ "a.id ORDER BY v.number DESC LIMIT 1), " INT_NULL            \
-	", " INT_NULL ", " INT_NULL ", a.kind, a.title, " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL      \
-	", " TEXT_NULL ", " TEXT_NULL ", a.metadata, " JSON_NULL                                       \
+#define ARTIFACT_COLUMNS                                                                      \
+	"4, a.id, a.conversation_id, a.message_id, a.user_id, a.version,"                         \
+	" (SELECT v.number::pg_catalog.int8 FROM chat.artifact_versions v"                        \
+	"   WHERE v.artifact_id" PENNY_EQ "a.id ORDER BY v.number DESC LIMIT 1), " INT_NULL       \
+	", " INT_NULL ", " INT_NULL ", a.kind, a.title, " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL \
+	", " TEXT_NULL ", " TEXT_NULL ", a.metadata, " JSON_NULL                                  \
 	", a.created_at, a.updated_at, " TIME_NULL ", " TIME_NULL ", " TIME_NULL
 
-#define ARTIFACT_VERSION_COLUMNS                                                                   \
-	"5, v.artifact_id, v.conversation_id, " UUID_NULL                                              \
-	", v.user_id, v.version, v.number::pg_catalog.int8, " INT_NULL ", " INT_NULL ", " INT_NULL     \
-	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL      \
-	", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL ", v.created_at, " TIME_NULL ", " TIME_NULL       \
+#define ARTIFACT_VERSION_COLUMNS                                                               \
+	"5, v.artifact_id, v.conversation_id, " UUID_NULL                                          \
+	", v.user_id, v.version, v.number::pg_catalog.int8, " INT_NULL ", " INT_NULL ", " INT_NULL \
+	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL  \
+	", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL ", v.created_at, " TIME_NULL ", " TIME_NULL   \
 	", " TIME_NULL ", " TIME_NULL
 
-#define PARTICIPANT_COLUMNS                                                                        \
-	"6, " UUID_NULL ", p.conversation_id, " UUID_NULL ", p.user_id, p.version, " INT_NULL          \
-	", " INT_NULL ", " INT_NULL ", " INT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL         \
-	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL      \
+#define PARTICIPANT_COLUMNS                                                                   \
+	"6, " UUID_NULL ", p.conversation_id, " UUID_NULL ", p.user_id, p.version, " INT_NULL     \
+	", " INT_NULL ", " INT_NULL ", " INT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL    \
+	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL \
 	", p.created_at, " TIME_NULL ", p.active_at, " TIME_NULL ", " TIME_NULL
 
 #define TOMBSTONE_COLUMNS                                                                          \
-	"7, d.id, d.conversation_id, " UUID_NULL ", " UUID_NULL ", d.version, " INT_NULL               \
-	", " INT_NULL ", " INT_NULL ", " INT_NULL ", d.kind, " TEXT_NULL ", " TEXT_NULL                \
-	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL      \
+	"7, d.id, d.conversation_id, " UUID_NULL ", " UUID_NULL ", d.version, " INT_NULL ", " INT_NULL \
+	", " INT_NULL ", " INT_NULL ", d.kind, " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL               \
+	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL                     \
 	", d.created_at, " TIME_NULL ", " TIME_NULL ", " TIME_NULL ", " TIME_NULL
 
-#define USER_COLUMNS                                                                               \
-	"8, u.id, " UUID_NULL ", " UUID_NULL ", " UUID_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL  \
-	", " INT_NULL ", " INT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL        \
-	", " TEXT_NULL ", u.name, u.avatar_url, " JSON_NULL ", " JSON_NULL ", " TIME_NULL              \
+#define USER_COLUMNS                                                                              \
+	"8, u.id, " UUID_NULL ", " UUID_NULL ", " UUID_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL \
+	", " INT_NULL ", " INT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL       \
+	", " TEXT_NULL ", u.name, u.avatar_url, " JSON_NULL ", " JSON_NULL ", " TIME_NULL             \
 	", " TIME_NULL ", " TIME_NULL ", " TIME_NULL ", " TIME_NULL
 
 /* What a page of messages is made of: columns of the owner's own stay out. */
-#define PAGE_COLUMNS                                                                               \
-	"m.id, m.conversation_id, m.parent_id, m.user_id, m.version, m.seq, m.created_version,"        \
-	" m.input_tokens, m.output_tokens, m.role, m.status, m.content, m.model, m.client_id, m.parts," \
+#define PAGE_COLUMNS                                                                        \
+	"m.id, m.conversation_id, m.parent_id, m.user_id, m.version, m.seq, m.created_version," \
+	" m.input_tokens, m.output_tokens, m.role, m.status, m.content, m.model, m.client_id, " \
+	"m.parts,"                                                                              \
 	" m.metadata, m.created_at, m.updated_at"
 
 #define MESSAGES_OF_PAGE "SELECT " MESSAGE_COLUMNS " FROM m"
 
-#define USERS_OF_PAGE                                                                              \
-	"SELECT " USER_COLUMNS " FROM chat.users u"                                                    \
+#define USERS_OF_PAGE                           \
+	"SELECT " USER_COLUMNS " FROM chat.users u" \
 	" WHERE u.id" PENNY_EQ "ANY (ARRAY(SELECT m.user_id FROM m))"
 
 /* By seq: one range of an index instead of a look-up for each message. */
-#define TOOLS_OF_PAGE                                                                              \
-	"SELECT " TOOL_COLUMNS " FROM chat.tool_executions t WHERE t.conversation_id" PENNY_EQ         \
-	"$1 AND t.message_seq" PENNY_GE "(SELECT pg_catalog.min(m.seq) FROM m)"                        \
+#define TOOLS_OF_PAGE                                                                      \
+	"SELECT " TOOL_COLUMNS " FROM chat.tool_executions t WHERE t.conversation_id" PENNY_EQ \
+	"$1 AND t.message_seq" PENNY_GE "(SELECT pg_catalog.min(m.seq) FROM m)"                \
 	" AND t.message_seq" PENNY_LE "(SELECT pg_catalog.max(m.seq) FROM m)"
 
-#define TOOLS_OF_MESSAGES                                                                          \
-	"SELECT " TOOL_COLUMNS " FROM chat.tool_executions t"                                          \
+#define TOOLS_OF_MESSAGES                                 \
+	"SELECT " TOOL_COLUMNS " FROM chat.tool_executions t" \
 	" WHERE t.message_id" PENNY_EQ "ANY (ARRAY(SELECT m.id FROM m))"
 
 static PennyStatement eager_fetch = {
-	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m WHERE m.conversation_id" PENNY_EQ
-	"$1 ORDER BY m.seq DESC LIMIT $2)"
+	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS
+	" FROM chat.messages m WHERE m.conversation_id" PENNY_EQ "$1 ORDER BY m.seq DESC LIMIT $2)"
 	" SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ
 	"$1 UNION ALL " MESSAGES_OF_PAGE " UNION ALL " TOOLS_OF_PAGE " UNION ALL " USERS_OF_PAGE
 	" UNION ALL SELECT " ARTIFACT_COLUMNS " FROM chat.artifacts a WHERE a.conversation_id" PENNY_EQ
@@ -145,10 +146,11 @@ static PennyStatement eager_fetch = {
 	2,
 	{UUIDOID, INT8OID}};
 
-#define MESSAGE_PAGE(direction)                                                                    \
-	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m WHERE m.conversation_id" PENNY_EQ       \
-	"$1 AND m.seq" PENNY_GT "$2 AND m.seq" PENNY_LT "$3 ORDER BY m.seq " direction " LIMIT $4)"    \
-	" SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ               \
+#define MESSAGE_PAGE(direction)                                                      \
+	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS                                   \
+	" FROM chat.messages m WHERE m.conversation_id" PENNY_EQ "$1 AND m.seq" PENNY_GT \
+	"$2 AND m.seq" PENNY_LT "$3 ORDER BY m.seq " direction " LIMIT $4)"              \
+	" SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ \
 	"$1 UNION ALL " MESSAGES_OF_PAGE " UNION ALL " TOOLS_OF_PAGE " UNION ALL " USERS_OF_PAGE
 
 /* Before a message, and after one. */
@@ -161,26 +163,26 @@ static PennyStatement one_message = {
 	1,
 	{UUIDOID}};
 
-#define LISTED_COLUMNS                                                                             \
-	"c.id, c.owner_id, c.head_message_id, c.version, c.last_seq, c.message_count,"                 \
-	" c.state_version, c.title, c.metadata, c.created_at, c.updated_at, c.last_message_at,"        \
+#define LISTED_COLUMNS                                                                      \
+	"c.id, c.owner_id, c.head_message_id, c.version, c.last_seq, c.message_count,"          \
+	" c.state_version, c.title, c.metadata, c.created_at, c.updated_at, c.last_message_at," \
 	" c.archived_at, c.pinned_at, p.active_at"
 
 /* The participants' rows carry the order of the list (active_at). */
-#define LIST_PAGE(after)                                                                           \
-	"WITH c AS MATERIALIZED (SELECT " LISTED_COLUMNS " FROM chat.participants p"                     \
-	"  JOIN chat.conversations c ON c.id" PENNY_EQ "p.conversation_id"                             \
-	"  WHERE p.user_id" PENNY_EQ "$1 AND (c.archived_at IS NOT NULL)" PENNY_EQ "$3" after          \
-	"  ORDER BY p.active_at DESC, p.conversation_id DESC LIMIT $2),"                               \
-	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM c JOIN chat.messages m ON m.id" PENNY_EQ                  \
-	"c.head_message_id)"                                                                           \
-	" SELECT " CONVERSATION_COLUMNS " FROM c"                                                      \
-	" UNION ALL " MESSAGES_OF_PAGE                                                                 \
-	" UNION ALL SELECT 6, c.id, " UUID_NULL ", " UUID_NULL ", " UUID_NULL ", " INT_NULL            \
-	", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " TEXT_NULL ", " TEXT_NULL          \
-	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " JSON_NULL      \
-	", " JSON_NULL ", " TIME_NULL ", " TIME_NULL ", c.active_at, " TIME_NULL ", " TIME_NULL        \
-	" FROM c UNION ALL " TOOLS_OF_MESSAGES " UNION ALL " USERS_OF_PAGE
+#define LIST_PAGE(after)                                                                       \
+	"WITH c AS MATERIALIZED (SELECT " LISTED_COLUMNS " FROM chat.participants p"               \
+	"  JOIN chat.conversations c ON c.id" PENNY_EQ "p.conversation_id"                         \
+	"  WHERE p.user_id" PENNY_EQ "$1 AND (c.archived_at IS NOT NULL)" PENNY_EQ "$3" after      \
+	"  ORDER BY p.active_at DESC, p.conversation_id DESC LIMIT $2),"                           \
+	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM c JOIN chat.messages m ON m.id" PENNY_EQ \
+	"c.head_message_id)"                                                                       \
+	" SELECT " CONVERSATION_COLUMNS " FROM c"                                                  \
+	" UNION ALL " MESSAGES_OF_PAGE " UNION ALL SELECT 6, c.id, " UUID_NULL ", " UUID_NULL      \
+	", " UUID_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL       \
+	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL  \
+	", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL ", " TIME_NULL ", " TIME_NULL                 \
+	", c.active_at, " TIME_NULL ", " TIME_NULL " FROM c UNION ALL " TOOLS_OF_MESSAGES          \
+	" UNION ALL " USERS_OF_PAGE
 
 static PennyStatement first_list_page = {LIST_PAGE(""), 3, {UUIDOID, INT8OID, BOOLOID}};
 static PennyStatement next_list_page = {
@@ -188,30 +190,36 @@ static PennyStatement next_list_page = {
 	5,
 	{UUIDOID, INT8OID, BOOLOID, TIMESTAMPTZOID, UUIDOID}};
 
-#define SINCE(alias)                                                                               \
+#define SINCE(alias) \
 	" WHERE " alias ".conversation_id" PENNY_EQ "$1 AND " alias ".version" PENNY_GT "$2"
 
 static PennyStatement changes = {
-	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m" SINCE("m") ")"
-	" SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ
-	"$1 UNION ALL " MESSAGES_OF_PAGE
-	/* all of the messages that changed, and what else changed */
-	" UNION ALL " TOOLS_OF_MESSAGES
-	" UNION ALL SELECT " TOOL_COLUMNS " FROM chat.tool_executions t" SINCE("t")
-	" AND (t.message_id" PENNY_EQ "ANY (ARRAY(SELECT m.id FROM m))) IS NOT TRUE"
-	" UNION ALL SELECT " ARTIFACT_COLUMNS " FROM chat.artifacts a" SINCE("a")
-	" UNION ALL SELECT " ARTIFACT_VERSION_COLUMNS " FROM chat.artifact_versions v" SINCE("v")
-	" UNION ALL SELECT " PARTICIPANT_COLUMNS " FROM chat.participants p"
-	SINCE("p")
-	" UNION ALL SELECT " TOMBSTONE_COLUMNS " FROM chat.tombstones d" SINCE("d")
-	" UNION ALL SELECT " USER_COLUMNS " FROM chat.users u WHERE u.id" PENNY_EQ
-	"ANY (ARRAY(SELECT m.user_id FROM m UNION SELECT p.user_id FROM chat.participants p"
-	SINCE("p") "))",
+	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m" SINCE(
+		"m") ")"
+			 " SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ
+			 "$1 UNION ALL " MESSAGES_OF_PAGE
+			 /* all of the messages that changed, and what else changed */
+			 " UNION ALL " TOOLS_OF_MESSAGES " UNION ALL SELECT " TOOL_COLUMNS
+			 " FROM chat.tool_executions t" SINCE(
+				 "t") " AND (t.message_id" PENNY_EQ "ANY (ARRAY(SELECT m.id FROM m))) IS NOT TRUE"
+					  " UNION ALL SELECT " ARTIFACT_COLUMNS " FROM chat.artifacts a" SINCE(
+						  "a") " UNION ALL SELECT " ARTIFACT_VERSION_COLUMNS
+							   " FROM chat.artifact_versions v" SINCE(
+								   "v") " UNION ALL SELECT " PARTICIPANT_COLUMNS
+										" FROM chat.participants p" SINCE(
+											"p") " UNION ALL SELECT " TOMBSTONE_COLUMNS
+												 " FROM chat.tombstones d" SINCE(
+													 "d") " UNION ALL SELECT " USER_COLUMNS
+														  " FROM chat.users u WHERE u.id" PENNY_EQ
+														  "ANY (ARRAY(SELECT m.user_id FROM m "
+														  "UNION SELECT p.user_id FROM "
+														  "chat.participants p" SINCE("p") "))",
 	2,
 	{UUIDOID, INT8OID}};
 
 static void run(PennyStatement *statement, const Datum *values, FetchResult *result);
-static void sort_kind(FetchResult *result, RowKind kind, int (*compare)(const void *, const void *));
+static void sort_kind(FetchResult *result, RowKind kind,
+					  int (*compare)(const void *, const void *));
 static int by_seq_descending(const void *a, const void *b);
 static int by_seq(const void *a, const void *b);
 static int by_id(const void *a, const void *b);
@@ -549,7 +557,8 @@ by_message(const void *a, const void *b)
 
 	if (ra->isnull[PENNY_TOOL_MESSAGE] || rb->isnull[PENNY_TOOL_MESSAGE])
 		return (int) rb->isnull[PENNY_TOOL_MESSAGE] - (int) ra->isnull[PENNY_TOOL_MESSAGE];
-	order = memcmp(PENNY_UUID(ra, PENNY_TOOL_MESSAGE), PENNY_UUID(rb, PENNY_TOOL_MESSAGE), UUID_LEN);
+	order =
+		memcmp(PENNY_UUID(ra, PENNY_TOOL_MESSAGE), PENNY_UUID(rb, PENNY_TOOL_MESSAGE), UUID_LEN);
 	return order != 0 ? order : by_version(a, b);
 }
 
@@ -656,10 +665,10 @@ render_line(StringInfo out, FetchResult *result, const ChangeLine *line, int64 s
 			break;
 		case ROW_MESSAGE:
 			tools = tools_of_message(result, line->row, &ntools);
-			penny_frame_message(
-				out, line->row,
-				DatumGetInt64(line->row->value[PENNY_MESSAGE_CREATED_VERSION]) > since, tools,
-				ntools);
+			penny_frame_message(out, line->row,
+								DatumGetInt64(line->row->value[PENNY_MESSAGE_CREATED_VERSION]) >
+									since,
+								tools, ntools);
 			break;
 		case ROW_TOOL_EXECUTION:
 			penny_frame_tool_execution(out, line->row);
@@ -699,9 +708,9 @@ render_changes(StringInfo out, FetchResult *result, int64 since)
 		for (i = 0; kind != ROW_USER && i < result->n[kind]; i++)
 		{
 			row = rows_of(result, kind) + i;
-			lines[n].version = DatumGetInt64(
-				row->value[kind == ROW_CONVERSATION ? PENNY_CONVERSATION_STATE_VERSION
-													: PENNY_ROW_VERSION]);
+			lines[n].version =
+				DatumGetInt64(row->value[kind == ROW_CONVERSATION ? PENNY_CONVERSATION_STATE_VERSION
+																  : PENNY_ROW_VERSION]);
 			lines[n].kind = kind;
 			lines[n].row = row;
 			n += lines[n].version > since;

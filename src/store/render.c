@@ -212,25 +212,25 @@ put_value(StringInfo out, const PennyRow *row, PennyColumn column)
 }
 
 /* A member with its comma before it; `name` is a literal. */
-#define MEMBER(out, name, row, column)                                                             \
-	do                                                                                             \
-	{                                                                                              \
-		PUT(out, ",\"" name "\":");                                                                \
-		put_value(out, row, column);                                                               \
+#define MEMBER(out, name, row, column) \
+	do                                 \
+	{                                  \
+		PUT(out, ",\"" name "\":");    \
+		put_value(out, row, column);   \
 	} while (0)
 
-#define FIRST_MEMBER(out, name, row, column)                                                       \
-	do                                                                                             \
-	{                                                                                              \
-		PUT(out, "\"" name "\":");                                                                 \
-		put_value(out, row, column);                                                               \
+#define FIRST_MEMBER(out, name, row, column) \
+	do                                       \
+	{                                        \
+		PUT(out, "\"" name "\":");           \
+		put_value(out, row, column);         \
 	} while (0)
 
-#define OPTIONAL_MEMBER(out, name, row, column)                                                    \
-	do                                                                                             \
-	{                                                                                              \
-		if (!(row)->isnull[column])                                                                \
-			MEMBER(out, name, row, column);                                                        \
+#define OPTIONAL_MEMBER(out, name, row, column) \
+	do                                          \
+	{                                           \
+		if (!(row)->isnull[column])             \
+			MEMBER(out, name, row, column);     \
 	} while (0)
 
 /*

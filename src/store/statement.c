@@ -30,9 +30,9 @@ statement_plan(PennyStatement *statement)
 	plan = SPI_prepare_cursor(statement->sql, statement->nargs, statement->argtypes,
 							  CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
-						errmsg("could not prepare a statement: %s",
-							   SPI_result_code_string(SPI_result))));
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not prepare a statement: %s", SPI_result_code_string(SPI_result))));
 	i = statement->next;
 	statement->next = (i + 1) % PENNY_STATEMENT_ROLES;
 	if (statement->plans[i].plan != NULL)
@@ -63,16 +63,15 @@ penny_statement_run(PennyStatement *statement, const Datum *values, const char *
  * the user back.
  */
 void
-penny_statement_run_as(PennyStatement *statement, Oid owner, const Datum *values,
-					   const char *nulls)
+penny_statement_run_as(PennyStatement *statement, Oid owner, const Datum *values, const char *nulls)
 {
 	Oid saved_user;
 	int saved_context;
 
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SPI_connect();
-	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE |
-									  SECURITY_NOFORCE_RLS);
+	SetUserIdAndSecContext(owner,
+						   saved_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
 	(void) penny_statement_run(statement, values, nulls, false);
 	SetUserIdAndSecContext(saved_user, saved_context);
 	SPI_finish();

@@ -12,7 +12,7 @@
 
 #include "executor/spi.h"
 
-#define PENNY_STATEMENT_ARGS 8
+#define PENNY_STATEMENT_ARGS 12
 #define PENNY_STATEMENT_ROLES 4
 
 /* A name is looked up in pg_catalog only when it is written there: qualify all. */
@@ -37,8 +37,8 @@ typedef struct PennyStatement
 } PennyStatement;
 
 /* Run as the current role; SPI must be connected. */
-extern uint64 penny_statement_run(PennyStatement *statement, const Datum *values,
-								  const char *nulls, bool read_only);
+extern uint64 penny_statement_run(PennyStatement *statement, const Datum *values, const char *nulls,
+								  bool read_only);
 /* Run as a table's owner, past policies, in its own SPI connection; no result. */
 extern void penny_statement_run_as(PennyStatement *statement, Oid owner, const Datum *values,
 								   const char *nulls);

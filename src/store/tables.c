@@ -32,6 +32,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "base/compat.h"
 #include "store/tables.h"
 
 typedef struct ColumnName
@@ -40,15 +41,13 @@ typedef struct ColumnName
 	const char *name;
 } ColumnName;
 
-#define END_OF_COLUMNS                                                                             \
-	{                                                                                              \
-		PENNY_COLUMNS, NULL                                                                        \
+#define END_OF_COLUMNS      \
+	{                       \
+		PENNY_COLUMNS, NULL \
 	}
 
-static const ColumnName user_columns[] = {{PENNY_ID, "id"},
-										  {PENNY_USER_NAME, "name"},
-										  {PENNY_USER_AVATAR, "avatar_url"},
-										  END_OF_COLUMNS};
+static const ColumnName user_columns[] = {
+	{PENNY_ID, "id"}, {PENNY_USER_NAME, "name"}, {PENNY_USER_AVATAR, "avatar_url"}, END_OF_COLUMNS};
 
 static const ColumnName conversation_columns[] = {
 	{PENNY_ID, "id"},
@@ -294,7 +293,8 @@ find_table(PennyTable table)
 {
 	static bool registered = false;
 	Oid schema = get_namespace_oid("chat", true);
-	Oid relid = OidIsValid(schema) ? get_relname_relid(table_names[table].name, schema) : InvalidOid;
+	Oid relid =
+		OidIsValid(schema) ? get_relname_relid(table_names[table].name, schema) : InvalidOid;
 	const ColumnName *column;
 	TableInfo info;
 	Relation relation;
@@ -323,8 +323,8 @@ find_table(PennyTable table)
 
 		if (attribute == InvalidAttrNumber)
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-							errmsg("table \"chat.%s\" has no column \"%s\"", table_names[table].name,
-								   column->name),
+							errmsg("table \"chat.%s\" has no column \"%s\"",
+								   table_names[table].name, column->name),
 							errhint("Bring the store up to date with "
 									"SELECT penny.upgrade_store().")));
 		info.attribute[column->column] = attribute;
@@ -390,7 +390,7 @@ penny_lookup_begin(PennyLookup *lookup, PennyKey key, Snapshot snapshot, LOCKMOD
 	for (i = 0; i < nvalues; i++)
 		ScanKeyInit(&scankey[i], i + 1, BTEqualStrategyNumber, key_columns[key].equal, values[i]);
 	lookup->slot = table_slot_create(lookup->table, NULL);
-	lookup->scan = index_beginscan(lookup->table, lookup->index, snapshot, nvalues, 0);
+	lookup->scan = penny_index_beginscan(lookup->table, lookup->index, snapshot, nvalues);
 	index_rescan(lookup->scan, scankey, nvalues, NULL, 0);
 }
 

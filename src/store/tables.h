@@ -137,15 +137,15 @@ typedef struct PennyRow
 /* Indexes that are looked up: by leading columns. */
 typedef enum PennyKey
 {
-	PENNY_KEY_USER_ID,		  /* users (id) */
-	PENNY_KEY_CONVERSATION,	  /* conversations (id) */
-	PENNY_KEY_PARTICIPANT,	  /* participants (conversation_id, user_id) */
-	PENNY_KEY_PARTICIPATIONS, /* participants (user_id) */
-	PENNY_KEY_MESSAGE,		  /* messages (id) */
-	PENNY_KEY_MESSAGE_TOOLS,  /* tool_executions (message_id) */
-	PENNY_KEY_ARTIFACT,		  /* artifacts (id) */
+	PENNY_KEY_USER_ID,         /* users (id) */
+	PENNY_KEY_CONVERSATION,    /* conversations (id) */
+	PENNY_KEY_PARTICIPANT,     /* participants (conversation_id, user_id) */
+	PENNY_KEY_PARTICIPATIONS,  /* participants (user_id) */
+	PENNY_KEY_MESSAGE,         /* messages (id) */
+	PENNY_KEY_MESSAGE_TOOLS,   /* tool_executions (message_id) */
+	PENNY_KEY_ARTIFACT,        /* artifacts (id) */
 	PENNY_KEY_ARTIFACT_NUMBER, /* artifact_versions (artifact_id) */
-	PENNY_KEY_SESSION,		  /* sessions (token_hash) */
+	PENNY_KEY_SESSION,         /* sessions (token_hash) */
 	PENNY_KEYS
 } PennyKey;
 

@@ -185,9 +185,9 @@ order_insert(Edit *edit, PennyTable table, PennyRow *row)
 		table == PENNY_ARTIFACT_VERSIONS)
 		find_conversation(edit, table, row);
 	if (row->isnull[PENNY_CONVERSATION_ID])
-		ereport(ERROR, (errcode(ERRCODE_NOT_NULL_VIOLATION),
-						errmsg("a row of \"chat.%s\" needs a conversation",
-							   penny_table_name(table))));
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("a row of \"chat.%s\" needs a conversation", penny_table_name(table))));
 	change = penny_change_open(PENNY_UUID(row, PENNY_CONVERSATION_ID));
 	if (change->gone)
 		ereport(ERROR, (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
@@ -352,10 +352,10 @@ find_conversation(Edit *edit, PennyTable table, PennyRow *row)
 		set(edit, PENNY_CONVERSATION_ID, row->value[PENNY_CONVERSATION_ID]);
 	}
 	else if (!same_uuid(row, &found, PENNY_CONVERSATION_ID))
-		ereport(ERROR, (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-						errmsg("%s %s belongs to another conversation",
-							   version ? "artifact" : "message",
-							   DatumGetCString(DirectFunctionCall1(uuid_out, row->value[above])))));
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("%s %s belongs to another conversation", version ? "artifact" : "message",
+						DatumGetCString(DirectFunctionCall1(uuid_out, row->value[above])))));
 	penny_lookup_end(&lookup);
 	UnregisterSnapshot(snapshot);
 }

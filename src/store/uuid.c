@@ -48,7 +48,8 @@ penny_uuid_make(pg_uuid_t *uuid)
 	uint64 high;
 
 	if (!pg_strong_random(uuid->data + 8, UUID_LEN - 8))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random bytes")));
 	high = (stamp >> FRACTION_BITS << 16) | 0x7000 | (stamp & ((1 << FRACTION_BITS) - 1));
 	high = pg_hton64(high);
 	memcpy(uuid->data, &high, sizeof(high));

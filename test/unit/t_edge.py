@@ -72,6 +72,18 @@ def what_an_executor_gets(fake):
     http.close()
 
 
+@test()
+def who_is_local(fake):
+    for host, more, flags in (('localhost', '', 2), ('localhost:80', '', 2), ('127.0.0.1:1', '', 2),
+                              ('[::1]:3000', '', 2), ('evil.example', '', 0),
+                              ('localhost.evil.example', '', 0),
+                              ('localhost', 'X-Forwarded-For: 1.2.3.4\r\n', 0)):
+        http = Http(fake)
+        http.send('GET /echo HTTP/1.1\r\nHost: %s\r\n%s\r\n' % (host, more))
+        equal(http.answer().json()['flags'], flags, host + more)
+        http.close()
+
+
 @test(executors=4)
 def pipelining_is_in_order(fake):
     http = Http(fake)
@@ -417,6 +429,26 @@ def a_restart_finds_the_sleep_word_right(fake):
             assert time.monotonic() - started < 1
 
 
+@test(executors=1, drain_timeout=5000)
+def drain_acknowledges_first(fake):
+    ws = Ws(fake)
+    equal(ws.ask(type='ping'), {'type': 'pong'})
+    slow = Http(fake)
+    slow.request('/slow?ms=600')
+    fake.until(lambda: fake.executors()['calls'] >= 3)
+    ws.say(type='message', room='conversation:1', content='x', ref=1)
+    fake.until(lambda: fake.counters()['calls'] >= 4)
+    fake.process.stdin.write(b'term\n')
+    fake.process.stdin.flush()
+    equal(ws.hear()['type'], 'ack')
+    equal(ws.end(), 1001)
+    equal(slow.answer().status, 200)
+    slow.close()
+    ws.close()
+    equal(fake.line(), '0', 'exit status')
+    fake.command('start')
+
+
 @test(executors=2, drain_timeout=3000)
 def drain(fake):
     idle = Http(fake)
@@ -484,9 +516,13 @@ def signing_in(fake):
     for ws in (Ws(fake, token='bad'), Ws(fake, token=None, query='?access_token=bad'), Ws(fake, token=None)):
         equal(ws.end(), 4401)
         ws.close()
-    ws = Ws(fake, token=None)
-    ws.say(type='ping')
-    equal(ws.end(), 4401, 'before signing in')
+    for host in ('h:1', 'localhost:1'):
+        ws = Ws(fake, token=None, host=host)
+        ws.say(type='ping')
+        equal(ws.end(), 4401, 'before signing in')
+        ws.close()
+    ws = Ws(fake, token=None, host='127.0.0.1')
+    equal(ws.ask(type='auth', token='user-3', ref=1)['type'], 'ack')
     ws.close()
     ws = Ws(fake, token='short')
     equal(ws.ask(type='ping'), {'type': 'pong'})
@@ -546,7 +582,7 @@ def bad_messages(fake):
         ws.send(ws.frame(1, payload))
         equal(ws.end(), code, payload)
         ws.close()
-    for build, code in ((lambda ws: ws.frame(2, b'{}'), 4400),
+    for build, code in ((lambda ws: ws.frame(2, b'{}'), 1003),
                         (lambda ws: ws.frame(1, b'{}', mask=False), 1002),
                         (lambda ws: ws.frame(1, b'{}', rsv=4), 1002),
                         (lambda ws: ws.frame(3, b'{}'), 1002),
