@@ -243,6 +243,7 @@ begin_transaction(void)
 	enable_timeout_every(tick_timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK),
 						 TICK);
 	penny_run_limit(&run, penny_statement_timeout);
+	penny_ensure(QueryCancelHoldoffCount == 1);
 	RESUME_CANCEL_INTERRUPTS();
 }
 
