@@ -14,7 +14,8 @@ PLANE = src/plane/plane.o \
 	src/plane/event.o \
 	src/plane/route.o
 
-BASE = src/base/epoch.o \
+BASE = src/base/clock.o \
+	src/base/epoch.o \
 	src/base/error.o \
 	src/base/planemap.o \
 	src/base/registry.o \

@@ -97,7 +97,7 @@ BEGIN
 	IF jsonb_array_length(messages) > 200 THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a conversation may begin with up to 200 messages', DETAIL = 'It is at $.messages.';
 	END IF;
-	FOR n IN 0 .. jsonb_array_length(messages) - 1 LOOP
+	FOR n IN 0 .. coalesce(jsonb_array_length(messages), 0) - 1 LOOP
 		PERFORM _penny.check_message(messages -> n, format('$.messages[%s]', n));
 	END LOOP;
 	made := penny.create_conversation(request.body ->> 'title', coalesce(request.body -> 'metadata', '{}'), NULL, messages);

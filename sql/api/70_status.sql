@@ -1,5 +1,6 @@
 -- What the server says of itself: epoch, doctor, statistics.
--- epoch() may be called by everybody, the rest by penny_admin and pg_monitor.
+-- epoch() may be called by every role of penny, the rest by penny_admin and
+-- pg_monitor.
 
 CREATE OR REPLACE FUNCTION penny.epoch() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE
@@ -76,8 +77,9 @@ $$;
 COMMENT ON FUNCTION penny.doctor() IS
 'One row for each check of the installation, with the remedy where it is not ok';
 
-REVOKE EXECUTE ON FUNCTION penny.stats(), penny.doctor(),
+REVOKE EXECUTE ON FUNCTION penny.epoch(), penny.stats(), penny.doctor(),
 	_penny.doctor(text), _penny.doctor_store() FROM PUBLIC;
 GRANT USAGE ON SCHEMA penny, _penny TO pg_monitor, penny_admin;
 GRANT EXECUTE ON FUNCTION penny.stats(), penny.doctor(),
 	_penny.doctor(text), _penny.doctor_store() TO penny_admin, pg_monitor;
+GRANT EXECUTE ON FUNCTION penny.epoch() TO penny_user, penny_authenticator, pg_monitor;

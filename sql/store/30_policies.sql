@@ -9,7 +9,8 @@
 -- Members write messages of role user in their own name; every other message,
 -- tool executions and artifacts need penny_agent.  Title, marks, participants
 -- and the deletion belong to the owner of the conversation, to agents that are
--- members, and to penny_admin.
+-- members, and to penny_admin, whose policies ask a function of penny although
+-- it is always true: they go with the extension, and access is then deny-all.
 --! version 1
 
 --# rls chat.store

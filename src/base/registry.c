@@ -16,8 +16,8 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/error.h"
 #include "base/planemap.h"
@@ -246,7 +246,7 @@ penny_executor_await_database(int number, void (*refuse)(PennyReadiness readines
 	PennyPlane *plane = penny_plane();
 	PennyExecutorEntry *entry = &registry->executor[number];
 	long delay = connect_delay(pg_atomic_read_u32(&entry->attempts));
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay);
+	int64 until = penny_clock_ms() + delay;
 	WaitEventSet *set = penny_wait_event_set_create(3);
 	WaitEvent event;
 
@@ -264,8 +264,8 @@ penny_executor_await_database(int number, void (*refuse)(PennyReadiness readines
 		readiness = penny_readiness();
 		if (readiness >= PENNY_PROBING)
 		{
-			wait = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
-			if (wait <= 0)
+			wait = penny_clock_timeout(penny_clock_ms(), until);
+			if (wait == 0)
 				break;
 		}
 		if (refuse != NULL)

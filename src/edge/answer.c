@@ -117,8 +117,11 @@ fail(PennyHttp *http, PennyAnswerKind kind)
 		penny_connection_cut(http->connection);
 	else if (kind == PENNY_ANSWER_TIMEOUT)
 		penny_http_unavailable(http, "no executor took the request in time");
-	else
+	else if (http->method == PENNY_GET || http->method == PENNY_HEAD)
 		penny_http_unavailable(http, "the executor gave no answer");
+	else
+		penny_http_problem(http, 500, "no answer came: the request may have been carried out",
+						   NULL);
 }
 
 /* A piece of the answer came. */

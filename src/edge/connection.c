@@ -270,6 +270,7 @@ penny_connection_cut(PennyConnection *connection)
 	if (connection->state == PENNY_CUT)
 		return;
 	connection->state = PENNY_CUT;
+	connection->doomed = true;
 	connection->next_cut = cut_list;
 	cut_list = connection;
 }
@@ -283,7 +284,7 @@ penny_connections_reap(void)
 		PennyConnection *connection = cut_list;
 
 		cut_list = connection->next_cut;
-		connection->next_cut = NULL;
+		connection->doomed = false;
 		lws_set_timeout(connection->wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
 	}
 }
@@ -295,7 +296,7 @@ penny_connection_gone(PennyConnection *connection)
 	/* While it is being adopted the caller releases it. */
 	if (connection->wsi == NULL)
 		return;
-	if (connection->state == PENNY_CUT)
+	if (connection->doomed)
 	{
 		for (PennyConnection **link = &cut_list; *link != NULL; link = &(*link)->next_cut)
 		{
@@ -332,6 +333,19 @@ penny_connections_drain(void)
 
 		if (connection->state == PENNY_OPEN)
 			connection->protocol->drain(connection);
+		connection = next;
+	}
+}
+
+void
+penny_connections_interrupt(void)
+{
+	for (PennyConnection *connection = connections; connection != NULL;)
+	{
+		PennyConnection *next = connection->next;
+
+		if (connection->state == PENNY_OPEN && connection->protocol->interrupt != NULL)
+			connection->protocol->interrupt(connection);
 		connection = next;
 	}
 }

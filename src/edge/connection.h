@@ -39,6 +39,8 @@ typedef struct PennyProtocol
 	void (*closed)(PennyConnection *connection);
 	/* The edge is to stop: finish soon. */
 	void (*drain)(PennyConnection *connection);
+	/* Nothing can be served for a while; NULL = does not matter. */
+	void (*interrupt)(PennyConnection *connection);
 } PennyProtocol;
 
 typedef enum PennyConnectionState
@@ -84,7 +86,8 @@ struct PennyConnection
 	bool blocked; /* the socket takes no more now */
 	bool paused;  /* not reading, as the protocol wishes */
 	bool reading; /* what the loop was told */
-	bool dirty;
+	bool dirty;   /* on the list of those to flush */
+	bool doomed;  /* on the list of those to free */
 	bool loopback;
 	char peer[PENNY_PEER_TEXT];
 };
@@ -115,6 +118,8 @@ extern void penny_connection_close(PennyConnection *connection);
 extern void penny_connection_cut(PennyConnection *connection);
 /* Tell every connection that the edge is to stop. */
 extern void penny_connections_drain(void);
+/* Tell every connection that nothing can be served for a while. */
+extern void penny_connections_interrupt(void);
 
 /* Loop: send what was queued in this turn; free what is to be freed. */
 extern void penny_connections_flush(void);

@@ -89,7 +89,7 @@ start_read(void *arg, uint64_t number, void *member, PennySpan room, PennySpan s
 	Read *read;
 
 	(void) arg;
-	if (connection->loopback)
+	if (session->local)
 		out.flags |= PENNY_REQUEST_LOOPBACK;
 	out.field[PENNY_FIELD_TARGET] = room;
 	out.field[PENNY_FIELD_TOKEN] = (PennySpan){session->token, strlen(session->token)};
@@ -213,8 +213,8 @@ take_events(void)
 }
 
 /* Keep the counters of the plane as the rooms' own. */
-static void
-count_rooms(void)
+void
+penny_events_count(void)
 {
 	PennyRoomsCounts counts = penny_rooms_counts(rooms);
 
@@ -232,7 +232,6 @@ penny_events_turn(void)
 	bool more = penny_events_ready() && take_events();
 
 	due = penny_rooms_tick(rooms, penny_edge.now);
-	count_rooms();
 	return more;
 }
 

@@ -17,6 +17,8 @@ extern void penny_events_init(void);
 extern PennyRooms *penny_events_rooms(void);
 /* Loop: take events, do what the rooms have due; true when more is there. */
 extern bool penny_events_turn(void);
+/* Loop: bring the counters of rooms and members up to date. */
+extern void penny_events_count(void);
 /* Loop: is there an event to take? */
 extern bool penny_events_ready(void);
 /* Loop: when the rooms have something due (ms), UINT64_MAX = never. */

@@ -202,7 +202,8 @@ read_body(PennyHttp *http, char *bytes, size_t len)
 	whole = http->body_whole ? parser->head_len + (size_t) parser->content_length : len;
 	if (http->state != PENNY_HTTP_BODY)
 	{
-		if (!penny_routes_known() && penny_request_needs_routes(http, bytes))
+		if (!penny_routes_known() && penny_routes_refusal() == NULL &&
+			penny_request_needs_routes(http, bytes))
 		{
 			wait_for_routes(http);
 			return 0;
@@ -319,11 +320,14 @@ on_drained(PennyConnection *connection)
 	penny_http_go_on(connection);
 }
 
+/* There are other routes, or none can be served: who waited gets an answer. */
 static void
 on_routes(void)
 {
 	PennyHttp *list = waiting;
 
+	if (penny_routes_refusal() != NULL)
+		penny_connections_interrupt();
 	waiting = NULL;
 	while (list != NULL)
 	{

@@ -55,6 +55,8 @@ extern bool penny_request_needs_routes(const PennyHttp *http, const char *bytes)
 extern bool penny_request_admit(PennyHttp *http, const char *bytes);
 /* Head and body are complete: answer, or hand it to an executor. */
 extern void penny_request_dispatch(PennyHttp *http, char *bytes);
+/* Is the client on this machine, with no proxy between? */
+extern bool penny_request_is_local(const PennyHttp *http, const char *bytes);
 /* The bearer token of a request; false when what is there is no token. */
 extern bool penny_request_token(const PennyHttpParser *parser, const char *bytes, PennySpan *token);
 

@@ -131,6 +131,7 @@ work(void)
 	more = penny_events_turn();
 	penny_connections_flush();
 	penny_connections_reap();
+	penny_events_count();
 	penny_calls_wake();
 	return more;
 }

@@ -72,6 +72,22 @@ is_listed(PennySpan origin)
 }
 
 bool
+penny_origin_is_loopback(PennySpan host)
+{
+	static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
+
+	for (int i = 0; i < 3; i++)
+	{
+		size_t len = strlen(names[i]);
+
+		if (host.len >= len && strncasecmp(host.data, names[i], len) == 0 &&
+			(host.len == len || host.data[len] == ':'))
+			return true;
+	}
+	return false;
+}
+
+bool
 penny_origin_allowed(const PennyHttpParser *parser, const char *bytes)
 {
 	PennySpan origin;

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "edge/http_target.h"
+#include "edge/origin.h"
 #include "edge/routes.h"
 #include "edge/websocket.h"
 
@@ -109,6 +110,11 @@ penny_request_admit(PennyHttp *http, const char *bytes)
 	}
 	if (builtin(http, bytes) != NOT_BUILTIN)
 		return admit_builtin(http);
+	if (penny_routes_refusal() != NULL)
+	{
+		penny_http_unavailable(http, penny_routes_refusal());
+		return false;
+	}
 	if (!admit_route(http, penny_http_span(bytes, parser->path)))
 		return false;
 	if (!penny_request_token(parser, bytes, &token))
@@ -135,6 +141,28 @@ penny_request_token(const PennyHttpParser *parser, const char *bytes, PennySpan 
 	return true;
 }
 
+/*
+ * Is the client on this machine, and did it mean to speak to this machine?  A
+ * proxy passes on others' requests; and a page elsewhere can let its own name
+ * point here, but then the browser says that name.
+ */
+bool
+penny_request_is_local(const PennyHttp *http, const char *bytes)
+{
+	static const char *const forwarded[] = {"forwarded", "via", "x-forwarded-for", "x-real-ip"};
+	PennySpan host = penny_http_span(bytes, http->parser->host);
+	PennySpan value;
+
+	if (!http->connection->loopback || !penny_origin_is_loopback(host))
+		return false;
+	for (size_t i = 0; i < sizeof(forwarded) / sizeof(forwarded[0]); i++)
+	{
+		if (penny_http_header(http->parser, bytes, forwarded[i], &value))
+			return false;
+	}
+	return true;
+}
+
 static void
 call_route(PennyHttp *http, const char *bytes)
 {
@@ -154,7 +182,7 @@ call_route(PennyHttp *http, const char *bytes)
 	out.method = http->method;
 	if (penny_http_header(parser, bytes, "server-timing", &timing))
 		out.flags |= PENNY_REQUEST_TIMING;
-	if (http->connection->loopback)
+	if (penny_request_is_local(http, bytes))
 		out.flags |= PENNY_REQUEST_LOOPBACK;
 	out.field[PENNY_FIELD_TARGET] = penny_http_span(bytes, parser->target);
 	out.field[PENNY_FIELD_HEADERS] =

@@ -8,17 +8,25 @@
  * answer is on its way makes another call.  The old table serves until the new
  * one is compiled; when a fetch fails, the old one stays and it is tried again.
  *
+ * Executors that cannot serve anything (the extension is not there, or the
+ * database was asked for) answer this call with 503 as they do every other;
+ * the stamp is raised when that begins and when it ends.  So this is where the
+ * edge learns that it has nothing to serve.
+ *
  *-------------------------------------------------------------------------
  */
 #include "edge/routes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "edge/calls.h"
+#include "edge/json_span.h"
 #include "edge/timer.h"
 
-#define RETRY 500 /* ms after a fetch that failed */
+#define RETRY 500          /* ms after a fetch that failed */
+#define RETRY_REFUSED 5000 /* ms after one that was refused; the stamp tells earlier */
 
 static void (*on_change)(void);
 static PennyRoutes *routes; /* NULL: not known yet */
@@ -26,6 +34,7 @@ static char *text;          /* what routes points into */
 static void *memory;        /* what routes lies in */
 static uint64_t stamp;      /* of the table in force */
 static uint64_t asked;      /* stamp when the call was made */
+static char refusal[256];   /* why calls are refused; empty = they are not */
 static PennyPending *call;
 static PennyTimer retry_timer;
 
@@ -74,8 +83,33 @@ take_over(PennySpan body)
 	text = new_text;
 	memory = new_memory;
 	stamp = asked;
+	refusal[0] = '\0';
 	penny_log(PENNY_LOG_DEBUG, "%d routes", penny_routes_count(routes));
 	on_change();
+}
+
+const char *
+penny_routes_refusal(void)
+{
+	return refusal[0] != '\0' ? refusal : NULL;
+}
+
+/* Executors refuse everything: remember why, tell it once. */
+static void
+take_refusal(PennySpan problem)
+{
+	PennyJsonMember detail = {.name = "detail"};
+	bool told = refusal[0] != '\0';
+	size_t where;
+	size_t len;
+
+	if (penny_json_object(problem, &detail, 1, &where) != NULL ||
+		detail.kind != PENNY_JSON_STRING ||
+		!penny_json_string(detail.raw, refusal, sizeof(refusal) - 1, &len) || len == 0)
+		len = (size_t) snprintf(refusal, sizeof(refusal), "the server cannot serve now");
+	refusal[len] = '\0';
+	if (!told)
+		on_change();
 }
 
 static bool
@@ -85,6 +119,11 @@ on_answer(void *owner, const PennyAnswer *answer)
 	call = NULL;
 	if (answer->kind == PENNY_ANSWER && answer->status == 200)
 		take_over(answer->body);
+	else if (answer->kind == PENNY_ANSWER && answer->status == 503)
+	{
+		penny_timer_set(&retry_timer, penny_edge.now + RETRY_REFUSED);
+		take_refusal(answer->body);
+	}
 	else
 		penny_timer_set(&retry_timer, penny_edge.now + RETRY);
 	return true;
@@ -97,9 +136,10 @@ penny_routes_turn(void)
 		atomic_load_explicit(&penny_edge.plane.p->routes_stamp, memory_order_acquire);
 	PennyCallOut out = {.op = PENNY_OP_ROUTES, .whole = true};
 
-	if (call != NULL || (routes != NULL && current == stamp) || penny_timer_is_set(&retry_timer) ||
-		penny_edge.draining)
+	if (call != NULL || (routes != NULL && current == stamp && refusal[0] == '\0') ||
+		(penny_timer_is_set(&retry_timer) && current == asked) || penny_edge.draining)
 		return;
+	penny_timer_stop(&retry_timer);
 	asked = current;
 	call = penny_call_start(&out, on_answer, NULL);
 	if (call == NULL)

@@ -14,8 +14,13 @@
 #include "edge/edge.h"
 #include "plane/route.h"
 
-/* `changed` is called whenever a table has been taken over. */
+/*
+ * `changed` is called whenever a table has been taken over, or executors have
+ * begun to refuse all calls.
+ */
 extern void penny_routes_init(void (*changed)(void));
+/* Why executors refuse all calls (the extension was dropped), or NULL. */
+extern const char *penny_routes_refusal(void);
 /* Is there a table? */
 extern bool penny_routes_known(void);
 extern PennyRouteResult penny_routes_find(PennyMethod method, PennySpan path,

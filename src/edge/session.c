@@ -61,7 +61,7 @@ static const Type types[] = {
 /* ---- life --------------------------------------------------------------------- */
 
 PennySession *
-penny_session_open(PennyWebsocket *websocket, PennySpan token, bool verify)
+penny_session_open(PennyWebsocket *websocket, PennySpan token, bool local, bool verify)
 {
 	PennySession *session = penny_alloc(sizeof(*session));
 
@@ -69,7 +69,8 @@ penny_session_open(PennyWebsocket *websocket, PennySpan token, bool verify)
 	session->websocket = websocket;
 	websocket->session = session;
 	penny_websocket_deadline(websocket, penny_edge.now + penny_edge.settings.auth_timeout);
-	if (verify && (token.len > 0 || websocket->connection->loopback))
+	session->local = local;
+	if (verify && (token.len > 0 || local))
 		penny_session_verify(session, token);
 	return session;
 }
@@ -94,11 +95,14 @@ penny_session_busy(const PennySession *session)
 void
 penny_session_expired(PennySession *session)
 {
-	if (session->user_id[0] == '\0')
+	if (session->user_id[0] != '\0')
+		penny_session_auth_deadline(session);
+	else if (session->call != NULL && !session->probing)
+		penny_websocket_deadline(session->websocket,
+								 penny_edge.now + penny_edge.settings.auth_timeout);
+	else
 		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT,
 								"nobody signed in in time");
-	else
-		penny_session_auth_deadline(session);
 }
 
 /* ---- messages ------------------------------------------------------------------ */
@@ -274,7 +278,8 @@ on_stored(void *owner, const PennyAnswer *answer)
 	if (answer->kind == PENNY_ANSWER_TIMEOUT)
 		penny_say_error(session, ref, 503, "no executor took the message in time");
 	else if (answer->kind != PENNY_ANSWER)
-		penny_say_error(session, ref, 503, "the executor gave no answer");
+		penny_say_error(session, ref, 503,
+						"no answer came: the message may be stored, a client_id tells");
 	else if (answer->status == 200 || answer->status == 201)
 		acknowledge(session, ref, answer);
 	else
@@ -289,7 +294,7 @@ take_message(PennySession *session, const Message *message)
 	PennyConnection *connection = session->websocket->connection;
 	PennyCallOut out = {.op = PENNY_OP_MESSAGE, .whole = true};
 
-	if (connection->loopback)
+	if (session->local)
 		out.flags |= PENNY_REQUEST_LOOPBACK;
 	out.field[PENNY_FIELD_TARGET] = message->room;
 	out.field[PENNY_FIELD_TOKEN] = (PennySpan){session->token, strlen(session->token)};

@@ -39,6 +39,7 @@ struct PennySession
 	PennySessionRoom *rooms;
 	uint32_t room_count;
 	uint32_t ref_len; /* of the call */
+	bool local;       /* the client is on this machine */
 	bool probing;     /* the call asks whether no token is needed here */
 	char ref[PENNY_REF_MAX];
 	char user_id[PENNY_USER_ID_MAX + 1]; /* empty: nobody is signed in */
@@ -46,8 +47,12 @@ struct PennySession
 
 /* ---- session.c: life, and what messages mean ------------------------------- */
 
-/* Open with the token of the upgrade, or none; verify = it may be let in. */
-extern PennySession *penny_session_open(PennyWebsocket *websocket, PennySpan token, bool verify);
+/*
+ * Open with the token of the upgrade, or none.  local: the client is on this
+ * machine; verify: it may be let in.
+ */
+extern PennySession *penny_session_open(PennyWebsocket *websocket, PennySpan token, bool local,
+										bool verify);
 /* Release everything keyed by the session. */
 extern void penny_session_close(PennySession *session);
 /* A text message; valid UTF-8. */

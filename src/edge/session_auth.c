@@ -55,7 +55,7 @@ penny_session_verify(PennySession *session, PennySpan token)
 	PennyConnection *connection = session->websocket->connection;
 	PennyCallOut out = {.op = PENNY_OP_AUTH, .whole = true};
 
-	if (connection->loopback)
+	if (session->local)
 		out.flags |= PENNY_REQUEST_LOOPBACK;
 	out.field[PENNY_FIELD_TOKEN] = token;
 	out.field[PENNY_FIELD_PEER] = (PennySpan){connection->peer, strlen(connection->peer)};

@@ -39,6 +39,7 @@ static void on_drained(PennyConnection *connection);
 static void on_expired(PennyConnection *connection);
 static void on_closed(PennyConnection *connection);
 static void on_drain(PennyConnection *connection);
+static void on_interrupt(PennyConnection *connection);
 
 static const PennyProtocol websocket_protocol = {
 	.input = on_input,
@@ -46,6 +47,7 @@ static const PennyProtocol websocket_protocol = {
 	.expired = on_expired,
 	.closed = on_closed,
 	.drain = on_drain,
+	.interrupt = on_interrupt,
 };
 
 /* ---- upgrade -------------------------------------------------------------------- */
@@ -108,6 +110,7 @@ penny_websocket_upgrade(PennyHttp *http, char *bytes)
 	PennySpan token;
 	bool good_token = penny_request_token(parser, bytes, &token);
 	bool good_origin = penny_origin_allowed(parser, bytes);
+	bool local = penny_request_is_local(http, bytes);
 
 	if (!parser->websocket)
 	{
@@ -123,7 +126,7 @@ penny_websocket_upgrade(PennyHttp *http, char *bytes)
 	send_switch(connection, parser, bytes);
 	penny_count(&penny_edge.plane, PENNY_COUNT_REQUESTS, 1);
 	websocket = make_websocket(connection);
-	penny_session_open(websocket, good_token && good_origin ? token : (PennySpan){NULL, 0},
+	penny_session_open(websocket, good_token && good_origin ? token : (PennySpan){NULL, 0}, local,
 					   good_token && good_origin);
 	if (!good_origin)
 		penny_websocket_goodbye(websocket, PENNY_CLOSE_ORIGIN, "this origin is not allowed");
@@ -338,6 +341,8 @@ penny_websocket_go_on(PennyWebsocket *websocket)
 	PennyConnection *connection = websocket->connection;
 	size_t used;
 
+	if (penny_edge.draining && !penny_session_busy(websocket->session))
+		penny_websocket_come_back(websocket, PENNY_CLOSE_GOING_AWAY);
 	if (connection->state != PENNY_OPEN || connection->in_len == 0)
 		return;
 	used = process(websocket, connection->in, connection->in_len);
@@ -420,5 +425,15 @@ on_closed(PennyConnection *connection)
 static void
 on_drain(PennyConnection *connection)
 {
-	penny_websocket_come_back(connection->session, PENNY_CLOSE_GOING_AWAY);
+	PennyWebsocket *websocket = connection->session;
+
+	/* A message that an executor has is acknowledged first. */
+	if (!penny_session_busy(websocket->session))
+		penny_websocket_come_back(websocket, PENNY_CLOSE_GOING_AWAY);
+}
+
+static void
+on_interrupt(PennyConnection *connection)
+{
+	penny_websocket_come_back(connection->session, PENNY_CLOSE_RESTART);
 }

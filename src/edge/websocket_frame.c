@@ -34,6 +34,7 @@ static PennyWebsocketResult
 fail(PennyWebsocketParser *parser, PennyWebsocketEvent *event, uint16_t code, const char *reason)
 {
 	parser->phase = PHASE_ENDED;
+	memset(event, 0, sizeof(*event));
 	event->code = code;
 	event->reason = reason;
 	return PENNY_WEBSOCKET_ERROR;

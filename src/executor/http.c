@@ -28,7 +28,7 @@
 
 static void find_route(PennyRun *run, const PennyRouteTable *table, PennySpan path,
 					   PennyRouteMatch *match);
-static Oid request_type(void);
+static Oid penny_type(const char *name);
 
 void
 penny_http_run(PennyRun *run)
@@ -37,7 +37,7 @@ penny_http_run(PennyRun *run)
 	const PennyRouteRow *row;
 	PennyRouteMatch match;
 	PennyParams params = {.request = &run->request};
-	Oid type = request_type();
+	Oid type = penny_type("request");
 	Oid function;
 	Oid result_type;
 	Datum request;
@@ -63,6 +63,9 @@ penny_http_run(PennyRun *run)
 	function = penny_routes_function(table, match.route, type);
 	penny_run_limit(run, row->timeout > 0 ? row->timeout : penny_statement_timeout);
 	result = penny_plan_call(function, type, request, &isnull, &result_type);
+	if (result_type != JSONBOID && result_type != JSONOID && result_type != penny_type("response"))
+		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+						errmsg("handler returns neither json, jsonb nor penny.response")));
 	penny_result_answer(&run->answer, &run->request, result, isnull, result_type);
 	run->handled = penny_run_clock();
 }
@@ -112,15 +115,14 @@ penny_http_writing_methods(const PennyRun *run)
 	return allowed;
 }
 
-/* OID of penny.request. */
+/* OID of a type of schema penny. */
 static Oid
-request_type(void)
+penny_type(const char *name)
 {
 	Oid schema = get_namespace_oid("penny", true);
-	Oid type = OidIsValid(schema)
-				   ? GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum("request"),
-									 ObjectIdGetDatum(schema))
-				   : InvalidOid;
+	Oid type = OidIsValid(schema) ? GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+													CStringGetDatum(name), ObjectIdGetDatum(schema))
+								  : InvalidOid;
 
 	if (!OidIsValid(type))
 		ereport(ERROR, (errcode(ERRCODE_PENNY_UNAVAILABLE),

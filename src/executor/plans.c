@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -133,18 +132,15 @@ penny_plan_call(Oid function, Oid request_type, Datum request, bool *isnull, Oid
 		known != NULL ? known->plan : find_plan(&key, call_query(function), 1, &request_type);
 
 	if (SPI_execute_plan(plan, &request, NULL, true, 2) != SPI_OK_SELECT || SPI_processed != 1)
-		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION), errmsg("handler did not return one row")));
-	*type = SPI_gettypeid(SPI_tuptable->tupdesc, 1);
-	if (*type != JSONBOID && *type != JSONOID &&
-		strcmp(format_type_be_qualified(*type), "penny.response") != 0)
 		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
-						errmsg("handler returns neither json, jsonb nor penny.response")));
+						errmsg("handler did not return one row")));
+	*type = SPI_gettypeid(SPI_tuptable->tupdesc, 1);
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
 }
 
 void
 penny_plan_run(const char *query, int nargs, const Oid *types, const Datum *values,
-					const char *nulls, long limit)
+			   const char *nulls, long limit)
 {
 	PlanKey key = {.text = query, .function = InvalidOid, .role = GetUserId()};
 	SPIPlanPtr plan = find_plan(&key, query, nargs, types);

@@ -18,10 +18,10 @@ extern void penny_plan_init(void);
 
 /*
  * Call f(penny.request) as the current role.  `type` is set to the type that
- * was returned: jsonb or penny.response.
+ * was returned.
  */
 extern Datum penny_plan_call(Oid function, Oid request_type, Datum request, bool *isnull,
-								  Oid *type);
+							 Oid *type);
 
 /*
  * Run one of penny's own statements, as the current role: at most `limit`
@@ -29,6 +29,6 @@ extern Datum penny_plan_call(Oid function, Oid request_type, Datum request, bool
  * names the plan.
  */
 extern void penny_plan_run(const char *query, int nargs, const Oid *types, const Datum *values,
-								const char *nulls, long limit);
+						   const char *nulls, long limit);
 
 #endif /* PENNY_PLANS_H */

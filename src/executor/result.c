@@ -32,7 +32,7 @@ typedef struct Response
 	int status;
 	Jsonb *headers; /* NULL: none */
 	Jsonb *body;    /* NULL: none */
-	text *json;		/* the body as json; NULL: none */
+	text *json;     /* the body as json; NULL: none */
 } Response;
 
 static void read_response(Datum value, Response *response);

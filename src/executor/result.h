@@ -14,7 +14,7 @@
 #include "plane/call.h"
 
 /*
- * A jsonb or penny.response (of type response_type): fills in the answer, in
+ * A json, jsonb or penny.response: fills in the answer, in
  * its context.  NULL is PY404; what cannot be sent is an error of the handler.
  * HEAD gets the answer of GET, from which the edge takes the length alone.
  */

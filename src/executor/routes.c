@@ -124,10 +124,13 @@ read_table(PennyPlane *plane)
 	table_valid = true;
 	PG_TRY();
 	{
-		Oid schema = get_namespace_oid("penny", false);
+		Oid schema = get_namespace_oid("penny", true);
 
 		fresh.stamp = atomic_load(&plane->p->routes_stamp);
-		table_relid = get_relname_relid("routes", schema);
+		table_relid = OidIsValid(schema) ? get_relname_relid("routes", schema) : InvalidOid;
+		if (!OidIsValid(table_relid))
+			ereport(ERROR, (errcode(ERRCODE_PENNY_UNAVAILABLE),
+							errmsg("extension penny is not installed in this database")));
 		take_rows(&fresh);
 	}
 	PG_CATCH();

@@ -111,7 +111,7 @@ penny_run(PennyPlane *plane, const PennyCall *call)
 {
 	start(plane, call);
 	if (!penny_call_request(plane, call, request_copy, &run.request))
-		return penny_run_refuse(plane, call, "the request is malformed");
+		return penny_run_refuse(plane, call, ERRCODE_PENNY_BAD_REQUEST, "the request is malformed");
 	copy_request_id();
 	for (int i = 0; !attempt(i == RETRIES); i++)
 		;
@@ -120,9 +120,9 @@ penny_run(PennyPlane *plane, const PennyCall *call)
 }
 
 PennyRun *
-penny_run_refuse(PennyPlane *plane, const PennyCall *call, const char *reason)
+penny_run_refuse(PennyPlane *plane, const PennyCall *call, int sqlerrcode, const char *reason)
 {
-	ErrorData error = {.elevel = ERROR, .sqlerrcode = ERRCODE_PENNY_UNAVAILABLE};
+	ErrorData error = {.elevel = ERROR, .sqlerrcode = sqlerrcode};
 
 	start(plane, call);
 	if (penny_call_request(plane, call, request_copy, &run.request))
@@ -220,6 +220,7 @@ attempt(bool last)
 	}
 	PG_END_TRY();
 	error_context_stack = context.previous;
+	MemoryContextSwitchTo(run.context);
 	QueryCancelPending = false;
 	debug_query_string = NULL;
 	return done;
@@ -241,6 +242,8 @@ begin_transaction(void)
 	running = true;
 	enable_timeout_every(tick_timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK),
 						 TICK);
+	penny_run_limit(&run, penny_statement_timeout);
+	penny_ensure(QueryCancelHoldoffCount == 1);
 	RESUME_CANCEL_INTERRUPTS();
 }
 

@@ -51,14 +51,18 @@ extern void penny_run_init(void);
  */
 extern PennyRun *penny_run(PennyPlane *plane, const PennyCall *call);
 /* Answer a claimed call without running it. */
-extern PennyRun *penny_run_refuse(PennyPlane *plane, const PennyCall *call, const char *reason);
+extern PennyRun *penny_run_refuse(PennyPlane *plane, const PennyCall *call, int sqlerrcode,
+								  const char *reason);
 
 /* Id of the request that is running, for an answer from outside. */
 extern const char *penny_run_request_id(void);
 
 /* Set what the call is shown as: activity, statement of log lines. */
 extern void penny_run_show(PennyRun *run, const char *activity);
-/* Limit the rest of the transaction to so many ms; 0 = no limit. */
+/*
+ * Limit the rest of the transaction to so many ms, instead of the limit it had;
+ * 0 leaves that.  A transaction begins with penny.statement_timeout.
+ */
 extern void penny_run_limit(PennyRun *run, int timeout);
 
 /* Microseconds of the monotonic clock. */

@@ -30,6 +30,7 @@
 
 #include "auth/key.h"
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/planemap.h"
 #include "base/registry.h"
 #include "base/worker.h"
@@ -98,6 +99,7 @@ static void
 begin(int wanted)
 {
 	penny_worker_begin(PENNY_EXECUTOR, wanted);
+	HOLD_CANCEL_INTERRUPTS(); /* but for the calls, see run.c */
 	plane = penny_plane();
 	self = penny_executor_attach(wanted);
 	before_shmem_exit(executor_exit, (Datum) 0);
@@ -115,7 +117,6 @@ begin(int wanted)
 	penny_plan_init();
 	penny_routes_init();
 	penny_reset_baseline();
-	HOLD_CANCEL_INTERRUPTS();
 }
 
 /* The process ends: nobody may wait for it. */
@@ -178,7 +179,8 @@ serve_call(const PennyCall *call, PennyReadiness readiness)
 	call_open = true;
 	if (readiness != PENNY_READY)
 	{
-		deliver(penny_run_refuse(plane, call, penny_readiness_reason(readiness)));
+		deliver(penny_run_refuse(plane, call, ERRCODE_PENNY_UNAVAILABLE,
+								 penny_readiness_reason(readiness)));
 		return;
 	}
 

@@ -300,7 +300,8 @@ penny_child_ended(PennyChild *child, int *status)
 		*status = 0; /* somebody else has waited for it: it is gone all the same */
 
 	penny_child_log_end(child);
-	close(child->log_fd);
+	if (child->log_fd >= 0)
+		close(child->log_fd);
 	if (child->pidfd >= 0)
 		close(child->pidfd);
 	child->pid = 0;

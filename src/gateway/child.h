@@ -17,7 +17,7 @@ typedef struct PennyChild
 {
 	pid_t pid;
 	int pidfd;  /* readable when it has ended */
-	int log_fd; /* what it writes to stderr; not blocking */
+	int log_fd; /* what it writes to stderr; not blocking; -1 after its end */
 } PennyChild;
 
 #define PENNY_CHILD_NONE                    \

@@ -14,8 +14,7 @@
 
 #include <unistd.h>
 
-#include "utils/timestamp.h"
-
+#include "base/clock.h"
 #include "gateway/child.h"
 
 #define LINE_SIZE 1024
@@ -27,7 +26,7 @@ static char line[LINE_SIZE + 1];
 static int line_len = 0;
 static bool line_cut = false; /* the rest of this line is dropped */
 
-static TimestampTz period_start = 0;
+static int64 period_start = 0;
 static int period_lines = 0;
 static int suppressed = 0;
 
@@ -36,16 +35,24 @@ static void take_line(void);
 static bool within_burst(void);
 static int split_level(const char **text);
 
-/* Read what is there, log the whole lines in it. */
+/*
+ * Read what is there, log the whole lines in it.  At the end of the pipe, which
+ * an edge that goes on may have closed, it is not watched any more.
+ */
 void
 penny_child_log(PennyChild *child)
 {
 	char bytes[4096];
 
-	for (int i = 0; i < READS_AT_ONCE; i++)
+	for (int i = 0; i < READS_AT_ONCE && child->log_fd >= 0; i++)
 	{
 		ssize_t len = read(child->log_fd, bytes, sizeof(bytes));
 
+		if (len == 0)
+		{
+			close(child->log_fd);
+			child->log_fd = -1;
+		}
 		if (len <= 0)
 			return;
 		take_bytes(bytes, len);
@@ -96,9 +103,9 @@ take_line(void)
 static bool
 within_burst(void)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64 now = penny_clock_ms();
 
-	if (TimestampDifferenceExceeds(period_start, now, PERIOD))
+	if (now - period_start > PERIOD)
 	{
 		if (suppressed > 0)
 			ereport(LOG, (errmsg("penny-edge: %d lines were not logged", suppressed)));

@@ -26,8 +26,6 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -43,8 +41,8 @@
 #include "utils/memutils.h"
 #include "utils/ps_status.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/planemap.h"
 #include "base/registry.h"
@@ -55,6 +53,7 @@
 #include "realtime/prepared.h"
 
 #define PATIENCE 20      /* ms that calls wait before another executor starts */
+#define LOOK_PAUSE 5000  /* ms until the catalogs are read again after an error */
 #define SWEEP_PAUSE 1000 /* ms between sweeps while transactions are prepared */
 #define SLOT_PAUSE 10000 /* ms until a start is tried again that found no slot */
 #define AUTHENTICATOR "penny_authenticator"
@@ -64,12 +63,13 @@ extern PGDLLEXPORT void penny_supervisor_main(Datum main_arg);
 /* Executors asked for that have not taken their number yet. */
 static BackgroundWorkerHandle *pending[PENNY_MAX_EXECUTORS];
 
-static TimestampTz awake_until = 0;   /* an edge woke us: watch the backlog until then */
-static TimestampTz waiting_since = 0; /* calls wait since then, 0 = none */
-static TimestampTz slot_at = 0;       /* no slot was free: try again then */
+static int64 awake_until = 0;   /* an edge woke us: watch the backlog until then */
+static int64 waiting_since = 0; /* calls wait since then, 0 = none */
+static int64 slot_at = 0;       /* no slot was free: try again then */
 static PennyReadiness told = PENNY_STARTING;
 
-static int prepared = 0; /* prepared transactions to look after */
+static int64 look_at = 0; /* look at the catalogs then, asked or not */
+static int prepared = 0;  /* prepared transactions to look after */
 
 static void look(void *arg);
 static void sweep_prepared(void *arg);
@@ -81,13 +81,13 @@ static bool may_log_in(HeapTuple tuple);
 static void tell_readiness(void);
 static void tell_edges(void);
 static void report_short_slots(void);
-static bool may_start(TimestampTz now);
+static bool may_start(int64 now);
 static int count_workers(void);
-static void start_by_load(TimestampTz now);
-static void start_executor(TimestampTz now);
+static void start_by_load(int64 now);
+static void start_executor(int64 now);
 static void forget_started(void);
 static void wait_for_work(WaitEventSet *set);
-static long sleep_time(TimestampTz now, bool *visible);
+static long sleep_time(int64 now, bool *visible);
 
 /* Main function of the worker. */
 void
@@ -107,16 +107,15 @@ penny_supervisor_main(Datum main_arg)
 	AddWaitEventToSet(set, WL_SOCKET_READABLE, plane->sleeper_wake[plane->config.executors], NULL,
 					  NULL);
 
-	(void) penny_supervisor_asked();
-	penny_worker_guard(look, NULL);
 	while (!ShutdownRequestPending)
 	{
-		if (penny_supervisor_asked())
-			penny_worker_guard(look, NULL);
+		if ((penny_supervisor_asked() || penny_clock_ms() >= look_at) &&
+			!penny_worker_guard(look, NULL))
+			look_at = penny_clock_ms() + LOOK_PAUSE;
 		penny_worker_guard(sweep_prepared, NULL);
 		tell_readiness();
 		forget_started();
-		start_by_load(GetCurrentTimestamp());
+		start_by_load(penny_clock_ms());
 		wait_for_work(set);
 		penny_worker_tick();
 	}
@@ -132,6 +131,7 @@ look(void *arg)
 	PennyReadiness found;
 
 	(void) arg;
+	look_at = PENNY_NEVER;
 	StartTransactionCommand();
 	found = examine();
 	CommitTransactionCommand();
@@ -216,12 +216,9 @@ tell_edges(void)
 {
 	PennyPlane *plane = penny_plane();
 	PennyEventOut event = {.kind = PENNY_EVENT_RESYNC, .room = "", .frame = ""};
-	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
 	atomic_fetch_add(&plane->p->routes_stamp, 1);
-	penny_event_publish(plane, &event, 1,
-						(uint64_t) now.tv_sec * UINT64CONST(1000000000) + (uint64_t) now.tv_nsec);
+	penny_event_publish(plane, &event, 1, penny_clock_ns());
 	penny_wake_edges(plane);
 }
 
@@ -255,7 +252,7 @@ report_short_slots(void)
 }
 
 static bool
-may_start(TimestampTz now)
+may_start(int64 now)
 {
 	return penny_readiness() == PENNY_READY && now >= slot_at &&
 		   count_workers() < (int) penny_plane()->config.executors;
@@ -277,13 +274,13 @@ count_workers(void)
 
 /* Start one more when calls have been waiting for too long. */
 static void
-start_by_load(TimestampTz now)
+start_by_load(int64 now)
 {
 	if (penny_call_backlog(penny_plane()) == 0 || !may_start(now))
 		waiting_since = 0;
 	else if (waiting_since == 0)
 		waiting_since = now;
-	else if (TimestampDifferenceExceeds(waiting_since, now, PATIENCE))
+	else if (now - waiting_since >= PATIENCE)
 	{
 		start_executor(now);
 		waiting_since = now;
@@ -292,7 +289,7 @@ start_by_load(TimestampTz now)
 
 /* The lowest number that nobody has. */
 static void
-start_executor(TimestampTz now)
+start_executor(int64 now)
 {
 	PennyRegistry *registry = penny_registry();
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
@@ -304,7 +301,7 @@ start_executor(TimestampTz now)
 		if (!penny_worker_start(PENNY_EXECUTOR, i, &pending[i]))
 		{
 			pending[i] = NULL;
-			slot_at = TimestampTzPlusMilliseconds(now, SLOT_PAUSE);
+			slot_at = now + SLOT_PAUSE;
 			if (pg_atomic_exchange_u32(&registry->slots_reported, 1) == 0)
 				ereport(LOG,
 						(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
@@ -347,8 +344,10 @@ wait_for_work(WaitEventSet *set)
 	int self = (int) plane->config.executors;
 	WaitEvent event;
 	bool visible;
-	long timeout = sleep_time(GetCurrentTimestamp(), &visible);
+	long timeout = sleep_time(penny_clock_ms(), &visible);
 
+	if (look_at != PENNY_NEVER)
+		timeout = timeout < 0 ? LOOK_PAUSE : Min(timeout, LOOK_PAUSE);
 	if (prepared > 0)
 		timeout = timeout < 0 ? SWEEP_PAUSE : Min(timeout, SWEEP_PAUSE);
 	if (visible)
@@ -362,7 +361,7 @@ wait_for_work(WaitEventSet *set)
 		if (event.events & WL_LATCH_SET)
 			ResetLatch(MyLatch);
 		else
-			awake_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PATIENCE);
+			awake_until = penny_clock_ms() + PATIENCE;
 	}
 	penny_sleeper_awake(plane, self);
 }
@@ -372,11 +371,11 @@ wait_for_work(WaitEventSet *set)
  * save themselves the wake.
  */
 static long
-sleep_time(TimestampTz now, bool *visible)
+sleep_time(int64 now, bool *visible)
 {
 	*visible = false;
 	if (!may_start(now))
-		return now < slot_at ? TimestampDifferenceMilliseconds(now, slot_at) : -1;
+		return now < slot_at ? penny_clock_timeout(now, slot_at) : -1;
 	if (waiting_since != 0 || now < awake_until)
 		return PATIENCE;
 	*visible = true;

@@ -31,8 +31,8 @@
 #include "storage/ipc.h"
 #include "utils/backend_status.h"
 #include "utils/ps_status.h"
-#include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/planemap.h"
 #include "base/registry.h"
@@ -54,28 +54,29 @@ static PennyChild child = PENNY_CHILD_NONE;
 static WaitEventSet *wait_set = NULL;
 
 /* sockets */
-static TimestampTz listen_at = 0; /* next attempt */
+static int64 listen_at = 0; /* next attempt */
 static int listen_pause = FIRST_PAUSE;
 
 /* edge */
-static TimestampTz started_at;
+static int64 started_at;
 static uint64 answers_at_start;
-static TimestampTz start_at = 0; /* next start */
-static bool stopping = false;    /* SIGTERM was sent */
-static TimestampTz kill_at;      /* then SIGKILL follows */
+static int64 start_at = 0;    /* next start */
+static bool stopping = false; /* SIGTERM was sent */
+static int64 kill_at;         /* then SIGKILL follows */
 
 static void take_settings(void);
-static void open_sockets(TimestampTz now);
-static void look_after_edge(TimestampTz now);
-static void start_edge(TimestampTz now);
-static void stop_edge(TimestampTz now);
-static void edge_ended(int status, pid_t pid, TimestampTz now);
+static void open_sockets(int64 now);
+static void look_after_edge(int64 now);
+static void start_edge(int64 now);
+static void stop_edge(int64 now);
+static void edge_ended(int status, pid_t pid, int64 now);
 static uint64 answers(void);
 static int pause_after(int failures);
 static void drain(void);
 static void wait_for_work(void);
 static void build_wait_set(void);
-static long until(TimestampTz now);
+static void forget_wait_set(void);
+static long until(int64 now);
 static void report(void);
 static void gateway_exit(int code, Datum arg);
 
@@ -93,7 +94,7 @@ penny_gateway_main(Datum main_arg)
 	take_settings();
 	while (!ShutdownRequestPending)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		int64 now = penny_clock_ms();
 
 		open_sockets(now);
 		look_after_edge(now);
@@ -120,7 +121,7 @@ take_settings(void)
 	{
 		listen_at = 0;
 		listen_pause = FIRST_PAUSE;
-		stop_edge(GetCurrentTimestamp());
+		stop_edge(penny_clock_ms());
 	}
 }
 
@@ -128,7 +129,7 @@ take_settings(void)
 
 /* Open what is missing, if its time has come. */
 static void
-open_sockets(TimestampTz now)
+open_sockets(int64 now)
 {
 	int fds[PENNY_MAX_LISTEN];
 	int missing = penny_listeners_wanted() - penny_listeners_fds(fds);
@@ -137,7 +138,7 @@ open_sockets(TimestampTz now)
 	{
 		if (penny_listeners_open() > 0)
 			stop_edge(now);
-		listen_at = TimestampTzPlusMilliseconds(now, listen_pause);
+		listen_at = now + listen_pause;
 		listen_pause = Min(listen_pause * 2, LONGEST_PAUSE);
 	}
 	pg_atomic_write_u32(&entry->wanted, penny_listeners_wanted());
@@ -149,7 +150,7 @@ open_sockets(TimestampTz now)
 
 /* Notice its end, kill it when it overstays, start the next. */
 static void
-look_after_edge(TimestampTz now)
+look_after_edge(int64 now)
 {
 	int fds[PENNY_MAX_LISTEN];
 	pid_t pid = child.pid;
@@ -165,18 +166,21 @@ look_after_edge(TimestampTz now)
 }
 
 static void
-start_edge(TimestampTz now)
+start_edge(int64 now)
 {
 	PennyPlane *plane = penny_plane();
 	int fds[PENNY_MAX_LISTEN];
 	int nfds = penny_listeners_fds(fds);
+	uint32 failures = pg_atomic_read_u32(&entry->failures);
 
 	stopping = false;
 	started_at = now;
 	answers_at_start = answers();
 	if (!penny_child_start(&child, edge_number, fds, nfds))
 	{
-		start_at = TimestampTzPlusMilliseconds(now, FIRST_PAUSE);
+		failures = Max(failures + 1, MAX_FAILURES);
+		pg_atomic_write_u32(&entry->failures, failures);
+		start_at = now + pause_after(failures);
 		return;
 	}
 	pg_atomic_fetch_add_u64(&entry->starts, 1);
@@ -186,42 +190,38 @@ start_edge(TimestampTz now)
 	/* Who waits for the old edge to take a piece of an answer need not. */
 	for (int i = 0; i < (int) plane->config.executors; i++)
 		penny_wake_sleeper(plane, i);
-	if (wait_set != NULL)
-		FreeWaitEventSet(wait_set);
-	wait_set = NULL;
+	forget_wait_set();
 }
 
 /* Ask it to end; its successor starts when it has. */
 static void
-stop_edge(TimestampTz now)
+stop_edge(int64 now)
 {
 	if (child.pid == 0 || stopping)
 		return;
 	stopping = true;
-	kill_at = TimestampTzPlusMilliseconds(now, penny_drain_timeout);
+	kill_at = now + penny_drain_timeout;
 	penny_child_signal(&child, SIGTERM);
 }
 
 /* Count it, unless we asked for it. */
 static void
-edge_ended(int status, pid_t pid, TimestampTz now)
+edge_ended(int status, pid_t pid, int64 now)
 {
 	bool answered = answers() != answers_at_start;
 	uint32 failures = 0;
 
-	if (wait_set != NULL)
-		FreeWaitEventSet(wait_set);
-	wait_set = NULL;
+	forget_wait_set();
 	pg_atomic_write_u32(&entry->edge_pid, 0);
 	start_at = now;
 	if (stopping)
 		return;
 
-	if (!answered && !TimestampDifferenceExceeds(started_at, now, HEALTHY_AGE))
+	if (!answered && now - started_at < HEALTHY_AGE)
 		failures = pg_atomic_read_u32(&entry->failures) + 1;
 	pg_atomic_write_u32(&entry->failures, failures);
 	pg_atomic_fetch_add_u64(&entry->crashes, 1);
-	start_at = TimestampTzPlusMilliseconds(now, pause_after(failures));
+	start_at = now + pause_after(failures);
 	ereport(LOG, (errcode(ERRCODE_SYSTEM_ERROR),
 				  errmsg("penny-edge (PID %d) ended: %s", (int) pid, wait_result_to_str(status)),
 				  failures >= MAX_FAILURES
@@ -251,10 +251,10 @@ pause_after(int failures)
 static void
 drain(void)
 {
-	stop_edge(GetCurrentTimestamp());
+	stop_edge(penny_clock_ms());
 	while (child.pid != 0)
 	{
-		look_after_edge(GetCurrentTimestamp());
+		look_after_edge(penny_clock_ms());
 		if (child.pid == 0)
 			break;
 		wait_for_work();
@@ -272,13 +272,17 @@ wait_for_work(void)
 
 	if (wait_set == NULL)
 		build_wait_set();
-	if (WaitEventSetWait(wait_set, until(GetCurrentTimestamp()), &event, 1,
-						 penny_worker_wait_event()) == 0)
+	if (WaitEventSetWait(wait_set, until(penny_clock_ms()), &event, 1, penny_worker_wait_event()) ==
+		0)
 		return;
 	if (event.events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
 	else if (child.pid != 0 && event.fd == child.log_fd)
+	{
 		penny_child_log(&child);
+		if (child.log_fd < 0)
+			forget_wait_set();
+	}
 }
 
 static void
@@ -290,16 +294,25 @@ build_wait_set(void)
 	if (child.pid == 0)
 		return;
 	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, child.pidfd, NULL, NULL);
-	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, child.log_fd, NULL, NULL);
+	if (child.log_fd >= 0)
+		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, child.log_fd, NULL, NULL);
+}
+
+static void
+forget_wait_set(void)
+{
+	if (wait_set != NULL)
+		FreeWaitEventSet(wait_set);
+	wait_set = NULL;
 }
 
 /* ms to the next thing to do by the clock; -1 = nothing. */
 static long
-until(TimestampTz now)
+until(int64 now)
 {
 	int fds[PENNY_MAX_LISTEN];
 	int open = penny_listeners_fds(fds);
-	TimestampTz next = DT_NOEND;
+	int64 next = PENNY_NEVER;
 
 	if (open < penny_listeners_wanted() && !ShutdownRequestPending)
 		next = Min(next, listen_at);
@@ -307,9 +320,7 @@ until(TimestampTz now)
 		next = Min(next, start_at);
 	if (child.pid != 0 && stopping)
 		next = Min(next, kill_at);
-	if (next == DT_NOEND)
-		return -1;
-	return TimestampDifferenceMilliseconds(now, next);
+	return penny_clock_timeout(now, next);
 }
 
 /* Tell pg_stat_activity and ps, when it is something else than before. */

@@ -382,9 +382,14 @@ literal_matches(PennySpan literal, PennySpan segment)
 		if (at == segment.len)
 			return false;
 		c = (unsigned char) segment.data[at++];
-		if (c == '%' && segment.len - at >= 2)
+		if (c == '%')
 		{
-			c = hex_value(segment.data[at]) << 4 | hex_value(segment.data[at + 1]);
+			int high = segment.len - at >= 2 ? hex_value(segment.data[at]) : -1;
+			int low = high >= 0 ? hex_value(segment.data[at + 1]) : -1;
+
+			if (low < 0)
+				return false;
+			c = high << 4 | low;
 			at += 2;
 		}
 		if (c != (unsigned char) literal.data[i])

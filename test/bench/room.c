@@ -8,7 +8,8 @@
  *		one every `ms`, each of one statement with the parameter $1, a text
  *		that the frame repeats.  The clock starts when COMMIT is sent and
  *		stops when the frame has been read, so it holds the flush to disk;
- *		beside it the time until COMMIT was answered.
+ *		beside it the time until COMMIT was answered, and by how much the frame
+ *		came later than that answer (0 when it came first).
  *
  *	room -p port -k tokenfile -r room -t seconds -i ms -a acknowledged
  *		Writer.  Sends a message with a client_id of its own, waits for its
@@ -131,6 +132,7 @@ frames(void)
 {
 	static Histogram answered;
 	static Histogram framed;
+	static Histogram behind;
 	PGconn *conn = PQconnectdb(opt.conninfo);
 	WebSocket ws;
 	int i;
@@ -153,14 +155,15 @@ frames(void)
 			/* the first commit pays for what the session has not cached yet */
 			histogram_add(&answered, answer);
 			histogram_add(&framed, frame);
+			histogram_add(&behind, frame > answer ? frame - answer : 0);
 		}
 		pause_ms(opt.interval);
 	}
 	printf("{\"count\":%d,\"frame_p50_us\":%.1f,\"frame_p95_us\":%.1f,\"frame_p99_us\":%.1f,"
-		   "\"commit_p50_us\":%.1f,\"commit_p99_us\":%.1f}\n",
+		   "\"commit_p50_us\":%.1f,\"behind_p50_us\":%.1f,\"behind_p99_us\":%.1f}\n",
 		   (int) framed.count, histogram_us(&framed, 0.5), histogram_us(&framed, 0.95),
-		   histogram_us(&framed, 0.99), histogram_us(&answered, 0.5),
-		   histogram_us(&answered, 0.99));
+		   histogram_us(&framed, 0.99), histogram_us(&answered, 0.5), histogram_us(&behind, 0.5),
+		   histogram_us(&behind, 0.99));
 	websocket_close(&ws);
 	PQfinish(conn);
 }

@@ -51,7 +51,7 @@ subtest 'create and fetch' => sub {
 
 	$answer = $http->request('POST', $api, json => { title => 'With messages',
 			messages => [ { role => 'user', content => 'one' }, { role => 'user', content => 'two' } ] });
-	is($answer->{status}, 201, 'created with messages');
+	is($answer->{status}, 201, 'created with messages') or diag($answer->{body});
 	is($node->sql("SELECT string_agg(content, ' ' ORDER BY seq) FROM chat.messages WHERE conversation_id = '$answer->{json}{id}'"),
 		'one two', 'they are stored in order');
 

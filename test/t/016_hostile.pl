@@ -48,6 +48,12 @@ $node->sql(q{
 		RETURN results;
 	END $$;
 
+	-- The same for GET: one command, from the query.
+	CREATE FUNCTION app.run_reading(r penny.request) RETURNS jsonb LANGUAGE sql AS $$
+		SELECT app.run((r.method, r.path, r.params, r.query, r.headers, jsonb_build_array(r.query ->> 'c', r.query ->> 'd'),
+			r.user_id, r.role, r.request_id)::penny.request)
+	$$;
+
 	-- What a fresh request can see of its session.
 	CREATE FUNCTION app.look(r penny.request) RETURNS jsonb LANGUAGE sql AS $$
 		SELECT jsonb_build_object(
@@ -119,6 +125,7 @@ $node->sql(q{
 
 	INSERT INTO penny.routes (method, pattern, handler, access, statement_timeout) VALUES
 		('POST', '/run', 'app.run', 'user', '20 s'),
+		('GET', '/run', 'app.run_reading', 'user', '20 s'),
 		('GET', '/look', 'app.look', 'user', '20 s'),
 		('POST', '/leave', 'app.leave', 'user', '300 ms');
 });
@@ -185,6 +192,17 @@ try_commands('a transaction cannot be prepared', [ "PREPARE TRANSACTION 'mine'" 
 try_commands('sequences', [ "SELECT nextval('app.counter')", "SELECT lastval()" ], like => [ qr/^1$/, qr/^1$/ ]);
 is_deeply($as_bob->request('POST', '/run', json => ['SELECT lastval()'])->{json}[0] =~ /^55000/ ? 'undefined' : 'known',
 	'undefined', 'lastval() is forgotten');
+
+subtest 'GET stays read only' => sub {
+	for my $way ('SET TRANSACTION READ WRITE', 'SET transaction_read_only = off', 'RESET transaction_read_only',
+		"SELECT set_config('transaction_read_only', 'off', true)", 'SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE')
+	{
+		my ($command, $write) = map { s/([^A-Za-z0-9])/sprintf '%%%02X', ord $1/ger } $way, "INSERT INTO app.trace VALUES ('by GET')";
+		my $results = $as_ada->request('GET', "/run?c=$command&d=$write")->{json};
+		like($results->[1], qr/^25006: /, $way) or diag("@$results");
+	}
+	is_deeply($as_bob->request('GET', '/look')->{json}, $clean, 'nothing was written, and Bob finds nothing of it');
+};
 
 subtest 'deferred work runs as the caller' => sub {
 	$as_ada->request('POST', '/run', json => [

@@ -69,6 +69,8 @@ subtest 'the edge has nothing of PostgreSQL' => sub {
 	my %fd = slurp_file("$note.fds") =~ / (\d+) -> (.*)$/mg;
 	my @others = grep { !m{^(?:socket:|pipe:|anon_inode:\[eventfd|/memfd:penny-|/dev/null$)} && $_ ne "$note.sh" && $_ ne "$note.fds" } values %fd;
 	is("@others", '', 'no file of the server');
+	# stdin to its listening socket, the wakes of 10 executors and the supervisor; 10 to 13 are the shell's own
+	is(join(' ', sort { $a <=> $b } grep { $_ < 10 || $_ > 13 } keys %fd), join(' ', 0 .. 6, 14 .. 24), 'no other descriptor');
 	like($fd{3}, qr/memfd:penny-p/, 'region P');
 	like($fd{4}, qr/memfd:penny-e/, 'region E');
 	like(slurp_file("/proc/$edge/cmdline"), qr/^[^\0]*penny-edge\0\x30\0001\0\d\0$/, 'arguments');
@@ -125,6 +127,53 @@ subtest 'SIGTERM to a worker' => sub {
 	}
 	is($node->crash_restarts, 0, 'without a restart of the server');
 	is($session->query('SELECT answer FROM kept'), 42, 'a session goes on');
+};
+
+subtest 'an edge that is gone does not hold an executor' => sub {
+	$node->sql(q{
+		CREATE SCHEMA app;
+		GRANT USAGE ON SCHEMA app TO PUBLIC;
+		CREATE FUNCTION app.large(r penny.request) RETURNS jsonb LANGUAGE sql AS
+			$$SELECT jsonb_build_object('large', repeat('x', 30000000))$$;
+		INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('GET', '/large', 'app.large', 'public')});
+	ok($node->wait_until(sub { ($node->request('HEAD', '/large') || {})->{status} // 0 == 200 }, 10), 'a large answer');
+	my $client = $node->http;
+	$client->send_bytes($client->format_request('GET', '/large'));
+	ok($node->wait_until(sub { stats()->{executors}{busy} == 1 }, 5), 'an executor writes it');
+	usleep(500_000);
+	is(stats()->{executors}{busy}, 1, 'and waits for a client that does not read');
+	my ($edge) = $node->edge_pids;
+	kill 'KILL', $edge;
+	ok($node->wait_until(sub { stats()->{executors}{busy} == 0 }, 1), 'until the edge is another');
+	ok($node->wait_ready(10), 'penny serves');
+};
+
+subtest 'a gateway that ends lets running requests finish' => sub {
+	$node->sql(q{
+		CREATE FUNCTION app.slow(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS
+			$$BEGIN PERFORM pg_sleep(0.7); RETURN '{"done":true}'; END$$;
+		INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('GET', '/slow', 'app.slow', 'public')});
+	ok($node->wait_until(sub { ($node->request('GET', '/slow') || {})->{status} // 0 == 200 }, 10), 'a slow route');
+	my $client = $node->http;
+	$client->send_bytes($client->format_request('GET', '/slow'));
+	ok($node->wait_until(sub { stats()->{executors}{busy} == 1 }, 5), 'a request runs');
+	my ($gateway) = $node->backend_pids('penny gateway');
+	$node->sql("SELECT pg_terminate_backend($gateway)");
+	is(($client->read_response(timeout => 5) || {})->{status}, 200, 'and is answered');
+	ok($node->wait_ready(10), 'the next gateway serves');
+
+	$node->append_conf('postgresql.conf', "penny.drain_timeout = 0\n");
+	$node->reload;
+	ok($node->wait_until(sub { $node->sql('SHOW penny.drain_timeout') eq '0' }, 5), 'no time to finish');
+	$client = $node->http;
+	$client->send_bytes($client->format_request('GET', '/slow'));
+	ok($node->wait_until(sub { stats()->{executors}{busy} == 1 }, 5), 'a request runs');
+	($gateway) = $node->backend_pids('penny gateway');
+	$node->sql("SELECT pg_terminate_backend($gateway)");
+	is($client->read_response(timeout => 5), undef, 'and is cut off');
+	$node->append_conf('postgresql.conf', "penny.drain_timeout = 2s\n");
+	$node->reload;
+	ok($node->wait_ready(10), 'the next gateway serves');
 };
 
 subtest 'SIGTERM to all workers, again and again, also while they start' => sub {
@@ -204,6 +253,45 @@ subtest 'stop and start' => sub {
 		$node->start;
 		ok($node->wait_ready(20), 'serves again');
 	}
+};
+
+subtest 'programs that are no edge' => sub {
+	my $ticks = sub {
+		my ($gateway) = $node->backend_pids('penny gateway');
+		my ($user, $system) = slurp_file("/proc/$gateway/stat") =~ /^\d+ \(.*\) (?:\S+ ){11}(\d+) (\d+)/;
+		return $user + $system;
+	};
+	my $with = sub {
+		my ($script) = @_;
+		unlink "$note.other";
+		append_to_file("$note.other", "#!/bin/sh\n$script\n");
+		chmod 0755, "$note.other";
+		$node->append_conf('postgresql.conf', "penny.edge_program = '$note.other'\n");
+		$node->restart;
+	};
+	$with->('exec >/dev/null 2>&1; exec /bin/sleep 1000');
+	ok($node->wait_until(sub { gateway()->{edge_starts} == 1 }, 5), 'one that closes its log');
+	my $before = $ticks->();
+	usleep(1_000_000);
+	cmp_ok($ticks->() - $before, '<=', 5, 'the gateway does not spin');
+
+	my $offset = length $node->log_text;
+	$with->('while :; do echo "LOG: \033[31m $$ and so on"; done');
+	ok($node->wait_until(sub { gateway()->{edge_starts} == 1 }, 5), 'one that never stops talking');
+	usleep(1_500_000);
+	my $said = substr $node->log_text, $offset;
+	cmp_ok(scalar(() = $said =~ /penny-edge: /g), '<=', 110, 'the log is not flooded');
+	unlike($said, qr/\033/, 'nor the terminal that reads it');
+	is($node->sql('SELECT 1'), 1, 'the database serves');
+
+	unlink "$note.other";
+	$node->restart;
+	ok($node->wait_until(sub { gateway()->{edge_failures_in_a_row} >= 6 }, 10), 'one that is not there');
+	like($node->log_text, qr/penny-edge: could not execute penny-edge: errno 002/, 'the log says so');
+	cmp_ok(gateway()->{edge_starts}, '<=', 8, 'tried with pauses');
+	$node->append_conf('postgresql.conf', "penny.edge_program = '$note.sh'\n");
+	$node->restart;
+	ok($node->wait_ready(10), 'and the edge again');
 };
 
 subtest 'kill -9 of the postmaster' => sub {

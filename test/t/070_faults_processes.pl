@@ -91,7 +91,7 @@ subtest 'errors and FATAL inside handlers' => sub {
 		CREATE FUNCTION app.mess(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS $$
 			DECLARE c CURSOR FOR SELECT generate_series(1, 1000);
 			BEGIN
-				OPEN c; FETCH c INTO STRICT r.path;
+				OPEN c; FETCH c INTO r.path;
 				CREATE TEMPORARY TABLE left_behind (i int);
 				PERFORM pg_advisory_lock(4711);
 				PERFORM set_config('penny_test.left', 'behind', false), set_config('search_path', 'app', false), set_config('work_mem', '77MB', false);
@@ -100,8 +100,8 @@ subtest 'errors and FATAL inside handlers' => sub {
 				RETURN '{}';
 			END$$;
 		CREATE FUNCTION app.look(r penny.request) RETURNS jsonb LANGUAGE sql AS $$
-			SELECT jsonb_build_object('setting', current_setting('penny_test.left', true), 'path', current_setting('search_path'), 'work_mem', current_setting('work_mem'),
-				'temp', to_regclass('pg_temp.left_behind')::text, 'locks', (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),
+			SELECT jsonb_build_object('setting', nullif(current_setting('penny_test.left', true), ''), 'path', current_setting('search_path'), 'work_mem', current_setting('work_mem'),
+				'temp', to_regclass('pg_temp.left_behind')::text, 'locks', (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
 				'cursors', (SELECT count(*) FROM pg_cursors), 'prepared', (SELECT count(*) FROM pg_prepared_statements WHERE name = 'left_behind'))$$;
 		INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('POST', '/dies', 'app.dies', 'user'), ('POST', '/deferred', 'app.deferred', 'user'),
 			('POST', '/mess', 'app.mess', 'user'), ('GET', '/look', 'app.look', 'user');

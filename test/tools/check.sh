@@ -11,7 +11,6 @@
 # its own directory.  Last line: "N passed, N failed[, N skipped]".
 #
 #	TESTS='test/t/001_smoke.pl …'	which TAP files (default: all)
-#	JOBS=2							TAP files at a time (default 1)
 #	PENNY_EDGE_PROGRAM=FILE			the edge to test in place of the installed one
 #	KEEP=1							keep the directory also when all passed
 set -u
@@ -150,10 +149,10 @@ part_tap() {
 	mapfile -t tests < <(cd "$work/run" && ls ${TESTS:-test/t/*.pl} 2>/dev/null)
 	if [ ${#tests[@]} = 0 ]; then count tap 0 1 0; return; fi
 	run_env timeout -k 30 1800 perl test/tools/tap_run.pl --seconds="${TEST_SECONDS:-300}" \
-		--jobs="${JOBS:-1}" --counts=tap.counts "${tests[@]}" 2>&1 | tee "$work/log/tap.log"
+		--counts=tap.counts "${tests[@]}" 2>&1 | tee "$work/log/tap.log"
 	tap_counts tap
 	if [ $failed != 0 ]; then
-		for file in $(sed -n 's/^\(test\/t\/[^ ]*\.pl\) .*\(Wstat\|Failed\).*/\1/p' "$work/log/tap.log" | sort -u); do
+		for file in $(sed -n -e 's/^\(test\/t\/[^ ]*\.pl\) .*\(Wstat\|Failed\).*/\1/p' -e 's/^\(test\/t\/[^ ]*\.pl\): FAILED.*/\1/p' "$work/log/tap.log" | sort -u); do
 			file=$work/run/tmp_check/log/regress_log_$(basename "$file" .pl)
 			echo "--- end of $file"
 			tail -n 60 "$file" 2>/dev/null

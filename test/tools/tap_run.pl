@@ -1,32 +1,40 @@
 #!/usr/bin/perl
-# tap_run.pl [--seconds=N] [--jobs=N] [--counts=FILE] TEST...: run TAP tests as
-# prove does, each file for no longer than N seconds, and write "passed failed
-# skipped" to FILE.  A file that dies, plans wrongly or is cut off is one
-# failure more; a file that skips all its tests is one skipped.
+# tap_run.pl [--seconds=N] [--counts=FILE] TEST...: run TAP tests as prove does,
+# each file for no longer than N seconds, and write "passed failed skipped" to
+# FILE.  A file that dies, bails out, plans wrongly or is cut off is one failure
+# more, and the next one runs all the same; a file that skips all its tests is
+# one skipped.
 use strict;
 use warnings;
 use Getopt::Long;
 use TAP::Harness;
+use TAP::Parser::Aggregator;
 
-my ($seconds, $jobs, $counts) = (300, 1, undef);
-GetOptions('seconds=i' => \$seconds, 'jobs=i' => \$jobs, 'counts=s' => \$counts) or exit 2;
+my ($seconds, $counts) = (300, undef);
+GetOptions('seconds=i' => \$seconds, 'counts=s' => \$counts) or exit 2;
 
 my ($passed, $failed, $skipped) = (0, 0, 0);
+my $all = TAP::Parser::Aggregator->new;
 my $harness = TAP::Harness->new(
 	{
 		timer => 1,
-		verbosity => 0,
 		failures => 1,
-		comments => 0,
-		merge => 0,
-		jobs => $jobs,
 		exec => sub {
 			my ($self, $file) = @_;
 			my @run = ('timeout', '-k', '20', $seconds);
 			return [ @run, $file =~ /\.pl$/ ? ($^X, '-Itest/t/lib', $file) : "./$file" ];
 		}
 	});
-my $all = $harness->runtests(@ARGV);
+$all->start;
+for my $file (@ARGV)
+{
+	next if eval { $harness->aggregate_tests($all, $file); 1 };
+	print "$file: $@";
+	$failed++ unless grep { $_ eq $file } $all->descriptions;
+}
+$all->stop;
+$harness->summary($all);
+
 for my $file ($all->descriptions)
 {
 	my ($parser) = $all->parsers($file);
@@ -36,9 +44,8 @@ for my $file ($all->descriptions)
 	if (!$parser->failed && $parser->has_problems)
 	{
 		$failed++;
-		print "$file: ", $parser->exit == 124 || $parser->wait == 124 << 8
-		  ? "cut off after $seconds s\n"
-		  : 'ended with status ' . ($parser->exit || 0) . "\n";
+		my $status = $parser->exit || 0;
+		print "$file: ", $status == 124 ? "cut off after $seconds s\n" : "ended with status $status\n";
 	}
 	print "$file: skipped: ", $parser->skip_all, "\n" if $parser->skip_all;
 }

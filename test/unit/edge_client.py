@@ -100,7 +100,7 @@ class Http:
 
     def request(self, target, method='GET', headers='', body=b''):
         length = 'Content-Length: %d\r\n' % len(body) if body else ''
-        self.send(('%s %s HTTP/1.1\r\nHost: h\r\n%s%s\r\n' %
+        self.send(('%s %s HTTP/1.1\r\nHost: localhost\r\n%s%s\r\n' %
                    (method, target, length, headers)).encode() + body)
 
     def more(self):
@@ -157,14 +157,15 @@ class Closed(Exception):
 class Ws(Http):
     """A WebSocket; frames() gives JSON objects."""
 
-    def __init__(self, fake, token='user-1', headers='', query='', receive_buffer=None):
+    def __init__(self, fake, token='user-1', headers='', query='', receive_buffer=None,
+                 host='h:1'):
         Http.__init__(self, fake, receive_buffer)
         key = base64.b64encode(os.urandom(16)).decode()
         if token:
             headers += 'Authorization: Bearer %s\r\n' % token
-        self.send('GET /ws%s HTTP/1.1\r\nHost: h:1\r\nUpgrade: websocket\r\n'
+        self.send('GET /ws%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\n'
                   'Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n'
-                  'Sec-WebSocket-Key: %s\r\n%s\r\n' % (query, key, headers))
+                  'Sec-WebSocket-Key: %s\r\n%s\r\n' % (query, host, key, headers))
         self.handshake = self.answer()
         if self.handshake.status != 101:
             raise ConnectionError('no upgrade: %d' % self.handshake.status)

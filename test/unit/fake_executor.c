@@ -395,6 +395,11 @@ serve(const PennyCall *call)
 		answer_problem(call, 400, "Bad Request");
 		return;
 	}
+	if (atomic_load(&fake_shared->refuse))
+	{
+		answer_problem(call, 503, "Service Unavailable");
+		return;
+	}
 	switch (request.op)
 	{
 		case PENNY_OP_HTTP:

@@ -19,7 +19,7 @@
  *		commit <room> <json>	one more version of a room, published
  *		publish <room> <json>	an event without version
  *		resync					an event that says: read everything
- *		flag <name> <0|1>		unready, extra, frameless
+ *		flag <name> <0|1>		unready, extra, refuse, frameless
  *		set <name> <value>		a setting, published
  *		stop, go				SIGSTOP, SIGCONT to all executors
  *
@@ -275,9 +275,9 @@ set_flag(const char *name, const char *value)
 		atomic_store(&fake_shared->unready, on);
 	else if (strcmp(name, "frameless") == 0)
 		atomic_store(&fake_shared->frameless, on);
-	else if (strcmp(name, "extra") == 0)
+	else if (strcmp(name, "extra") == 0 || strcmp(name, "refuse") == 0)
 	{
-		atomic_store(&fake_shared->extra, on);
+		atomic_store(name[0] == 'e' ? &fake_shared->extra : &fake_shared->refuse, on);
 		atomic_fetch_add(&plane.p->routes_stamp, 1);
 		penny_wake_edges(&plane);
 	}

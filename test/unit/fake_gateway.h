@@ -32,6 +32,7 @@ typedef struct FakeShared
 	_Atomic uint64_t calls;
 	_Atomic uint64_t cancelled; /* calls that were told to stop */
 	_Atomic uint32_t unready;   /* /readyz says no */
+	_Atomic uint32_t refuse;    /* every call is answered with 503 */
 	_Atomic uint32_t extra;     /* there is a route /extra */
 	_Atomic uint32_t frameless; /* events are published without frames */
 	_Atomic uint64_t epoch;

@@ -17,8 +17,8 @@
 
 #define G "GET / HTTP/1.1\r\nHost: a\r\n"
 #define P "POST / HTTP/1.1\r\nHost: a\r\n"
-#define WS                                                                                         \
-	"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"                 \
+#define WS                                                                         \
+	"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" \
 	"Sec-WebSocket-Version: 13\r\n"
 #define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
@@ -260,7 +260,8 @@ TEST(result)
 	char lines[256];
 
 	CHECK(parse_whole(text, strlen(text)) == PENNY_HTTP_DONE);
-	CHECK(strcmp(buffer + parser.head_len, "body") == 0 || !memcmp(buffer + parser.head_len, "body", 4));
+	CHECK(strcmp(buffer + parser.head_len, "body") == 0 ||
+		  !memcmp(buffer + parser.head_len, "body", 4));
 	CHECK(parser.method == PENNY_POST && parser.keep_alive && !parser.http10);
 	CHECK(parser.has_length && parser.content_length == 12 && parser.expect_continue);
 	CHECK(slice_is(parser.target, "/a/b?c=d") && slice_is(parser.path, "/a/b"));
@@ -402,16 +403,16 @@ TEST(decoding)
 	size_t len;
 	PennySpan query = {"ab=1&a=x%2Fy+z&a=2&b&c=%zz", 26};
 
-	CHECK(penny_http_decode((PennySpan) {"a%2Fb+c", 7}, out, 16, &len) && len == 5 &&
+	CHECK(penny_http_decode((PennySpan){"a%2Fb+c", 7}, out, 16, &len) && len == 5 &&
 		  memcmp(out, "a/b+c", 5) == 0);
-	CHECK(!penny_http_decode((PennySpan) {"abc", 3}, out, 2, &len));
-	CHECK(!penny_http_decode((PennySpan) {"a%2", 3}, out, 16, &len));
+	CHECK(!penny_http_decode((PennySpan){"abc", 3}, out, 2, &len));
+	CHECK(!penny_http_decode((PennySpan){"a%2", 3}, out, 16, &len));
 	CHECK(penny_http_query_value(query, "a", out, 16, &len) && len == 5 &&
 		  memcmp(out, "x/y z", 5) == 0);
 	CHECK(!penny_http_query_value(query, "a", out, 4, &len));
 	CHECK(!penny_http_query_value(query, "b", out, 16, &len));
 	CHECK(!penny_http_query_value(query, "c", out, 16, &len));
-	CHECK(!penny_http_query_value((PennySpan) {"", 0}, "a", out, 16, &len));
+	CHECK(!penny_http_query_value((PennySpan){"", 0}, "a", out, 16, &len));
 }
 
 int

@@ -12,7 +12,7 @@
 static PennySpan
 span(const char *text)
 {
-	return (PennySpan) {text, strlen(text)};
+	return (PennySpan){text, strlen(text)};
 }
 
 /* Scan a copy that ends where its memory ends, so that overreads show. */
@@ -23,19 +23,40 @@ scan(PennySpan text, size_t *where)
 	const char *wrong;
 
 	memcpy(copy, text.data, text.len);
-	wrong = penny_json_valid((PennySpan) {copy, text.len}, where);
+	wrong = penny_json_valid((PennySpan){copy, text.len}, where);
 	free(copy);
 	return wrong;
 }
 
 TEST(accepted)
 {
-	static const char *const texts[] = {
-		"{}",		  "[]",		   "null",			"true",		 "false",		 "0",
-		"-0",		  "10",		   "1.5",			"1e9",		 "1E+9",		 "-1.25e-10",
-		"\"\"",		  " [ ] ",	   "\t{\n}\r",		"[1,2]",	 "[[],{}]",		 "{\"a\":1}",
-		"{\"\":{}}",  "[\"\\u0000\"]", "[\"\\ud800\"]", "[\"\xC3\xA4\"]", "[\"\x7F\"]",
-		"{\"a\":1,\"a\":2}", "[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"]", "123123e100000", "[ 1 , { \"a\" : [ ] } ]"};
+	static const char *const texts[] = {"{}",
+										"[]",
+										"null",
+										"true",
+										"false",
+										"0",
+										"-0",
+										"10",
+										"1.5",
+										"1e9",
+										"1E+9",
+										"-1.25e-10",
+										"\"\"",
+										" [ ] ",
+										"\t{\n}\r",
+										"[1,2]",
+										"[[],{}]",
+										"{\"a\":1}",
+										"{\"\":{}}",
+										"[\"\\u0000\"]",
+										"[\"\\ud800\"]",
+										"[\"\xC3\xA4\"]",
+										"[\"\x7F\"]",
+										"{\"a\":1,\"a\":2}",
+										"[\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"]",
+										"123123e100000",
+										"[ 1 , { \"a\" : [ ] } ]"};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 	{
@@ -48,17 +69,71 @@ TEST(accepted)
 
 TEST(refused)
 {
-	static const char *const texts[] = {
-		"",			"   ",		"{",		"}",		  "[",		   "]",			"[1",
-		"[1,",		"[1,]",		"[,1]",		"[1 2]",	  "[1]]",	   "{\"a\"}",	"{\"a\":}",
-		"{\"a\":1,}", "{,}",	"{a:1}",	"{'a':1}",	  "{\"a\" 1}", "{1:1}",		"{\"a\":1 \"b\":2}",
-		"[}",		"{]",		"[1}",		"{\"a\":1]",  "nul",	   "nulll",		"True",
-		"NaN",		"Infinity", "-",		"+1",		  "01",		   "-01",		"1.",
-		".5",		"1.e5",		"1e",		"1e+",		  "0x1",	   "1a",		"\"",
-		"\"a",		"\"\\\"",	"\"\\x\"",	"\"\\u12\"",  "\"\\u123g\"", "\"\\\"", "\"\n\"",
-		"\"\t\"",	"\"\x1f\"",	"\"\xFF\"", "\"\xC0\x80\"", "\"\xED\xA0\x80\"", "'a'", "{} {}",
-		"[] x",		"//\n[]",	"/**/[]",	"\xEF\xBB\xBF[]", "[\"a\",\n4\n,1,", "[1,,2]", "[\"\xC3\"]",
-		"{\"a\":\"b\"}#", "\f[]"};
+	static const char *const texts[] = {"",
+										"   ",
+										"{",
+										"}",
+										"[",
+										"]",
+										"[1",
+										"[1,",
+										"[1,]",
+										"[,1]",
+										"[1 2]",
+										"[1]]",
+										"{\"a\"}",
+										"{\"a\":}",
+										"{\"a\":1,}",
+										"{,}",
+										"{a:1}",
+										"{'a':1}",
+										"{\"a\" 1}",
+										"{1:1}",
+										"{\"a\":1 \"b\":2}",
+										"[}",
+										"{]",
+										"[1}",
+										"{\"a\":1]",
+										"nul",
+										"nulll",
+										"True",
+										"NaN",
+										"Infinity",
+										"-",
+										"+1",
+										"01",
+										"-01",
+										"1.",
+										".5",
+										"1.e5",
+										"1e",
+										"1e+",
+										"0x1",
+										"1a",
+										"\"",
+										"\"a",
+										"\"\\\"",
+										"\"\\x\"",
+										"\"\\u12\"",
+										"\"\\u123g\"",
+										"\"\\\"",
+										"\"\n\"",
+										"\"\t\"",
+										"\"\x1f\"",
+										"\"\xFF\"",
+										"\"\xC0\x80\"",
+										"\"\xED\xA0\x80\"",
+										"'a'",
+										"{} {}",
+										"[] x",
+										"//\n[]",
+										"/**/[]",
+										"\xEF\xBB\xBF[]",
+										"[\"a\",\n4\n,1,",
+										"[1,,2]",
+										"[\"\xC3\"]",
+										"{\"a\":\"b\"}#",
+										"\f[]"};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
 	{
@@ -67,8 +142,8 @@ TEST(refused)
 		CHECK_ROW(scan(span(texts[i]), &where) != NULL, texts[i]);
 		CHECK_ROW(where <= strlen(texts[i]), texts[i]);
 	}
-	CHECK(scan((PennySpan) {"[\0]", 3}, &(size_t) {0}) != NULL);
-	CHECK(scan((PennySpan) {"\"\0\"", 3}, &(size_t) {0}) != NULL);
+	CHECK(scan((PennySpan){"[\0]", 3}, &(size_t){0}) != NULL);
+	CHECK(scan((PennySpan){"\"\0\"", 3}, &(size_t){0}) != NULL);
 }
 
 TEST(bounds)
@@ -79,12 +154,12 @@ TEST(bounds)
 
 	memset(text, '[', 64);
 	memset(text + 64, ']', 64);
-	CHECK(scan((PennySpan) {text, 128}, &where) == NULL);
+	CHECK(scan((PennySpan){text, 128}, &where) == NULL);
 	memset(text, '[', 65);
 	memset(text + 65, ']', 65);
-	CHECK(scan((PennySpan) {text, 130}, &where) != NULL && where == 65);
+	CHECK(scan((PennySpan){text, 130}, &where) != NULL && where == 65);
 	memset(text, '[', sizeof(text));
-	CHECK(scan((PennySpan) {text, sizeof(text)}, &where) != NULL);
+	CHECK(scan((PennySpan){text, sizeof(text)}, &where) != NULL);
 	for (int members = PENNY_JSON_MEMBERS; members <= PENNY_JSON_MEMBERS + 1; members++)
 	{
 		len = 0;
@@ -94,7 +169,7 @@ TEST(bounds)
 			text[len++] = '1';
 			text[len++] = i + 1 < members ? ',' : ']';
 		}
-		CHECK((scan((PennySpan) {text, len}, &where) == NULL) == (members == PENNY_JSON_MEMBERS));
+		CHECK((scan((PennySpan){text, len}, &where) == NULL) == (members == PENNY_JSON_MEMBERS));
 	}
 }
 
@@ -116,7 +191,8 @@ TEST(members)
 
 	CHECK(penny_json_object(text, wanted, 4, &where) == NULL);
 	CHECK(wanted[0].kind == PENNY_JSON_STRING && is(wanted[0].raw, "\"join\""));
-	CHECK(penny_json_string_is(wanted[0].raw, "join") && !penny_json_string_is(wanted[0].raw, "joi"));
+	CHECK(penny_json_string_is(wanted[0].raw, "join") &&
+		  !penny_json_string_is(wanted[0].raw, "joi"));
 	CHECK(!penny_json_string_is(wanted[0].raw, "joins"));
 	CHECK(wanted[1].kind == PENNY_JSON_STRING);
 	CHECK(penny_json_string(wanted[1].raw, out, sizeof(out), &len) && len == 3 &&
@@ -128,7 +204,8 @@ TEST(members)
 	CHECK(penny_json_object(span("{\"type\":1,\"t\\u0079pe\":1}"), wanted, 4, &where) != NULL);
 	CHECK(penny_json_object(span("[]"), wanted, 4, &where) != NULL);
 	CHECK(penny_json_object(span("\"{}\""), wanted, 4, &where) != NULL);
-	CHECK(penny_json_object(span("{\"type\":{\"a\":[1,{\"b\":null}]}}"), wanted, 4, &where) == NULL);
+	CHECK(penny_json_object(span("{\"type\":{\"a\":[1,{\"b\":null}]}}"), wanted, 4, &where) ==
+		  NULL);
 	CHECK(wanted[0].kind == PENNY_JSON_OBJECT && is(wanted[0].raw, "{\"a\":[1,{\"b\":null}]}"));
 	CHECK(penny_json_object(span("{\"type\":true,\"room\":false,\"n\":null,\"x\":[ ]}"), wanted, 4,
 							&where) == NULL);
@@ -178,9 +255,9 @@ TEST(quoting)
 
 	for (int i = 0; i < 127; i++)
 		text[i] = (char) (i + 1);
-	len = penny_json_quote((PennySpan) {text, 127}, quoted, sizeof(quoted));
-	CHECK(penny_json_valid((PennySpan) {quoted, len}, &where) == NULL);
-	CHECK(penny_json_string((PennySpan) {quoted, len}, back, sizeof(back), &back_len));
+	len = penny_json_quote((PennySpan){text, 127}, quoted, sizeof(quoted));
+	CHECK(penny_json_valid((PennySpan){quoted, len}, &where) == NULL);
+	CHECK(penny_json_string((PennySpan){quoted, len}, back, sizeof(back), &back_len));
 	CHECK(back_len == 127 && memcmp(text, back, 127) == 0);
 	CHECK(penny_json_quote(span("a\"b"), quoted, 5) == 6);
 	CHECK(penny_json_quote(span(""), quoted, 2) == 2 && memcmp(quoted, "\"\"", 2) == 0);

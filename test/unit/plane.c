@@ -23,7 +23,7 @@ static const PennyPlaneConfig small = {.edges = 2,
 									   .events = 16,
 									   .event_bytes = 4096};
 
-static PennyPlane pg;	/* PostgreSQL's view */
+static PennyPlane pg;   /* PostgreSQL's view */
 static PennyPlane edge; /* the view of edge 0, over the same mappings */
 static char copy[1024];
 static char event_buffer[PENNY_ROOM_NAME_MAX + 4096];
@@ -62,8 +62,8 @@ submit(int slot, const char *body)
 {
 	PennySpan field[PENNY_FIELDS] = {{NULL, 0}};
 
-	field[PENNY_FIELD_TARGET] = (PennySpan) {"/x", 2};
-	field[PENNY_FIELD_BODY] = (PennySpan) {body, strlen(body)};
+	field[PENNY_FIELD_TARGET] = (PennySpan){"/x", 2};
+	field[PENNY_FIELD_BODY] = (PennySpan){body, strlen(body)};
 	CHECK(penny_edge_fits(&edge, field));
 	penny_edge_submit(&edge, slot, PENNY_OP_HTTP, PENNY_POST, 0, field);
 }
@@ -74,7 +74,7 @@ answer(const PennyCall *call, const char *body)
 {
 	PennySpan none = {"", 0};
 
-	penny_call_write(&pg, call, 200, none, (PennySpan) {body, strlen(body)}, 0, true);
+	penny_call_write(&pg, call, 200, none, (PennySpan){body, strlen(body)}, 0, true);
 }
 
 static bool
@@ -198,7 +198,7 @@ TEST(stale_slot)
 	/* a second entry for the same call gives nothing */
 	pg.e[0]->sub[pg.e[0]->sub_tail % PENNY_SUB_RING] = 3;
 	atomic_fetch_add(&pg.e[0]->sub_tail, 1);
-	CHECK(!penny_call_claim(&pg, &(PennyCall) {0}));
+	CHECK(!penny_call_claim(&pg, &(PennyCall){0}));
 	stop();
 }
 
@@ -328,6 +328,7 @@ TEST(hostile_values)
 	/* a tail far away moves the head there, and both go on from it */
 	atomic_store(&pg.e[0]->sub_tail, UINT64_C(1) << 63);
 	CHECK(!penny_call_claim(&pg, &call) && penny_call_backlog(&pg) == 0);
+	CHECK(pg.p->edge[0].sub_head == UINT64_C(1) << 63);
 	submit(0, "x");
 	CHECK(penny_call_claim(&pg, &call));
 	answer(&call, "y");
@@ -394,8 +395,8 @@ TEST(pieces)
 		bool last;
 		PennySlotState state;
 
-		offset += penny_call_write(&pg, &call, 201, head, (PennySpan) {body, sizeof(body)}, offset,
-								   false);
+		offset +=
+			penny_call_write(&pg, &call, 201, head, (PennySpan){body, sizeof(body)}, offset, false);
 		last = offset == sizeof(body) + 4;
 		state = penny_edge_slot_state(&edge, 1);
 		CHECK(state == (last ? PENNY_SLOT_DONE : PENNY_SLOT_PART));
@@ -420,11 +421,11 @@ TEST(pieces)
 	/* the rest is dropped: done, without a status */
 	submit(1, "x");
 	CHECK(penny_call_claim(&pg, &call));
-	penny_call_write(&pg, &call, 200, head, (PennySpan) {body, sizeof(body)}, 0, false);
+	penny_call_write(&pg, &call, 200, head, (PennySpan){body, sizeof(body)}, 0, false);
 	penny_edge_ack(&edge, 1);
-	penny_call_write(&pg, &call, 200, head, (PennySpan) {body, sizeof(body)}, 1024, true);
+	penny_call_write(&pg, &call, 200, head, (PennySpan){body, sizeof(body)}, 1024, true);
 	CHECK(penny_edge_slot_state(&edge, 1) == PENNY_SLOT_DONE);
-	CHECK(penny_edge_take(&edge, 1, &(PennyResponseHead) {0}, &(const char *) {NULL}));
+	CHECK(penny_edge_take(&edge, 1, &(PennyResponseHead){0}, &(const char *){NULL}));
 	stop();
 }
 

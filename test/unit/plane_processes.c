@@ -27,12 +27,12 @@
 #define EVENTS 20000 /* of each writer */
 
 static PennyPlaneConfig config = {.edges = 1,
-										.executors = 2,
-										.slots = 32,
-										.request_size = 4096,
-										.response_size = 1024,
-										.events = 1024,
-										.event_bytes = 65536};
+								  .executors = 2,
+								  .slots = 32,
+								  .request_size = 4096,
+								  .response_size = 1024,
+								  .events = 1024,
+								  .event_bytes = 65536};
 
 static PennyPlane plane;
 static volatile sig_atomic_t stopping;
@@ -97,8 +97,8 @@ serve(const PennyCall *call, int self)
 		memcpy(body + (size_t) i * what.len, what.data, what.len);
 	for (;;)
 	{
-		offset += penny_call_write(&plane, call, 200, (PennySpan) {"h", 1},
-								   (PennySpan) {body, 3 * what.len}, offset, false);
+		offset += penny_call_write(&plane, call, 200, (PennySpan){"h", 1},
+								   (PennySpan){body, 3 * what.len}, offset, false);
 		if (offset == 3 * what.len + 1)
 			return;
 		while (!penny_call_part_taken(&plane, call) && !penny_call_cancelled(&plane, call))
@@ -111,8 +111,8 @@ serve(const PennyCall *call, int self)
 		}
 		if (penny_call_cancelled(&plane, call))
 		{
-			penny_call_write(&plane, call, 200, (PennySpan) {"h", 1},
-							 (PennySpan) {body, 3 * what.len}, offset, true);
+			penny_call_write(&plane, call, 200, (PennySpan){"h", 1},
+							 (PennySpan){body, 3 * what.len}, offset, true);
 			return;
 		}
 	}
@@ -195,11 +195,11 @@ launch(PennyPlane *edge, Flight *flight, int slot, uint64_t *random)
 
 	flight->used = true;
 	flight->got = 0;
-	flight->len = unit_random(random) % 8 == 0 ? unit_random(random) % 3000
-											   : unit_random(random) % 200;
+	flight->len =
+		unit_random(random) % 8 == 0 ? unit_random(random) % 3000 : unit_random(random) % 200;
 	for (size_t i = 0; i < flight->len; i++)
 		flight->body[i] = (char) unit_random(random);
-	field[PENNY_FIELD_BODY] = (PennySpan) {flight->body, flight->len};
+	field[PENNY_FIELD_BODY] = (PennySpan){flight->body, flight->len};
 	penny_edge_submit(edge, slot, PENNY_OP_HTTP, PENNY_GET, 0, field);
 	penny_wake_executor(edge);
 }
@@ -275,8 +275,7 @@ run_edge(int calls, uint64_t seed)
 			}
 		}
 		penny_edge_prepare_sleep(&edge);
-		if ((calls < 0 || over < calls) && !anything(&edge, flight) &&
-			!sleep_on(edge.edge_wake[0]))
+		if ((calls < 0 || over < calls) && !anything(&edge, flight) && !sleep_on(edge.edge_wake[0]))
 			_exit(24);
 		penny_edge_awake(&edge);
 		while (read(edge.edge_wake[0], &count, sizeof(count)) > 0)

@@ -23,7 +23,7 @@
 #include "edge/rooms.h"
 
 #define ROOMS 2
-#define ROWS 128	  /* rows of a conversation */
+#define ROWS 128 /* rows of a conversation */
 #define USERS 3
 #define CLIENTS 8 /* memberships over a schedule */
 #define EVENTS 256
@@ -94,7 +94,7 @@ typedef struct ModelRead
 struct Model
 {
 	uint64_t (*choose)(Model *model, uint64_t below);
-	uint64_t random;	  /* state of the generator */
+	uint64_t random;      /* state of the generator */
 	const uint8_t *input; /* or what is left of a fuzzer's input */
 	size_t input_len;
 
@@ -430,8 +430,8 @@ model_answer(Model *model, ModelRead *read)
 {
 	read->state = READ_OVER;
 	penny_rooms_answer(model->rooms, read->number, read->status,
-					   (PennySpan) {read->head, strlen(read->head)},
-					   (PennySpan) {read->body, read->len}, model->now);
+					   (PennySpan){read->head, strlen(read->head)},
+					   (PennySpan){read->body, read->len}, model->now);
 }
 
 /* A client comes, knowing some version or nothing. */
@@ -456,9 +456,8 @@ model_join(Model *model)
 				 client->base);
 	}
 	client->asked = true;
-	client->member = penny_rooms_join(
-		model->rooms, (PennySpan) {model_room_name(client->room), 14},
-		(PennySpan) {since, strlen(since)}, client, model->now);
+	client->member = penny_rooms_join(model->rooms, (PennySpan){model_room_name(client->room), 14},
+									  (PennySpan){since, strlen(since)}, client, model->now);
 	if (client->member == NULL)
 		client->asked = false;
 }

@@ -29,7 +29,7 @@ compile(const char *source)
 static PennyRouteResult
 find(PennyMethod method, const char *path)
 {
-	return penny_route_match(routes, method, (PennySpan) {path, strlen(path)}, &match);
+	return penny_route_match(routes, method, (PennySpan){path, strlen(path)}, &match);
 }
 
 static bool
@@ -80,6 +80,8 @@ TEST(literal_beats_parameter)
 			"GET user /a/{x}/c\nGET user /a/b/d\n");
 	CHECK(find(PENNY_GET, "/a/b") == PENNY_ROUTE_FOUND && match.route == 1 && match.params == 0);
 	CHECK(find(PENNY_GET, "/a/%62") == PENNY_ROUTE_FOUND && match.route == 1);
+	CHECK(find(PENNY_GET, "/a/%6") == PENNY_ROUTE_FOUND && match.route == 0);
+	CHECK(find(PENNY_GET, "/a/%6z") == PENNY_ROUTE_FOUND && match.route == 0);
 	CHECK(find(PENNY_GET, "/a/z") == PENNY_ROUTE_FOUND && match.route == 0);
 	CHECK(find(PENNY_GET, "/z/b") == PENNY_ROUTE_FOUND && match.route == 2 &&
 		  param_is(0, "y", "z"));
@@ -94,7 +96,8 @@ TEST(methods)
 {
 	char allow[64];
 
-	compile("GET user /a\nPOST user /a\nDELETE user /{x}\nPUT user /b\nHEAD user /c\nGET user /c\n");
+	compile(
+		"GET user /a\nPOST user /a\nDELETE user /{x}\nPUT user /b\nHEAD user /c\nGET user /c\n");
 	CHECK(find(PENNY_HEAD, "/a") == PENNY_ROUTE_FOUND && match.route == 0);
 	CHECK(find(PENNY_HEAD, "/c") == PENNY_ROUTE_FOUND && match.route == 4);
 	CHECK(find(PENNY_PATCH, "/a") == PENNY_ROUTE_METHOD_NOT_ALLOWED);
@@ -109,15 +112,30 @@ TEST(methods)
 
 TEST(refused)
 {
-	static const char *const lines[] = {
-		"GET",					  "GET user",			 "GET user ",
-		"get user /a",			  "TRACE user /a",		 "GET all /a",
-		"GET user a",			  "GET user /a//b",		 "GET user //",
-		"GET user /a b",		  "GET user /a%20",		 "GET user /{",
-		"GET user /{}",			  "GET user /{A}",		 "GET user /{1a}",
-		"GET user /{a}b",		  "GET user /{a}/{a}",	 "GET user /a/../b",
-		"GET user /.",			  "GET user /a?b",		 "GET user /\xC3\xA4",
-		"GET  user /a",			  " GET user /a",		 "GET user /good"};
+	static const char *const lines[] = {"GET",
+										"GET user",
+										"GET user ",
+										"get user /a",
+										"TRACE user /a",
+										"GET all /a",
+										"GET user a",
+										"GET user /a//b",
+										"GET user //",
+										"GET user /a b",
+										"GET user /a%20",
+										"GET user /{",
+										"GET user /{}",
+										"GET user /{A}",
+										"GET user /{1a}",
+										"GET user /{a}b",
+										"GET user /{a}/{a}",
+										"GET user /a/../b",
+										"GET user /.",
+										"GET user /a?b",
+										"GET user /\xC3\xA4",
+										"GET  user /a",
+										" GET user /a",
+										"GET user /good"};
 
 	for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
 	{

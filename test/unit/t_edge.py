@@ -13,6 +13,7 @@ import resource
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -72,6 +73,18 @@ def what_an_executor_gets(fake):
     http.close()
 
 
+@test()
+def who_is_local(fake):
+    for host, more, flags in (('localhost', '', 2), ('localhost:80', '', 2), ('127.0.0.1:1', '', 2),
+                              ('[::1]:3000', '', 2), ('evil.example', '', 0),
+                              ('localhost.evil.example', '', 0),
+                              ('localhost', 'X-Forwarded-For: 1.2.3.4\r\n', 0)):
+        http = Http(fake)
+        http.send('GET /echo HTTP/1.1\r\nHost: %s\r\n%s\r\n' % (host, more))
+        equal(http.answer().json()['flags'], flags, host + more)
+        http.close()
+
+
 @test(executors=4)
 def pipelining_is_in_order(fake):
     http = Http(fake)
@@ -83,6 +96,19 @@ def pipelining_is_in_order(fake):
     for i in range(50):
         got = http.answer().json()
         equal(got.get('target', 'slow'), 'slow' if i % 2 else '/echo?n=%d' % i)
+    http.close()
+
+
+@test(executors=1)
+def what_is_pipelined_is_bounded(fake):
+    http = Http(fake)
+    http.request('/slow?ms=3000')
+    fake.until(lambda: fake.executors()['calls'] >= 2)
+    text = b'GET /livez HTTP/1.1\r\nHost: h\r\n\r\n' * 1000
+    sent = 0
+    while sent < 64 << 20 and select.select([], [http.socket], [], 0.5)[1]:
+        sent += http.socket.send(text, socket.MSG_DONTWAIT)
+    assert sent < 32 << 20, sent
     http.close()
 
 
@@ -393,6 +419,29 @@ def requests_wait_for_the_first_routes(fake):
     http.close()
 
 
+@test()
+def executors_refuse_everything(fake):
+    ws = Ws(fake)
+    ws.join('conversation:1')
+    http = Http(fake)
+    equal(http.get('/echo').status, 200)
+    fake.command('flag refuse 1')
+    try:
+        ws.hear()
+    except Closed as closed:
+        equal(closed.code, 1012)
+        assert json.loads(closed.reason)['retry_after_ms'] > 0
+    fake.until(lambda: http.get('/echo').status == 503)
+    equal(http.get('/echo').json()['detail'], 'as scripted')
+    equal(http.get('/livez').status, 200)
+    fake.command('kill')
+    equal(once(fake, '/echo').status, 503, 'and nobody waits for routes')
+    fake.command('flag refuse 0')
+    fake.until(lambda: once(fake, '/echo').status == 200)
+    http.close()
+    ws.close()
+
+
 @test(executors=3, slots=3)
 def kill_and_restart(fake):
     for _ in range(10):
@@ -415,6 +464,26 @@ def a_restart_finds_the_sleep_word_right(fake):
             started = time.monotonic()
             equal(once(fake, '/echo').status, 200)
             assert time.monotonic() - started < 1
+
+
+@test(executors=1, drain_timeout=5000)
+def drain_acknowledges_first(fake):
+    ws = Ws(fake)
+    equal(ws.ask(type='ping'), {'type': 'pong'})
+    slow = Http(fake)
+    slow.request('/slow?ms=600')
+    fake.until(lambda: fake.executors()['calls'] >= 3)
+    ws.say(type='message', room='conversation:1', content='x', ref=1)
+    fake.until(lambda: fake.counters()['calls'] >= 4)
+    fake.process.stdin.write(b'term\n')
+    fake.process.stdin.flush()
+    equal(ws.hear()['type'], 'ack')
+    equal(ws.end(), 1001)
+    equal(slow.answer().status, 200)
+    slow.close()
+    ws.close()
+    equal(fake.line(), '0', 'exit status')
+    fake.command('start')
 
 
 @test(executors=2, drain_timeout=3000)
@@ -484,9 +553,13 @@ def signing_in(fake):
     for ws in (Ws(fake, token='bad'), Ws(fake, token=None, query='?access_token=bad'), Ws(fake, token=None)):
         equal(ws.end(), 4401)
         ws.close()
-    ws = Ws(fake, token=None)
-    ws.say(type='ping')
-    equal(ws.end(), 4401, 'before signing in')
+    for host in ('h:1', 'localhost:1'):
+        ws = Ws(fake, token=None, host=host)
+        ws.say(type='ping')
+        equal(ws.end(), 4401, 'before signing in')
+        ws.close()
+    ws = Ws(fake, token=None, host='127.0.0.1')
+    equal(ws.ask(type='auth', token='user-3', ref=1)['type'], 'ack')
     ws.close()
     ws = Ws(fake, token='short')
     equal(ws.ask(type='ping'), {'type': 'pong'})
@@ -546,7 +619,7 @@ def bad_messages(fake):
         ws.send(ws.frame(1, payload))
         equal(ws.end(), code, payload)
         ws.close()
-    for build, code in ((lambda ws: ws.frame(2, b'{}'), 4400),
+    for build, code in ((lambda ws: ws.frame(2, b"{}"), 4400),
                         (lambda ws: ws.frame(1, b'{}', mask=False), 1002),
                         (lambda ws: ws.frame(1, b'{}', rsv=4), 1002),
                         (lambda ws: ws.frame(3, b'{}'), 1002),
@@ -719,6 +792,21 @@ def a_slow_websocket_is_cut_and_others_go_on(fake):
     assert got < sent
     slow.close()
     fast.close()
+
+
+@test(write_timeout=60000, event_bytes=1 << 22)
+def who_stays_slow_is_cut_early(fake):
+    room = 'conversation:1'
+    slow = Ws(fake, receive_buffer=4096)
+    slow.join(room)
+    pad = 'x' * 60000
+    sent = 0
+    while fake.counters()['websockets'] == 1:
+        fake.command('commit %s "%s"' % (room, pad))
+        sent += len(pad)
+        assert sent < 9 << 20, 'as much as for a fast client'
+        time.sleep(0.02)  # the pace of a busy room
+    slow.close()
 
 
 @test(executors=2)

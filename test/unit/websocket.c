@@ -86,7 +86,7 @@ tell(PennyWebsocketResult result, const PennyWebsocketEvent *event)
 		return;
 	}
 	snprintf(word, sizeof(word), "%s",
-			 result == PENNY_WEBSOCKET_GOT_PING	   ? "ping("
+			 result == PENNY_WEBSOCKET_GOT_PING    ? "ping("
 			 : result == PENNY_WEBSOCKET_GOT_PONG  ? "pong("
 			 : result == PENNY_WEBSOCKET_GOT_CLOSE ? "close("
 												   : "error(");
@@ -296,8 +296,8 @@ TEST(close)
 {
 	static const uint16_t good[] = {1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010,
 									1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999};
-	static const uint16_t bad[] = {0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000,
-								   65535};
+	static const uint16_t bad[] = {0,    999,  1004, 1005, 1006, 1015,
+								   1016, 1100, 2000, 2999, 5000, 65535};
 	char payload[130];
 
 	start();
@@ -305,7 +305,10 @@ TEST(close)
 	frame(0x81, "ignored", 7);
 	expect("close(1005 ) ");
 	start();
-	frame(0x88, "\x03\xE8" "bye", 5);
+	frame(0x88,
+		  "\x03\xE8"
+		  "bye",
+		  5);
 	raw("\xFF\xFF\xFF", 3);
 	expect("close(1000 bye) ");
 	start();
@@ -378,8 +381,10 @@ TEST(sending)
 	CHECK(penny_websocket_head(head, PENNY_WEBSOCKET_PONG, 65535) == 4 && head[0] == 0x8A);
 	CHECK(penny_websocket_head(head, PENNY_WEBSOCKET_TEXT, 65536) == 10 && head[1] == 127 &&
 		  head[7] == 1 && head[8] == 0 && head[9] == 0);
-	CHECK(penny_websocket_close(whole, 4400, "bad", 3) == 7 &&
-		  memcmp(whole, "\x88\x05\x11\x30" "bad", 7) == 0);
+	CHECK(penny_websocket_close(whole, 4400, "bad", 3) == 7 && memcmp(whole,
+																	  "\x88\x05\x11\x30"
+																	  "bad",
+																	  7) == 0);
 	CHECK(penny_websocket_close(whole, 1005, NULL, 0) == 2 && whole[1] == 0);
 	memset(reason, 'x', sizeof(reason));
 	CHECK(penny_websocket_close(whole, 1000, reason, 200) == 127 && whole[1] == 125);
@@ -390,15 +395,37 @@ TEST(sending)
 
 TEST(utf8)
 {
-	static const char *const good[] = {"", "a", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80",
-									   "\xED\x9F\xBF", "\xEE\x80\x80", "\xEF\xBF\xBF",
-									   "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF",
-									   "0123456701234567\xC3\xA4" "0123456701234567"};
-	static const char *const bad[] = {"\x80", "\xBF", "\xC0\x80", "\xC1\xBF", "\xC2", "\xC2\x41",
-									  "\xE0\x9F\xBF", "\xE0\x80\x80", "\xED\xA0\x80",
-									  "\xED\xBF\xBF", "\xE1\x80", "\xF0\x8F\xBF\xBF",
-									  "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xF0\x90\x80",
-									  "\xFE", "\xFF", "01234567\xFF", "01234567012\xC3"};
+	static const char *const good[] = {"",
+									   "a",
+									   "\xC2\x80",
+									   "\xDF\xBF",
+									   "\xE0\xA0\x80",
+									   "\xED\x9F\xBF",
+									   "\xEE\x80\x80",
+									   "\xEF\xBF\xBF",
+									   "\xF0\x90\x80\x80",
+									   "\xF4\x8F\xBF\xBF",
+									   "0123456701234567\xC3\xA4"
+									   "0123456701234567"};
+	static const char *const bad[] = {"\x80",
+									  "\xBF",
+									  "\xC0\x80",
+									  "\xC1\xBF",
+									  "\xC2",
+									  "\xC2\x41",
+									  "\xE0\x9F\xBF",
+									  "\xE0\x80\x80",
+									  "\xED\xA0\x80",
+									  "\xED\xBF\xBF",
+									  "\xE1\x80",
+									  "\xF0\x8F\xBF\xBF",
+									  "\xF4\x90\x80\x80",
+									  "\xF5\x80\x80\x80",
+									  "\xF0\x90\x80",
+									  "\xFE",
+									  "\xFF",
+									  "01234567\xFF",
+									  "01234567012\xC3"};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
 		CHECK_ROW(penny_utf8_valid(good[i], strlen(good[i])), good[i]);

@@ -28,8 +28,10 @@ sub fill
 	$bench->{sample} //= generate_sample("$bench->{dir}/sample.jsonl");
 	$bench->{users} = [ map { "00000000-0000-4000-8000-00000000000$_" } 1 .. 5 ];
 	$bench->{user} = $bench->{users}[0];
+	# what the import brings must not count among the conversations of those who fetch
+	$bench->{importer} = '00000000-0000-4000-8000-000000000009';
 	$server->sql('INSERT INTO chat.users (id, name) VALUES '
-		. join(',', map { "('$_', 'Somebody called " . substr($_, -1) . "')" } @{ $bench->{users} }));
+		. join(',', map { "('$_', 'Somebody called " . substr($_, -1) . "')" } @{ $bench->{users} }, $bench->{importer}));
 	$bench->{act_as} = "SELECT penny.act_as('$bench->{user}', 'penny_agent')";
 	$bench->{conversations} = [ map { conversation($bench, MESSAGES) } 1 .. CONVERSATIONS ];
 	$bench->{write_conversation} = conversation($bench, 1);

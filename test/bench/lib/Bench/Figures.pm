@@ -95,7 +95,8 @@ sub pgbench
 		close($fh);
 		push @scripts, '-f', $script, '-D', "id$i=$bench->{conversations}[$i]";
 	}
-	my $before = children_cpu($server->{postmaster});
+	my $running = backends($server);
+	my $before = reaped_cpu($server->{postmaster});
 	my $pid = fork() // die "could not fork: $!\n";
 	if ($pid == 0)
 	{
@@ -115,16 +116,26 @@ sub pgbench
 	my $rate = $1;
 	my ($count) = $text =~ /^number of transactions actually processed: (\d+)/m;
 
+	# its backends are accounted for when the postmaster has reaped them
+	sleep(0.01) while backends($server) > $running;
 	return { rate => $rate, client => $client * 1e6 / $count,
-		cpu => (children_cpu($server->{postmaster}) - $before) * 1e6 / $count };
+		cpu => (reaped_cpu($server->{postmaster}) - $before) * 1e6 / $count };
+}
+
+# How many client backends there are, those among them that ended but were not reaped.
+sub backends
+{
+	my ($server) = @_;
+
+	return scalar grep { $_->{comm} eq 'postgres' && $_->{title} !~ /^postgres: (?!postgres )/ }
+		map { Bench::Server::stat_of($_) } Bench::Server::children($server->{postmaster});
 }
 
 # Processor seconds of the children that a process has reaped.
-sub children_cpu
+sub reaped_cpu
 {
 	my ($pid) = @_;
 
-	sleep(0.02) while grep { Bench::Server::stat_of($_)->{state} eq 'Z' } Bench::Server::children($pid);
 	open(my $fh, '<', "/proc/$pid/stat") or die "no process $pid\n";
 	my @fields = split ' ', (<$fh> =~ s/.*\) //sr);
 	return ($fields[13] + $fields[14]) / 100;
@@ -218,7 +229,8 @@ sub commit_to_frame
 			figure => "commit to frame, idle machine, p50, $name",
 			measured => sprintf('%s, p99 %.2f', spread('%.2f ms', @ms),
 				median(@{ $values->{frame_p99_us} }) / 1e3),
-			base => sprintf('%s COMMIT answered', spread('%.2f ms', @base)),
+			base => sprintf('%s COMMIT answered; frame %.2f ms behind', spread('%.2f ms', @base),
+				median(@{ $values->{behind_p50_us} }) / 1e3),
 			ratio => spread('%.1f', map { $ms[$_] / $base[$_] } 0 .. $#ms),
 			target => '<= 1.5 ms',
 			reached => median(@ms) <= 1.5,
@@ -284,7 +296,7 @@ sub import_sample
 	my $penny = sub {
 		$round++;
 		return client(@common, '-q', "SELECT penny.import_chat(jsonb_set(\$1::jsonb, '{id}',
-			to_jsonb((\$1::jsonb->>'id') || '-$round')), '$bench->{user}')");
+			to_jsonb((\$1::jsonb->>'id') || '-$round')), '$bench->{importer}')");
 	};
 	my $lines = sub { client(@common, '-q', 'INSERT INTO lines VALUES ($1::jsonb)') };
 	my ($p, $l) = alternate($bench->{quick} ? 1 : 3, $penny, $lines);

@@ -207,12 +207,13 @@ sub processes
 	return \%kinds;
 }
 
-# The penny-edge processes whose parent is a gateway.
+# The living penny-edge processes whose parent is a gateway.
 sub edges_of
 {
 	my ($gateway) = @_;
 
-	return grep { stat_of($_)->{comm} eq 'penny-edge' } children($gateway);
+	return grep { stat_of($_)->{comm} eq 'penny-edge' && stat_of($_)->{state} ne 'Z' }
+		children($gateway);
 }
 
 sub children
@@ -224,18 +225,22 @@ sub children
 	{
 		my ($pid) = $file =~ /(\d+)/;
 		my $stat = stat_of($pid);
-		push @children, $pid if $stat->{parent} == $parent && $stat->{state} ne 'Z';
+		push @children, $pid if $stat->{parent} == $parent;
 	}
 	return @children;
 }
 
+# Name, title, parent and state of a process; state Z when it has ended.
 sub stat_of
 {
 	my ($pid) = @_;
+	my %stat = (comm => '', title => '', parent => 0, state => 'Z');
 
-	open(my $fh, '<', "/proc/$pid/stat") or return { comm => '', parent => 0, state => 'Z' };
-	my ($comm, $state, $parent) = (<$fh> // '') =~ /\((.*)\) (\S) (\d+)/s;
-	return { comm => $comm // '', parent => $parent // 0, state => $state // 'Z' };
+	open(my $fh, '<', "/proc/$pid/stat") or return \%stat;
+	@stat{qw(comm state parent)} = (<$fh> // '') =~ /\((.*)\) (\S) (\d+)/s or return \%stat;
+	open($fh, '<', "/proc/$pid/cmdline") or return \%stat;
+	$stat{title} = (<$fh> // '') =~ s/\0.*//sr;
+	return \%stat;
 }
 
 1;

@@ -13,7 +13,7 @@ use Penny::Http;
 use Penny::Token;
 use Penny::WebSocket;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
+use PostgreSQL::Test::Utils qw(append_to_file slurp_file);
 use Socket;
 use Time::HiRes qw(time usleep);
 

@@ -18,6 +18,7 @@ sub open
 	my ($class, %to) = @_;
 	my $self = $class->connect_to(%to) or croak "could not connect to port $to{port}: $!";
 	$self->{token} = $to{token};
+	$self->{to} = \%to;
 	return $self;
 }
 
@@ -43,10 +44,17 @@ sub format_request
 	return "$text\r\n" . (defined $body ? $body : '');
 }
 
-# Send a request and read its answer.
+# Send a request and read its answer; over a new connection when the server
+# said that it closes this one.
 sub request
 {
 	my ($self, $method, $path, %with) = @_;
+	if ($self->{to} && ($self->{closing} || $self->{eof}))
+	{
+		$self->close_now;
+		my $again = ref($self)->connect_to(%{ $self->{to} }) or return undef;
+		@{$self}{qw(socket in eof closing)} = ($again->{socket}, '', 0, 0);
+	}
 	$self->send_bytes($self->format_request($method, $path, %with));
 	return $self->read_response(method => $method, timeout => $with{timeout});
 }
@@ -68,6 +76,7 @@ sub read_response
 		my $old = $answer{header}{ lc $name };
 		$answer{header}{ lc $name } = defined $old ? "$old, $value" : $value;
 	}
+	$self->{closing} = 1 if lc($answer{header}{connection} || '') eq 'close';
 	return $self->read_response(%of) if $answer{status} =~ /^1/ && $answer{status} != 101;
 	return \%answer if $answer{status} == 101;
 	my $method = $of{method} || 'GET';
