@@ -82,19 +82,19 @@ penny_no_locks_held(void)
 
 /* 18: index scans count their searches, if given where to. */
 #if PG_VERSION_NUM >= 180000
-#define penny_index_beginscan(table, index, snapshot, nkeys)                                       \
+#define penny_index_beginscan(table, index, snapshot, nkeys) \
 	index_beginscan((table), (index), (snapshot), NULL, (nkeys), 0)
 #else
-#define penny_index_beginscan(table, index, snapshot, nkeys)                                       \
+#define penny_index_beginscan(table, index, snapshot, nkeys) \
 	index_beginscan((table), (index), (snapshot), (nkeys), 0)
 #endif
 
 /* 17: the lexer's memory may be the caller's. */
 #if PG_VERSION_NUM >= 170000
-#define penny_json_lexer(json, len, encoding)                                                      \
+#define penny_json_lexer(json, len, encoding) \
 	makeJsonLexContextCstringLen(NULL, (json), (len), (encoding), true)
 #else
-#define penny_json_lexer(json, len, encoding)                                                      \
+#define penny_json_lexer(json, len, encoding) \
 	makeJsonLexContextCstringLen((json), (len), (encoding), true)
 #endif
 

@@ -8,7 +8,7 @@ SELECT pg_has_role('penny_admin', 'penny_agent', 'USAGE') AS admin_is_agent,
 	pg_has_role('penny_agent', 'penny_user', 'USAGE') AS agent_is_user,
 	pg_has_role('penny_authenticator', 'penny_admin', 'MEMBER') AS may_become_admin,
 	pg_has_role('penny_authenticator', 'penny_admin', 'USAGE') AS is_admin;
--- functions that PUBLIC may execute: only those that say what everybody may know
+-- functions that PUBLIC may execute
 SELECT p.oid::regprocedure FROM pg_proc p
 WHERE p.pronamespace IN ('penny'::regnamespace, '_penny'::regnamespace)
   AND has_function_privilege('public', p.oid, 'EXECUTE')
