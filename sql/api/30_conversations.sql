@@ -7,6 +7,9 @@
 -- conversation may delete any.  Title, marks, participants and the deletion of
 -- a conversation belong to its owner, to agents that are members, and to
 -- penny_admin.
+--
+-- Functions that write plan without sequential scans: a plan made while a table
+-- has one page would scan it still when it has grown.
 
 CREATE OR REPLACE FUNCTION penny.conversation(id uuid, messages integer DEFAULT 50) RETURNS jsonb
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000
@@ -70,6 +73,7 @@ CREATE OR REPLACE FUNCTION penny.create_conversation(
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 DECLARE
 	new_id uuid := coalesce(id, penny.uuid_v7());
@@ -87,6 +91,7 @@ COMMENT ON FUNCTION penny.create_conversation(text, jsonb, uuid, jsonb) IS 'Make
 CREATE OR REPLACE FUNCTION _penny.write_messages(conversation_id uuid, messages jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
 	IF jsonb_typeof(messages) <> 'array' THEN
@@ -116,6 +121,7 @@ CREATE OR REPLACE FUNCTION _penny.write_message(
 	OUT id uuid, OUT seq bigint, OUT version bigint, OUT created boolean)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 #variable_conflict use_variable
 DECLARE
@@ -205,6 +211,7 @@ CREATE OR REPLACE FUNCTION penny.update_message(
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
 	IF NOT coalesce(_penny.lock_conversation(conversation_id), false) THEN
@@ -227,6 +234,7 @@ COMMENT ON FUNCTION penny.update_message(uuid, uuid, text, jsonb, text, jsonb) I
 CREATE OR REPLACE FUNCTION penny.delete_message(conversation_id uuid, id uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
 	IF NOT coalesce(_penny.lock_conversation(conversation_id), false) THEN
@@ -245,6 +253,7 @@ COMMENT ON FUNCTION penny.delete_message(uuid, uuid) IS 'Delete a message with i
 CREATE OR REPLACE FUNCTION penny.update_conversation(id uuid, changes jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
 	PERFORM _penny.check_object(changes, '{"title": "string null", "metadata": "object", "archived": "boolean", "pinned": "boolean"}');
@@ -273,6 +282,7 @@ COMMENT ON FUNCTION penny.update_conversation(uuid, jsonb) IS 'Change {"title"?,
 CREATE OR REPLACE FUNCTION penny.delete_conversation(id uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
 	IF NOT coalesce(_penny.lock_conversation(id), false) THEN
@@ -290,6 +300,7 @@ COMMENT ON FUNCTION penny.delete_conversation(uuid) IS 'Delete a conversation wi
 CREATE OR REPLACE FUNCTION penny.add_participant(conversation_id uuid, user_id uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
 	IF NOT coalesce(_penny.lock_conversation(conversation_id), false) THEN
@@ -316,6 +327,7 @@ COMMENT ON FUNCTION penny.add_participant(uuid, uuid) IS 'Let a user see and wri
 CREATE OR REPLACE FUNCTION penny.remove_participant(conversation_id uuid, user_id uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
 	IF NOT coalesce(_penny.lock_conversation(conversation_id), false) THEN
@@ -343,6 +355,7 @@ COMMENT ON FUNCTION penny.remove_participant(uuid, uuid) IS 'Take a user''s acce
 CREATE OR REPLACE FUNCTION penny.create_session(user_id uuid, role text DEFAULT 'penny_user', ttl interval DEFAULT '1 day') RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 DECLARE
 	-- 256 random bits: two UUIDs have 122 each, so hash three of them

@@ -6,13 +6,19 @@
  * A plan over tables with row-level security is made for one role, and
  * PostgreSQL makes it anew when another role executes it.  An executor serves
  * users and agents in turn, so a statement keeps a plan for each of the last
- * few roles.  Plans are generic: they are made once and run many times.
+ * few roles.  Plans are generic: they are made once and run many times, so
+ * they must not be made for the size that a table has at the moment: a plan
+ * that scans a young table of one page would scan it still when it has grown,
+ * until statistics are gathered anew.  Every statement here has an index to go
+ * by, so while one runs, and with it its foreign keys and triggers, the planner
+ * sees sequential scans as disabled.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "optimizer/cost.h"
 
 #include "store/statement.h"
 
@@ -42,6 +48,26 @@ statement_plan(PennyStatement *statement)
 	return plan;
 }
 
+/* Execute a plan, without sequential scans should it have to be made anew. */
+static pg_noinline int
+execute(SPIPlanPtr plan, const Datum *values, const char *nulls, bool read_only)
+{
+	bool saved = enable_seqscan;
+	int rc;
+
+	enable_seqscan = false;
+	PG_TRY();
+	{
+		rc = SPI_execute_plan(plan, unconstify(Datum *, values), nulls, read_only, 0);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = saved;
+	}
+	PG_END_TRY();
+	return rc;
+}
+
 /*
  * Run as the current role; the result is in SPI_tuptable.
  */
@@ -49,8 +75,7 @@ uint64
 penny_statement_run(PennyStatement *statement, const Datum *values, const char *nulls,
 					bool read_only)
 {
-	SPIPlanPtr plan = statement_plan(statement);
-	int rc = SPI_execute_plan(plan, unconstify(Datum *, values), nulls, read_only, 0);
+	int rc = execute(statement_plan(statement), values, nulls, read_only);
 
 	if (rc < 0)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR),
