@@ -25,7 +25,8 @@
 
 #include "edge/timer.h"
 
-#define WHOLE_MAX (64 << 20) /* bytes of an answer taken whole */
+#define WHOLE_MAX (64 << 20)    /* bytes of an answer taken whole */
+#define QUEUE_BYTES (256 << 20) /* bytes of all queued calls */
 
 struct PennyPending
 {
@@ -43,7 +44,8 @@ struct PennyPending
 	bool started;        /* the first piece was handed over */
 	PennySpan head;      /* whole: of the first piece, in gathered */
 	char *copy;          /* fields of a queued call */
-	char *gathered;      /* whole: pieces so far */
+	size_t copy_len;
+	char *gathered; /* whole: pieces so far */
 	size_t gathered_len;
 	size_t gathered_size;
 };
@@ -52,6 +54,7 @@ static PennyPending *in_slot[PENNY_MAX_SLOTS]; /* NULL: nobody waits for it */
 static uint64_t occupied;                      /* slots that are not free */
 static PennyPending queue;                     /* head of the circular list */
 static uint32_t queued;
+static size_t queued_bytes;
 static uint32_t open_calls;
 static uint32_t to_wake;
 static PennyPending *free_list;
@@ -102,15 +105,25 @@ make_pending(void)
 	return call;
 }
 
+/* Bytes of a call's fields. */
+static size_t
+size_of(const PennyCallOut *out)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < PENNY_FIELDS; i++)
+		len += out->field[i].len;
+	return len;
+}
+
 static void
 enqueue(PennyPending *call)
 {
 	size_t len = 0;
 
-	for (int i = 0; i < PENNY_FIELDS; i++)
-		len += call->out.field[i].len;
-	call->copy = penny_alloc(len + 1);
-	len = 0;
+	call->copy_len = size_of(&call->out);
+	call->copy = penny_alloc(call->copy_len + 1);
+	queued_bytes += call->copy_len;
 	for (int i = 0; i < PENNY_FIELDS; i++)
 	{
 		PennySpan *field = &call->out.field[i];
@@ -135,6 +148,7 @@ dequeue(PennyPending *call)
 	call->next->prev = call->prev;
 	call->next = call->prev = NULL;
 	queued--;
+	queued_bytes -= call->copy_len;
 	penny_count(&penny_edge.plane, PENNY_COUNT_WAITING, -1);
 }
 
@@ -157,7 +171,8 @@ penny_call_start(const PennyCallOut *out, PennyAnswerHandler handler, void *owne
 	int slot = queued == 0 ? free_slot() : -1;
 	PennyPending *call;
 
-	if (slot < 0 && queued >= penny_edge.settings.queue_size)
+	if (slot < 0 &&
+		(queued >= penny_edge.settings.queue_size || queued_bytes + size_of(out) > QUEUE_BYTES))
 	{
 		penny_count(&penny_edge.plane, PENNY_COUNT_TIMEOUTS, 1);
 		return NULL;

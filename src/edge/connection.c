@@ -34,12 +34,14 @@
 #include "edge/loop.h"
 #include "edge/output.h"
 
-#define LINGER 2000      /* ms to wait for the client's end */
-#define FIRST_INPUT 1024 /* bytes of a first buffer for kept input */
+#define LINGER 2000             /* ms to wait for the client's end */
+#define FIRST_INPUT 1024        /* bytes of a first buffer for kept input */
+#define INPUT_TOTAL (512 << 20) /* bytes of input kept by all connections */
 
 static PennyConnection *connections; /* list of all */
 static PennyConnection *cut_list;    /* to be freed at the end of the turn */
 static uint32_t count;
+static int64_t input_total; /* bytes of input buffers */
 
 static void on_timer(PennyTimer *timer);
 static void release(PennyConnection *connection);
@@ -107,6 +109,18 @@ penny_connection_readable(PennyConnection *connection, char *bytes, size_t len)
 		connection->protocol->input(connection, bytes, len);
 }
 
+bool
+penny_connection_budget(int64_t bytes)
+{
+	if (bytes > 0 && input_total + bytes > INPUT_TOTAL)
+	{
+		penny_log(PENNY_LOG_WARNING, "clients have sent too much that is not complete");
+		return false;
+	}
+	input_total += bytes;
+	return true;
+}
+
 void
 penny_connection_keep(PennyConnection *connection, const char *bytes, size_t len)
 {
@@ -118,6 +132,11 @@ penny_connection_keep(PennyConnection *connection, const char *bytes, size_t len
 
 		while (size < needed)
 			size *= 2;
+		if (!penny_connection_budget((int64_t) (size - connection->in_size)))
+		{
+			penny_connection_cut(connection);
+			return;
+		}
 		connection->in = penny_realloc(connection->in, size);
 		connection->in_size = (uint32_t) size;
 	}
@@ -135,6 +154,7 @@ penny_connection_consume(PennyConnection *connection, size_t len)
 		return;
 	}
 	free(connection->in);
+	penny_connection_budget(-(int64_t) connection->in_size);
 	connection->in = NULL;
 	connection->in_size = 0;
 }
@@ -320,6 +340,7 @@ release(PennyConnection *connection)
 	unlink_connection(connection);
 	penny_address_release(connection->address);
 	penny_listener_resume();
+	penny_connection_budget(-(int64_t) connection->in_size);
 	free(connection->in);
 	free(connection);
 }

@@ -103,7 +103,15 @@ extern void penny_connection_queue(PennyConnection *connection, PennyFrame *fram
 /* Has all output gone to the kernel? */
 extern bool penny_connection_is_drained(const PennyConnection *connection);
 
-/* Keep input for later; what was kept is at in, in_len. */
+/*
+ * Input kept by all connections together is bounded: take that many bytes of
+ * it, or give them back (negative).  False: there is no more.
+ */
+extern bool penny_connection_budget(int64_t bytes);
+/*
+ * Keep input for later; what was kept is at in, in_len.  Cuts the connection
+ * when too much is kept by all together.
+ */
 extern void penny_connection_keep(PennyConnection *connection, const char *bytes, size_t len);
 /* Drop that many kept bytes from the front; gives memory back when empty. */
 extern void penny_connection_consume(PennyConnection *connection, size_t len);

@@ -99,6 +99,7 @@ sign_in(PennySession *session, PennySpan body)
 	}
 	memcpy(session->user_id, user_id, len + 1);
 	session->expires = expires;
+	penny_websocket_limit(session->websocket, UINT32_MAX);
 	free(session->token);
 	session->token = session->offered;
 	session->offered = NULL;

@@ -29,10 +29,11 @@
 #include "edge/origin.h"
 #include "edge/session.h"
 
-#define KEEP_MAX (64 * 1024)  /* bytes kept while busy */
-#define CLOSE_REASON_MAX 120  /* bytes of a close frame's reason */
-#define COME_BACK_FIRST 200   /* ms after which the first may come back */
-#define COME_BACK_SPREAD 2800 /* ms over which they are spread */
+#define KEEP_MAX (64 * 1024)    /* bytes kept while busy */
+#define SIGN_IN_MAX (16 * 1024) /* bytes of a message of somebody unknown */
+#define CLOSE_REASON_MAX 120    /* bytes of a close frame's reason */
+#define COME_BACK_FIRST 200     /* ms after which the first may come back */
+#define COME_BACK_SPREAD 2800   /* ms over which they are spread */
 
 static void on_input(PennyConnection *connection, char *bytes, size_t len);
 static void on_drained(PennyConnection *connection);
@@ -92,7 +93,8 @@ make_websocket(PennyConnection *connection)
 
 	memset(websocket, 0, sizeof(*websocket));
 	websocket->connection = connection;
-	penny_websocket_init(&websocket->parser, penny_edge.settings.websocket_message_size);
+	penny_websocket_init(&websocket->parser, 0);
+	penny_websocket_limit(websocket, SIGN_IN_MAX);
 	if (penny_edge.settings.heartbeat_interval != 0)
 		websocket->ping_at = penny_edge.now + penny_edge.settings.heartbeat_interval;
 	connection->protocol = &websocket_protocol;
@@ -133,6 +135,14 @@ penny_websocket_upgrade(PennyHttp *http, char *bytes)
 	else if (!good_token)
 		penny_websocket_goodbye(websocket, PENNY_CLOSE_SIGNED_OUT, "the token is malformed");
 	penny_http_detach(http); /* bytes may be its token's: last */
+}
+
+void
+penny_websocket_limit(PennyWebsocket *websocket, uint32_t limit)
+{
+	uint32_t most = penny_edge.settings.websocket_message_size;
+
+	websocket->parser.limit = limit < most ? limit : most;
 }
 
 /* ---- output ---------------------------------------------------------------------- */
@@ -202,12 +212,18 @@ gather(PennyWebsocket *websocket, const PennyWebsocketEvent *event)
 {
 	size_t needed = websocket->message_len + event->len;
 
+	if (event->len == 0)
+		return;
 	if (needed > websocket->message_size)
 	{
+		/* By what came, not by what is announced: announcing costs nothing. */
 		size_t size = needed * 2;
 
-		if (size < needed + event->expect)
-			size = needed + event->expect; /* the parser has checked it */
+		if (!penny_connection_budget((int64_t) (size - websocket->message_size)))
+		{
+			penny_connection_cut(websocket->connection);
+			return;
+		}
 		websocket->message = penny_realloc(websocket->message, size);
 		websocket->message_size = size;
 	}
@@ -218,6 +234,7 @@ gather(PennyWebsocket *websocket, const PennyWebsocketEvent *event)
 static void
 release_message(PennyWebsocket *websocket)
 {
+	penny_connection_budget(-(int64_t) websocket->message_size);
 	free(websocket->message);
 	websocket->message = NULL;
 	websocket->message_len = websocket->message_size = 0;
@@ -246,9 +263,11 @@ take_data(PennyWebsocket *websocket, const PennyWebsocketEvent *event)
 		return;
 	}
 	gather(websocket, event);
-	if (event->final)
+	if (event->final && websocket->connection->state == PENNY_OPEN)
 	{
-		take_message(websocket, (PennySpan){websocket->message, websocket->message_len},
+		take_message(websocket,
+					 (PennySpan){websocket->message != NULL ? websocket->message : "",
+								 websocket->message_len},
 					 event->binary);
 		release_message(websocket);
 	}

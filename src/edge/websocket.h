@@ -35,6 +35,8 @@ extern void penny_websocket_send(PennyWebsocket *websocket, PennySpan text);
 extern void penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason);
 /* Goodbye with {"retry_after_ms"}, spread so that not all come back at once. */
 extern void penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code);
+/* Take messages of at most that many bytes, and never more than is set. */
+extern void penny_websocket_limit(PennyWebsocket *websocket, uint32_t limit);
 /* Deadline of the session, 0 = none. */
 extern void penny_websocket_deadline(PennyWebsocket *websocket, uint64_t at);
 /* The session takes messages again: go on with what was kept. */

@@ -640,6 +640,21 @@ def bad_messages(fake):
 
 
 @test()
+def somebody_unknown_may_send_little(fake):
+    text = b'{"type":"ping","pad":"%s"}' % (b'a' * 17000)
+    ws = Ws(fake, token=None)
+    ws.send(ws.frame(1, text))
+    equal(ws.end(), 4413)
+    ws.close()
+    ws = Ws(fake, token='user-1')
+    ws.send(ws.frame(1, text))
+    equal(ws.hear(), {'type': 'pong'})
+    ws.send(ws.frame(1, b'', fin=False) + ws.frame(0, b''))
+    equal(ws.end(), 4400, 'nothing in two pieces')
+    ws.close()
+
+
+@test()
 def fragments_and_control_frames(fake):
     ws = Ws(fake)
     ws.send(ws.frame(1, b'{"type":', fin=False) + ws.frame(9, b'hello') +
