@@ -16,9 +16,10 @@
  * A claim is only taken when e's generation is p's plus one: a hostile edge
  * cannot burn the number space.  An executor copies the request once and
  * checks the copy.  A client that goes away leaves its slot busy; the edge
- * sets cancel and frees the slot when it is DONE.  When the edge died, a
- * claimed call runs on (its transaction may commit), and the next edge frees
- * the slot when it is DONE.
+ * sets cancel and frees the slot when it is DONE.  When the edge died,
+ * nobody waits for a claimed call either: it is cancelled like one whose client
+ * went away (its transaction may have committed), and the next edge frees the
+ * slot when it is DONE.
  *
  * An answer larger than a piece goes in several: the executor writes one,
  * counts p.part up and waits until e.ack says that it was taken (or until the

@@ -112,13 +112,13 @@ static PennyStatement find_conversation = {
 	{UUIDOID, TEXTOID}};
 
 /* unnest() of several arrays is only known without its schema: one each */
-#define COLUMN(parameter) "pg_catalog.unnest(" parameter ")"
+#define UNNEST "pg_catalog.unnest"
 
 static PennyStatement insert_messages = {
 	"INSERT INTO chat.messages (conversation_id, id, user_id, role, content, parts, model,"
 	" metadata, created_at)"
-	" SELECT $1, m.* FROM ROWS FROM (" COLUMN("$2") ", " COLUMN("$3") ", " COLUMN("$4") ", " COLUMN(
-		"$5") ", " COLUMN("$6") ", " COLUMN("$7") ", " COLUMN("$8") ", " COLUMN("$9") ") m",
+	" SELECT $1, m.* FROM ROWS FROM (" UNNEST "($2), " UNNEST "($3), " UNNEST "($4), " UNNEST
+	"($5), " UNNEST "($6), " UNNEST "($7), " UNNEST "($8), " UNNEST "($9)) m",
 	9,
 	{UUIDOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID,
 	 JSONBARRAYOID, TIMESTAMPTZARRAYOID}};
@@ -133,20 +133,10 @@ static PennyStatement insert_tools = {
 static PennyStatement insert_calls = {
 	"INSERT INTO chat.tool_executions (conversation_id, user_id, id, message_id, tool_id,"
 	" tool_call_id, status, input, output, started_at, finished_at, created_at)"
-	" SELECT $1, $2, c.*, c.started FROM ROWS FROM (" COLUMN("$3") ", " COLUMN("$4") ", " COLUMN(
-		"$"
-		"5") ", " COLUMN("$6") ", " COLUMN("$7") ", " COLUMN("$8") ", " COLUMN("$9") ", " COLUMN("$"
-																								 "1"
-																								 "0") ", " COLUMN("$11") ")"
-																														 " c (id, "
-																														 "message, "
-																														 "tool, "
-																														 "call, "
-																														 "status, "
-																														 "input, "
-																														 "output, "
-																														 "started, "
-																														 "finished)",
+	" SELECT $1, $2, c.*, c.started FROM ROWS FROM (" UNNEST "($3), " UNNEST "($4), " UNNEST
+	"($5), " UNNEST "($6), " UNNEST "($7), " UNNEST "($8), " UNNEST "($9), " UNNEST "($10), " UNNEST
+	"($11)) c"
+	" (id, message, tool, call, status, input, output, started, finished)",
 	11,
 	{UUIDOID, UUIDOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	 JSONBARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}};
