@@ -11,9 +11,9 @@
  *		statement, and builds the same JSON.
  *	sqlclient … -m check
  *		Compares the two results, which must be equal.
- *	sqlclient -d conninfo -m import -f file -q statement
+ *	sqlclient -d conninfo -m import -f file -q statement [-n lines]
  *		Executes the prepared statement for each line of a file, with the line
- *		as $1, each in a transaction of its own.
+ *		as $1, so many lines a transaction (1).
  *
  * The statement of -a runs once, after connecting: it takes an identity, so
  * that both ways of fetching stand under the same policies.  Prints one line
@@ -51,6 +51,7 @@ static struct
 	const char *mode;
 	const char *file;
 	const char *statement;
+	int batch;
 	double seconds;
 } opt;
 
@@ -114,7 +115,8 @@ parse_options(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "d:a:m:f:q:t:")) != -1)
+	opt.batch = 1;
+	while ((c = getopt(argc, argv, "d:a:m:f:q:n:t:")) != -1)
 	{
 		if (c == 'd')
 			opt.conninfo = optarg;
@@ -126,6 +128,8 @@ parse_options(int argc, char **argv)
 			opt.file = optarg;
 		else if (c == 'q')
 			opt.statement = optarg;
+		else if (c == 'n')
+			opt.batch = (int) strtol(optarg, NULL, 10);
 		else if (c == 't')
 			opt.seconds = strtod(optarg, NULL);
 		else
@@ -133,7 +137,7 @@ parse_options(int argc, char **argv)
 	}
 	if (opt.conninfo == NULL || opt.mode == NULL || opt.file == NULL)
 		fail("usage: sqlclient -d conninfo -m eager|nplus1|check|import -f file [-a statement] "
-			 "[-q statement] [-t seconds]");
+			 "[-q statement] [-n lines] [-t seconds]");
 }
 
 static void
@@ -291,7 +295,7 @@ check(void)
 	printf("{\"equal\":%d}\n", count);
 }
 
-/* One transaction for each line of the file. */
+/* Execute the statement for each line of the file. */
 static void
 import(void)
 {
@@ -303,7 +307,13 @@ import(void)
 
 	prepare("import", opt.statement);
 	for (i = 0; i < count; i++)
+	{
+		if (opt.batch > 1 && i % opt.batch == 0)
+			PQclear(PQexec(conn, "BEGIN"));
 		PQclear(execute("import", lines[i]));
+		if (opt.batch > 1 && ((i + 1) % opt.batch == 0 || i + 1 == count))
+			PQclear(PQexec(conn, "COMMIT"));
+	}
 	seconds = (double) (now_ns() - start) / 1e9;
 	printf("{\"count\":%d,\"seconds\":%.3f,\"rate\":%.1f}\n", count, seconds, count / seconds);
 }

@@ -99,7 +99,7 @@ prepare() {
 
 run_env() {
 	as_user env -u PGHOST -u PGPORT -u PGDATABASE -u PGUSER -u PGPASSFILE -u PGOPTIONS -u MAKEFLAGS \
-		-C "$work/run" HOME="$work/run" PATH="$pg_bindir:$PATH" LC_ALL=C.UTF-8 \
+		-C "$work/run" HOME="$work/run" PATH="$pg_bindir:$PATH" LC_ALL=C.UTF-8 LANG=C.UTF-8 \
 		PERL5LIB="$work/run/test/t/lib:$pgxs/src/test/perl" \
 		PG_REGRESS="$pgxs/src/test/regress/pg_regress" TESTDIR="$work/run" \
 		PENNY_EDGE_PROGRAM="${sanitize:+$work/run/penny-edge}${PENNY_EDGE_PROGRAM:-}" \

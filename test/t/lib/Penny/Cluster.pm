@@ -41,7 +41,7 @@ sub prepared
 {
 	my ($class, $name, %with) = @_;
 	my $self = $class->new($name);
-	$self->init(%{ $with{init} || {} });
+	$self->init(extra => [ '--encoding=UTF8', '--locale=C.UTF-8' ], %{ $with{init} || {} });
 	$self->{http_port} = $with{http_port} || free_port();
 	$self->{secret} = join '', map { ('a' .. 'z', 0 .. 9)[ rand 36 ] } 1 .. 48;
 	$self->{database} = $with{database} || 'postgres';
