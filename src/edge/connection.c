@@ -35,6 +35,8 @@
 #include "edge/output.h"
 
 #define LINGER 2000             /* ms to wait for the client's end */
+#define ESTABLISHED 1           /* of tcpi_state; <netinet/tcp.h> excludes <linux/tcp.h> */
+#define LOOK 1000               /* ms between looks whether one not read has gone */
 #define FIRST_INPUT 1024        /* bytes of a first buffer for kept input */
 #define FREE_INPUT 32768        /* bytes of such a buffer that everybody may have */
 #define INPUT_TOTAL (512 << 20) /* bytes of larger ones, of all connections */
@@ -184,7 +186,12 @@ penny_connection_consume(PennyConnection *connection, size_t len)
 void
 penny_connection_pause(PennyConnection *connection, bool pause)
 {
+	if (pause && connection->look_at == 0)
+		connection->look_at = penny_edge.now + LOOK;
+	else if (!pause)
+		connection->look_at = 0;
 	connection->paused = pause;
+	penny_connection_set_timer(connection);
 	penny_connection_set_reading(connection);
 }
 
@@ -218,6 +225,8 @@ penny_connection_set_timer(PennyConnection *connection)
 
 	if (connection->write_deadline != 0 && (due == 0 || connection->write_deadline < due))
 		due = connection->write_deadline;
+	if (connection->look_at != 0 && (due == 0 || connection->look_at < due))
+		due = connection->look_at;
 	/* Without one the timer may come up once more, and finds nothing to do. */
 	if (due != 0)
 		penny_timer_set(&connection->timer, due);
@@ -232,6 +241,19 @@ write_progressed(PennyConnection *connection)
 
 	connection->acknowledged = acknowledged;
 	return progressed;
+}
+
+/* A socket that is not read does not tell that the client has closed it. */
+static bool
+has_gone(const PennyConnection *connection)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	return getsockopt(lws_get_socket_fd(connection->wsi), IPPROTO_TCP, TCP_INFO, &info, &len) ==
+			   0 &&
+		   info.tcpi_state != ESTABLISHED;
 }
 
 static void
@@ -250,6 +272,15 @@ on_timer(PennyTimer *timer)
 			return;
 		}
 		connection->write_deadline = now + penny_edge.settings.write_timeout;
+	}
+	if (connection->look_at != 0 && connection->look_at <= now)
+	{
+		connection->look_at = now + LOOK;
+		if (connection->state == PENNY_OPEN && has_gone(connection))
+		{
+			penny_connection_cut(connection);
+			return;
+		}
 	}
 	if (connection->deadline != 0 && connection->deadline <= now)
 	{

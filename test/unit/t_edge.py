@@ -465,6 +465,17 @@ def a_client_that_goes_cancels(fake):
     equal(once(fake, '/echo').status, 200)
 
 
+@test(executors=1)
+def a_client_that_goes_unread_cancels(fake):
+    equal(once(fake, '/echo').status, 200)
+    http = Http(fake)
+    http.send(b'GET /slow?ms=8000 HTTP/1.1\r\nHost: h\r\n\r\n' +
+              b'GET /livez HTTP/1.1\r\nHost: h\r\n\r\n' * 5000)
+    time.sleep(0.3)
+    http.close()
+    fake.until(lambda: fake.executors()['cancelled'] == 1, 'cancel', 3)
+
+
 @test(executors=1, acquire_timeout=400)
 def a_running_call_has_no_acquire_timeout(fake):
     equal(once(fake, '/slow?ms=1200').status, 200)
