@@ -35,8 +35,12 @@
 #include "edge/output.h"
 
 #define LINGER 2000             /* ms to wait for the client's end */
+#define ESTABLISHED 1           /* of tcpi_state; <netinet/tcp.h> excludes <linux/tcp.h> */
+#define LOOK 1000               /* ms between looks whether one not read has gone */
 #define FIRST_INPUT 1024        /* bytes of a first buffer for kept input */
-#define INPUT_TOTAL (512 << 20) /* bytes of input kept by all connections */
+#define FREE_INPUT 32768        /* bytes of such a buffer that everybody may have */
+#define INPUT_TOTAL (512 << 20) /* bytes of larger ones, of all connections */
+#define TELL_AGAIN 60000        /* ms between lines of the log about that */
 
 static PennyConnection *connections; /* list of all */
 static PennyConnection *cut_list;    /* to be freed at the end of the turn */
@@ -112,13 +116,36 @@ penny_connection_readable(PennyConnection *connection, char *bytes, size_t len)
 bool
 penny_connection_budget(int64_t bytes)
 {
+	static uint64_t told; /* when, 0 = never */
+
 	if (bytes > 0 && input_total + bytes > INPUT_TOTAL)
 	{
-		penny_log(PENNY_LOG_WARNING, "clients have sent too much that is not complete");
+		/* Anybody can bring it here as often as they like. */
+		if (told == 0 || penny_edge.now - told >= TELL_AGAIN)
+		{
+			penny_log(PENNY_LOG_WARNING, "clients have sent too much that is not complete");
+			told = penny_edge.now;
+		}
 		return false;
 	}
 	input_total += bytes;
 	return true;
+}
+
+/* What of a buffer of that size counts for the total? */
+static int64_t
+counted(size_t size)
+{
+	return size > FREE_INPUT ? (int64_t) size : 0;
+}
+
+static void
+free_input(PennyConnection *connection)
+{
+	penny_connection_budget(-counted(connection->in_size));
+	free(connection->in);
+	connection->in = NULL;
+	connection->in_size = 0;
 }
 
 void
@@ -132,7 +159,7 @@ penny_connection_keep(PennyConnection *connection, const char *bytes, size_t len
 
 		while (size < needed)
 			size *= 2;
-		if (!penny_connection_budget((int64_t) (size - connection->in_size)))
+		if (!penny_connection_budget(counted(size) - counted(connection->in_size)))
 		{
 			penny_connection_cut(connection);
 			return;
@@ -153,16 +180,18 @@ penny_connection_consume(PennyConnection *connection, size_t len)
 		memmove(connection->in, connection->in + len, connection->in_len);
 		return;
 	}
-	free(connection->in);
-	penny_connection_budget(-(int64_t) connection->in_size);
-	connection->in = NULL;
-	connection->in_size = 0;
+	free_input(connection);
 }
 
 void
 penny_connection_pause(PennyConnection *connection, bool pause)
 {
+	if (pause && connection->look_at == 0)
+		connection->look_at = penny_edge.now + LOOK;
+	else if (!pause)
+		connection->look_at = 0;
 	connection->paused = pause;
+	penny_connection_set_timer(connection);
 	penny_connection_set_reading(connection);
 }
 
@@ -196,6 +225,8 @@ penny_connection_set_timer(PennyConnection *connection)
 
 	if (connection->write_deadline != 0 && (due == 0 || connection->write_deadline < due))
 		due = connection->write_deadline;
+	if (connection->look_at != 0 && (due == 0 || connection->look_at < due))
+		due = connection->look_at;
 	/* Without one the timer may come up once more, and finds nothing to do. */
 	if (due != 0)
 		penny_timer_set(&connection->timer, due);
@@ -210,6 +241,19 @@ write_progressed(PennyConnection *connection)
 
 	connection->acknowledged = acknowledged;
 	return progressed;
+}
+
+/* A socket that is not read does not tell that the client has closed it. */
+static bool
+has_gone(const PennyConnection *connection)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	return getsockopt(lws_get_socket_fd(connection->wsi), IPPROTO_TCP, TCP_INFO, &info, &len) ==
+			   0 &&
+		   info.tcpi_state != ESTABLISHED;
 }
 
 static void
@@ -228,6 +272,15 @@ on_timer(PennyTimer *timer)
 			return;
 		}
 		connection->write_deadline = now + penny_edge.settings.write_timeout;
+	}
+	if (connection->look_at != 0 && connection->look_at <= now)
+	{
+		connection->look_at = now + LOOK;
+		if (connection->state == PENNY_OPEN && has_gone(connection))
+		{
+			penny_connection_cut(connection);
+			return;
+		}
 	}
 	if (connection->deadline != 0 && connection->deadline <= now)
 	{
@@ -340,8 +393,7 @@ release(PennyConnection *connection)
 	unlink_connection(connection);
 	penny_address_release(connection->address);
 	penny_listener_resume();
-	penny_connection_budget(-(int64_t) connection->in_size);
-	free(connection->in);
+	free_input(connection);
 	free(connection);
 }
 

@@ -72,6 +72,7 @@ struct PennyConnection
 	PennyTimer timer;
 	uint64_t deadline;       /* of the protocol; 0 = none */
 	uint64_t write_deadline; /* of the output; 0 = none */
+	uint64_t look_at;        /* when paused: next look for its end; 0 = none */
 	uint64_t acknowledged;   /* bytes that the peer had acknowledged then */
 	uint64_t blocked_since;  /* ms, while blocked */
 	PennyOutput *queue;      /* ring of queue_size entries */

@@ -129,8 +129,9 @@ begin(PennyHttp *http)
 	http->method = PENNY_GET;
 	http->request_id[0] = '\0';
 	http->parser = take_parser();
-	penny_connection_deadline(http->connection,
-							  penny_edge.now + penny_edge.settings.header_timeout);
+	if (http->again)
+		penny_connection_deadline(http->connection,
+								  penny_edge.now + penny_edge.settings.header_timeout);
 }
 
 /* The answer is complete: wait for the next request, or close. */
@@ -142,6 +143,7 @@ penny_http_end(PennyHttp *http, uint32_t status)
 		penny_count(&penny_edge.plane, PENNY_COUNT_ERRORS, 1);
 	release_parser(http);
 	http->begun = false;
+	http->again = true;
 	if (!http->keep_alive)
 	{
 		http->state = PENNY_HTTP_OVER;
@@ -249,37 +251,45 @@ process(PennyHttp *http, char *bytes, size_t len)
 	return used;
 }
 
+/*
+ * It became a WebSocket: what follows the upgrade is for that, which decides
+ * anew whether the socket is read.
+ */
+static void
+hand_over(PennyConnection *connection, const char *rest, size_t len)
+{
+	char *copy = len > 0 ? penny_alloc(len) : NULL;
+
+	if (len > 0)
+		memcpy(copy, rest, len);
+	if (connection->in_len > 0)
+		penny_connection_consume(connection, connection->in_len);
+	penny_connection_pause(connection, false);
+	if (len > 0)
+		connection->protocol->input(connection, copy, len);
+	free(copy);
+}
+
 /* After process(): drop what was used, keep the rest, mind how much it is. */
 static void
 settle(PennyConnection *connection, const char *rest, size_t len, size_t used)
 {
 	if (connection->state != PENNY_OPEN)
 		return;
-	if (rest == connection->in)
-	{
-		if (used > 0)
-			penny_connection_consume(connection, used);
-	}
-	else if (used < len)
-		penny_connection_keep(connection, rest + used, len - used);
 	if (connection->protocol == &http_protocol)
 	{
 		PennyHttp *http = connection->session;
-		bool busy = http->state >= PENNY_HTTP_ROUTES || !penny_connection_is_drained(connection);
+		bool busy;
 
+		if (rest != connection->in && used < len)
+			penny_connection_keep(connection, rest + used, len - used);
+		else if (rest == connection->in && used > 0)
+			penny_connection_consume(connection, used);
+		busy = http->state >= PENNY_HTTP_ROUTES || !penny_connection_is_drained(connection);
 		penny_connection_pause(connection, busy && connection->in_len > KEEP_MAX);
 	}
-	else if (connection->in_len > 0)
-	{
-		/* It became a WebSocket: what follows is for that. */
-		size_t n = connection->in_len;
-		char *in = penny_alloc(n);
-
-		memcpy(in, connection->in, n);
-		penny_connection_consume(connection, n);
-		connection->protocol->input(connection, in, n);
-		free(in);
-	}
+	else
+		hand_over(connection, rest + used, len - used);
 }
 
 static void

@@ -33,6 +33,7 @@ struct PennyHttp
 	PennyHttp *prev_waiting;
 	PennyHttpState state;
 	PennyMethod method;
+	bool again;      /* not the connection's first request */
 	bool begun;      /* bytes of the request came */
 	bool head_done;  /* its head is parsed */
 	bool keep_alive; /* after the answer */

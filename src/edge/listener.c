@@ -30,8 +30,9 @@
 #include "edge/connection.h"
 #include "edge/loop.h"
 
-#define BATCH 64  /* accepted in a row, then others have their turn */
-#define PAUSE 250 /* ms */
+#define BATCH 64         /* accepted in a row, then others have their turn */
+#define PAUSE 250        /* ms */
+#define TELL_AGAIN 60000 /* ms between lines of the log about that */
 
 static ev_io watcher[PENNY_MAX_LISTEN];
 static PennyTimer pause_timer;
@@ -65,8 +66,14 @@ on_pause_over(PennyTimer *timer)
 static void
 pause_accepting(int error)
 {
-	if (!paused)
+	static uint64_t told; /* when, 0 = never */
+
+	/* It may pause four times a second, for as long as somebody likes. */
+	if (told == 0 || penny_edge.now - told >= TELL_AGAIN)
+	{
 		penny_log(PENNY_LOG_WARNING, "accepting pauses: %s", strerror(error));
+		told = penny_edge.now;
+	}
 	paused = true;
 	set_running(false);
 	penny_timer_set(&pause_timer, penny_edge.now + PAUSE);

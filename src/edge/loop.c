@@ -106,10 +106,16 @@ penny_loop_adopt(int fd, PennyConnection *connection)
 
 /* ---- the turn ---------------------------------------------------------------- */
 
+static uint64_t
+published_settings(void)
+{
+	return atomic_load_explicit(&penny_edge.plane.p->settings_seq, memory_order_acquire);
+}
+
 static void
 look_at_settings(void)
 {
-	uint64_t seq = atomic_load_explicit(&penny_edge.plane.p->settings_seq, memory_order_acquire);
+	uint64_t seq = published_settings();
 	PennyEdgeSettings settings;
 
 	if (seq == settings_seq || !penny_plane_settings(&penny_edge.plane, &settings))
@@ -179,7 +185,8 @@ on_prepare(struct ev_loop *ev, ev_prepare *watcher, int events)
 	penny_edge_clock();
 	more = work();
 	penny_edge_prepare_sleep(&penny_edge.plane);
-	if (penny_calls_ready() || penny_events_ready())
+	if (penny_calls_ready() || penny_events_ready() || penny_routes_stale() ||
+		published_settings() != settings_seq)
 		more |= work();
 	if (more)
 		ev_idle_start(ev, &again_watcher);

@@ -15,8 +15,8 @@
  * A client that does not read: an HTTP answer of several pieces stops asking
  * for more (http.c), and nothing more is parsed.  A WebSocket that has been
  * blocked for QUEUE_GRACE may have QUEUE_MAX bytes queued, a faster one
- * QUEUE_BURST (a join can bring a long history at once), and all together
- * QUEUE_TOTAL; beyond that it is cut.  Nothing is skipped.
+ * QUEUE_BURST (a join can bring a long history at once), and the blocked ones
+ * together QUEUE_TOTAL; beyond that it is cut.  Nothing is skipped.
  *
  *-------------------------------------------------------------------------
  */
@@ -154,10 +154,12 @@ queue_takes(const PennyConnection *connection, size_t len)
 {
 	size_t queued = connection->queued + len;
 
-	if (queued <= QUEUE_MAX || connection->queue_len == 0)
+	if (connection->queue_len == 0)
 		return true;
-	if (queued > QUEUE_BURST || queued_total + len > QUEUE_TOTAL)
+	if (queued > QUEUE_BURST || (connection->blocked && queued_total + len > QUEUE_TOTAL))
 		return false;
+	if (queued <= QUEUE_MAX)
+		return true;
 	return !connection->blocked || penny_edge.now - connection->blocked_since < QUEUE_GRACE;
 }
 

@@ -143,8 +143,9 @@ penny_request_token(const PennyHttpParser *parser, const char *bytes, PennySpan 
 
 /*
  * Is the client on this machine, and did it mean to speak to this machine?  A
- * proxy passes on others' requests; and a page elsewhere can let its own name
- * point here, but then the browser says that name.
+ * proxy passes on others' requests; a page elsewhere can have the browser send
+ * requests here, which then name its origin; and it can let its own name point
+ * here, but then the browser says that name.
  */
 bool
 penny_request_is_local(const PennyHttp *http, const char *bytes)
@@ -160,7 +161,7 @@ penny_request_is_local(const PennyHttp *http, const char *bytes)
 		if (penny_http_header(http->parser, bytes, forwarded[i], &value))
 			return false;
 	}
-	return true;
+	return penny_origin_allowed(http->parser, bytes);
 }
 
 static void

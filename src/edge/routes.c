@@ -129,18 +129,28 @@ on_answer(void *owner, const PennyAnswer *answer)
 	return true;
 }
 
-void
-penny_routes_turn(void)
+bool
+penny_routes_stale(void)
 {
 	uint64_t current =
 		atomic_load_explicit(&penny_edge.plane.p->routes_stamp, memory_order_acquire);
+
+	if (call != NULL || penny_edge.draining)
+		return false;
+	if (routes != NULL && current == stamp && refusal[0] == '\0')
+		return false;
+	return !penny_timer_is_set(&retry_timer) || current != asked;
+}
+
+void
+penny_routes_turn(void)
+{
 	PennyCallOut out = {.op = PENNY_OP_ROUTES, .whole = true};
 
-	if (call != NULL || (routes != NULL && current == stamp && refusal[0] == '\0') ||
-		(penny_timer_is_set(&retry_timer) && current == asked) || penny_edge.draining)
+	if (!penny_routes_stale())
 		return;
 	penny_timer_stop(&retry_timer);
-	asked = current;
+	asked = atomic_load_explicit(&penny_edge.plane.p->routes_stamp, memory_order_acquire);
 	call = penny_call_start(&out, on_answer, NULL);
 	if (call == NULL)
 		penny_timer_set(&retry_timer, penny_edge.now + RETRY);

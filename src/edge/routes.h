@@ -27,5 +27,7 @@ extern PennyRouteResult penny_routes_find(PennyMethod method, PennySpan path,
 										  PennyRouteMatch *match);
 /* Loop: fetch the table when there is none, or another was announced. */
 extern void penny_routes_turn(void);
+/* Loop: is there another table to fetch? */
+extern bool penny_routes_stale(void);
 
 #endif /* PENNY_EDGE_ROUTES_H */

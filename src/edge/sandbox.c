@@ -41,7 +41,8 @@
 #include "edge/edge.h"
 
 #define ADDRESS_SPACE (UINT64_C(2) << 30) /* beside the plane */
-#define SPARE_DESCRIPTORS 64
+/* Those given at start, one for each sleeper among them, and some to spare. */
+#define SPARE_DESCRIPTORS (PENNY_FD_SLEEPER + PENNY_MAX_EXECUTORS + 1 + 16)
 
 #ifdef __SANITIZE_ADDRESS__
 #define SANITIZED 1

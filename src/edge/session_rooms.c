@@ -16,6 +16,8 @@
 
 #include "edge/events.h"
 
+#define SIGNAL_MAX 16384 /* bytes: large ones would push slow members out */
+
 /* The session's place in a room, or NULL. */
 static PennySessionRoom *
 find(PennySession *session, PennySpan name)
@@ -62,6 +64,12 @@ penny_session_join(PennySession *session, PennySpan ref, PennySpan room, PennySp
 {
 	PennySessionRoom *in = find(session, room);
 
+	/* Before it leaves: who is told no is where it was. */
+	if (since.len > PENNY_ROOMS_SINCE_MAX)
+	{
+		penny_say_error(session, ref, 400, "since must be a position");
+		return;
+	}
 	if (in != NULL)
 		leave(in);
 	if (session->room_count >= penny_edge.settings.rooms_per_connection)
@@ -84,7 +92,7 @@ penny_session_join(PennySession *session, PennySpan ref, PennySpan room, PennySp
 	if (in->member == NULL)
 	{
 		unlink_room(in);
-		penny_say_error(session, ref, 400, "room or since is too long");
+		penny_say_error(session, ref, 503, "there is no memory for a room");
 	}
 }
 
@@ -106,6 +114,11 @@ penny_session_signal(PennySession *session, PennySpan ref, PennySpan room, Penny
 {
 	PennySessionRoom *in = find(session, room);
 
+	if (event.len > SIGNAL_MAX)
+	{
+		penny_say_error(session, ref, 413, "the event of a signal may have at most 16384 bytes");
+		return;
+	}
 	if (in == NULL || !penny_rooms_is_in(in->member))
 	{
 		penny_say_error(session, ref, 403, "only members of a room may signal");

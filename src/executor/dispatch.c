@@ -28,6 +28,13 @@
 #include "executor/plans.h"
 #include "plane/event.h"
 
+/*
+ * Bytes of frames that a join gives to catch up with.  The edge could not queue
+ * many more for one client and would cut it, whenever it came back; so beyond
+ * that the client is told that it is not recovered and fetches what it wants.
+ */
+#define CATCH_UP_MAX (4 * 1024 * 1024)
+
 static void run_ready(PennyRun *run);
 static void run_routes(PennyRun *run);
 static void run_auth(PennyRun *run);
@@ -259,6 +266,8 @@ run_join(PennyRun *run)
 	if (since > version)
 		recovered = false;
 	frames = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+	if (recovered && !isnull && VARSIZE_ANY_EXHDR(DatumGetPointer(frames)) > CATCH_UP_MAX)
+		recovered = false;
 	answer_join(run, version, recovered, isnull || !recovered ? NULL : DatumGetTextPP(frames));
 }
 

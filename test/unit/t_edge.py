@@ -225,6 +225,66 @@ def slow_clients(fake):
         http.close()
 
 
+@test(header_timeout=600)
+def the_first_head_has_its_time_from_the_accept(fake):
+    http = Http(fake)
+    started = time.monotonic()
+    time.sleep(0.5)
+    http.send('GET /')
+    equal(http.answer().status, 408)
+    assert time.monotonic() - started < 1.0
+    http.close()
+
+
+def hold_bodies(fake, count):
+    """So many clients that send nearly a megabyte each and stop; without a token."""
+    clients = []
+    part = b'POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 1048576\r\n\r\n' + b'x' * 1048570
+    for _ in range(count):
+        http = Http(fake)
+        clients.append(http)
+        try:
+            http.send(part)
+        except ConnectionError:
+            pass  # refused before it was all sent
+    return clients
+
+
+@test(max_connections=2000, max_connections_per_address=2000, body_timeout=60000)
+def bodies_of_strangers_do_not_take_all_memory(fake):
+    equal(once(fake, '/livez').status, 200)
+    pid = fake.command('pid')
+    clients = hold_bodies(fake, 1100)
+    with open('/proc/%s/status' % pid) as status:
+        size = next(int(line.split()[1]) for line in status if line.startswith('VmRSS'))
+    assert size < 700000, '%d kB' % size
+    equal(once(fake, '/echo').status, 200, 'small requests go on')
+    halves = Http(fake)
+    halves.send('GET /echo HTTP/1.1\r\nHo')
+    time.sleep(0.1)
+    halves.send('st: h\r\n\r\n')
+    equal(halves.answer().status, 200, 'also in two pieces')
+    halves.close()
+    assert fake.counters()['connections'] < 700
+    equal(len([line for line in fake.messages() if 'sent too much' in line]), 1, 'told once')
+    for http in clients:
+        http.close()
+    fake.idle()
+    equal(fake.command('pid'), pid)
+    http = Http(fake)
+    http.request('/echo', method='POST', body=b'x' * 1000000)
+    equal(http.answer().status, 200, 'memory was given back')
+    http.close()
+
+
+@test(origins='https://app.example.com')
+def a_foreign_page_is_not_of_this_machine(fake):
+    for origin, flags in (('http://localhost', 2), ('https://app.example.com', 2),
+                          ('http://example.com', 0), ('null', 0)):
+        got = once(fake, '/echo', headers='Origin: %s\r\n' % origin).json()
+        equal(got['flags'], flags, origin)
+
+
 @test()
 def half_requests(fake):
     for text in ('', 'G', 'GET /echo HTTP/1.1\r\n', 'GET /echo HTTP/1.1\r\nHost: h\r\n\r\n',
@@ -293,6 +353,19 @@ def descriptors_run_out(fake):
     assert cpu_seconds(pid) - before < 0.3, 'no spinning'
     equal(served, 60)
     first.close()
+
+
+@test()
+def running_out_is_told_once(fake):
+    equal(once(fake, '/livez').status, 200)
+    pid = int(fake.command('pid'))
+    limit = max(int(fd) for fd in os.listdir('/proc/%d/fd' % pid)) + 3
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
+    clients = [Http(fake) for _ in range(limit)]
+    time.sleep(1.5)
+    equal(len([line for line in fake.messages() if 'accepting pauses' in line]), 1)
+    for http in clients:
+        http.close()
 
 
 @test()
@@ -390,6 +463,17 @@ def a_client_that_goes_cancels(fake):
     http.close()
     fake.until(lambda: fake.executors()['cancelled'] == 1, 'cancel', 2)
     equal(once(fake, '/echo').status, 200)
+
+
+@test(executors=1)
+def a_client_that_goes_unread_cancels(fake):
+    equal(once(fake, '/echo').status, 200)
+    http = Http(fake)
+    http.send(b'GET /slow?ms=8000 HTTP/1.1\r\nHost: h\r\n\r\n' +
+              b'GET /livez HTTP/1.1\r\nHost: h\r\n\r\n' * 5000)
+    time.sleep(0.3)
+    http.close()
+    fake.until(lambda: fake.executors()['cancelled'] == 1, 'cancel', 3)
 
 
 @test(executors=1, acquire_timeout=400)
@@ -609,6 +693,47 @@ def rooms(fake):
     equal(a.ask(type='message', room=room, ref=10)['code'], 'PY422')
     a.close()
     b.close()
+
+
+@test()
+def an_upgrade_after_much_pipelining_is_read(fake):
+    count = 3000
+    http = Ws.__new__(Ws)
+    Http.__init__(http, fake)
+    http.send(b'GET /slow?ms=500 HTTP/1.1\r\nHost: h\r\n\r\n' +
+              b'GET /livez HTTP/1.1\r\nHost: h\r\n\r\n' * count +
+              b'GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
+              b'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
+              b'Authorization: Bearer user-1\r\n\r\n')
+    for _ in range(count + 1):
+        equal(http.answer().status, 200)
+    equal(http.answer().status, 101)
+    equal(http.ask(type='ping')['type'], 'pong')
+    http.close()
+
+
+@test()
+def a_bad_since_leaves_the_member_where_it_is(fake):
+    ws = Ws(fake)
+    ws.join('r1')
+    since = {'epoch': 'x' * 300, 'version': 1}
+    equal(ws.ask(type='join', room='r1', since=since)['code'], 'PY400')
+    fake.command('commit r1 {"n":1}')
+    equal(ws.hear()['version'], 1)
+    ws.close()
+
+
+@test()
+def signals_are_small(fake):
+    sender, other = Ws(fake), Ws(fake, token='user-2')
+    sender.join('r1')
+    other.join('r1')
+    answer = sender.ask(type='signal', room='r1', ref=7, event={'text': 'x' * 17000})
+    equal((answer['type'], answer['ref'], answer['code']), ('error', 7, 'PY413'))
+    sender.say(type='signal', room='r1', event={'text': 'x' * 16000})
+    equal(len(other.hear()['event']['text']), 16000)
+    sender.close()
+    other.close()
 
 
 @test()
