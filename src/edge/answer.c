@@ -4,8 +4,10 @@
  *		Answers to HTTP requests: of executors, and those made here.
  *
  * An answer that fits one piece is one write.  A larger one is passed on piece
- * by piece; while the client does not read, the next piece is not taken, and
- * so the executor waits (or gives up, by its own limit).  An answer that breaks
+ * by piece.  Pieces are taken ahead of a client that reads slowly, so that it
+ * costs memory here (bounded, see output.c) and not an executor's time; beyond
+ * that the next piece is not taken, and the executor waits for it no longer
+ * than write_timeout in all.  An answer that breaks
  * off after its head was sent can only be told by closing the connection before
  * Content-Length is reached.
  *
@@ -145,7 +147,7 @@ on_answer(void *owner, const PennyAnswer *answer)
 		send_first(http, answer);
 	else
 	{
-		if (!penny_connection_is_drained(connection))
+		if (!penny_connection_takes(connection, answer->body.len))
 		{
 			http->held = true;
 			return false;

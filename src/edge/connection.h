@@ -103,6 +103,8 @@ extern void penny_connection_write(PennyConnection *connection, const char *byte
 extern void penny_connection_queue(PennyConnection *connection, PennyFrame *frame);
 /* Has all output gone to the kernel? */
 extern bool penny_connection_is_drained(const PennyConnection *connection);
+/* May that many bytes more of an answer wait for this client? */
+extern bool penny_connection_takes(const PennyConnection *connection, size_t len);
 
 /*
  * Input kept by all connections together is bounded: take that many bytes of

@@ -12,8 +12,8 @@
  * is gone; so at most WRITE_MAX bytes of a connection lie there, the rest is
  * in the queue, where frames are shared.
  *
- * A client that does not read: an HTTP answer of several pieces stops asking
- * for more (http.c), and nothing more is parsed.  A WebSocket that has been
+ * A client that does not read: pieces of an HTTP answer wait up to QUEUE_BURST,
+ * then no more are taken (answer.c), and nothing more is parsed.  A WebSocket that has been
  * blocked for QUEUE_GRACE may have QUEUE_MAX bytes queued, a faster one
  * QUEUE_BURST (a join can bring a long history at once), and the blocked ones
  * together QUEUE_TOTAL; beyond that it is cut.  Nothing is skipped.
@@ -146,6 +146,13 @@ penny_connection_write(PennyConnection *connection, const char *bytes, size_t le
 		bytes += now;
 		len -= now;
 	}
+}
+
+bool
+penny_connection_takes(const PennyConnection *connection, size_t len)
+{
+	return penny_connection_is_drained(connection) ||
+		   (connection->queued + len <= QUEUE_BURST && queued_total + len <= QUEUE_TOTAL);
 }
 
 /* May that many bytes more wait for this client? */

@@ -29,7 +29,8 @@
 #define ETAG_SEED UINT64CONST(0x70656e6e79)
 #define TAKE_TICK 1000 /* ms between looks at a client that may have gone */
 
-static bool await_taken(PennyPlane *plane, const PennyCall *call, int executor, WaitEventSet *wait);
+static bool await_taken(PennyPlane *plane, const PennyCall *call, int executor, TimestampTz started,
+						WaitEventSet *wait);
 
 PG_FUNCTION_INFO_V1(penny_etag);
 
@@ -95,6 +96,7 @@ penny_answer_deliver(PennyPlane *plane, const PennyCall *call, int executor,
 	PennySpan body = {answer->body, answer->body_len};
 	size_t total = head.len + body.len;
 	size_t offset = 0;
+	TimestampTz started = GetCurrentTimestamp();
 
 	for (;;)
 	{
@@ -102,7 +104,7 @@ penny_answer_deliver(PennyPlane *plane, const PennyCall *call, int executor,
 			penny_call_write(plane, call, answer->status, head, body, (uint32_t) offset, false);
 		if (offset >= total)
 			return;
-		if (!await_taken(plane, call, executor, wait))
+		if (!await_taken(plane, call, executor, started, wait))
 		{
 			PennySpan nothing = {"", 0};
 
@@ -112,12 +114,15 @@ penny_answer_deliver(PennyPlane *plane, const PennyCall *call, int executor,
 	}
 }
 
-/* Wait until the edge took the piece; false when nobody will. */
+/*
+ * Wait until the edge took the piece; false when nobody will.  The limit is for
+ * the whole answer: a client that takes a little now and then must not hold an
+ * executor, and there are few of them.
+ */
 static bool
-await_taken(PennyPlane *plane, const PennyCall *call, int executor, WaitEventSet *wait)
+await_taken(PennyPlane *plane, const PennyCall *call, int executor, TimestampTz started,
+			WaitEventSet *wait)
 {
-	TimestampTz started = GetCurrentTimestamp();
-
 	for (;;)
 	{
 		bool taken;

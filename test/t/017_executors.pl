@@ -169,6 +169,34 @@ subtest 'large answers' => sub {
 	cmp_ok(time - $before, '<', 10, 'for long');
 	is($node->sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'penny executor' AND backend_xmin IS NOT NULL AND state = 'idle'}),
 		0, 'no snapshot is held meanwhile');
+
+	# Clients that take a little now and then: the limit is for the whole answer.
+	my @slow = map {
+		my $client = $node->http(token => token());
+		$client->send_bytes($client->format_request('GET', '/big?n=60000000'));
+		$client
+	} 1 .. 4;
+	$node->wait_until(sub { $node->sql($active) == 4 }, 5);
+	my $other = $node->http(token => token());
+	$other->send_bytes($other->format_request('GET', '/pid'));
+	$before = time;
+	until (time - $before > 20)
+	{
+		sysread $_->{socket}, my $bytes, 300_000 for @slow;
+		last if $other->fill(time + 0.2);
+	}
+	like($other->{in}, qr/^HTTP\/1.1 200 /, 'clients that read slowly do not hold executors');
+	cmp_ok(time - $before, '<', 10, 'for long');
+
+	# One more than there are executors; the last is read at once, since a client
+	# that takes nothing for write_timeout is cut.
+	my @patient = map {
+		my $client = $node->http(token => token());
+		$client->send_bytes($client->format_request('GET', '/big?n=3000000'));
+		$client
+	} 1 .. 5;
+	is(length $patient[4]->read_response(timeout => 20)->{body}, 3_000_002, 'answers of some megabytes wait at the edge');
+	ok($node->wait_until(sub { $node->sql($active) == 0 }, 10), 'and no executor with them');
 };
 
 subtest 'statistics and idleness' => sub {
