@@ -288,7 +288,7 @@ Datum
 penny_messages(PG_FUNCTION_ARGS)
 {
 	int64 before = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT64(1);
-	int64 after = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	int64 after = PG_ARGISNULL(2) ? -1 : Max(PG_GETARG_INT64(2), 0);
 	StringInfoData json;
 
 	if (PG_ARGISNULL(0))

@@ -22,6 +22,8 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/snapmgr.h"
 
 #include "base/epoch.h"
 #include "store/access.h"
@@ -232,6 +234,7 @@ static int by_id(const void *a, const void *b);
 static int by_message(const void *a, const void *b);
 static int by_version(const void *a, const void *b);
 static void name_users(FetchResult *result, RowKind kind);
+static void find_user(PennyRow *row, const PennyRow *before);
 static void render_messages(StringInfo out, FetchResult *result, int first, int n);
 static void render_position(StringInfo out, const PennyRow *conversation);
 static void render_cursor(StringInfo out, const PennyRow *row);
@@ -288,12 +291,13 @@ penny_read_conversation(StringInfo out, const pg_uuid_t *id, int messages)
 
 /*
  * A page of history: {"data", "has_more"}, ascending.  The newest messages
- * before `before`, or, when only `after` is given, the oldest after it.
+ * before `before`, or, when only `after` is given (not negative), the oldest
+ * after it.
  */
 bool
 penny_read_messages(StringInfo out, const pg_uuid_t *id, int64 before, int64 after, int limit)
 {
-	bool newer = before == PG_INT64_MAX && after > 0;
+	bool newer = before == PG_INT64_MAX && after >= 0;
 	Datum values[4];
 	FetchResult result;
 	int n;
@@ -431,6 +435,7 @@ penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *vers
 
 	values[0] = UUIDPGetDatum(id);
 	values[1] = Int64GetDatum(since < 0 ? PG_INT64_MAX : since);
+	(void) penny_table_oid(PENNY_TOMBSTONES); /* its columns are what they were */
 	SPI_connect();
 	run(&changes, values, &result);
 	if (result.n[ROW_CONVERSATION] == 0)
@@ -497,12 +502,53 @@ name_users(FetchResult *result, RowKind kind)
 		if (result->n[ROW_USER] > 0)
 			user = bsearch(&key, users, result->n[ROW_USER], sizeof(PennyRow), by_id);
 		if (user == NULL)
+		{
+			find_user(row, i > 0 ? row - 1 : NULL);
 			continue;
+		}
 		row->value[PENNY_USER_NAME] = user->value[PENNY_USER_NAME];
 		row->isnull[PENNY_USER_NAME] = user->isnull[PENNY_USER_NAME];
 		row->value[PENNY_USER_AVATAR] = user->value[PENNY_USER_AVATAR];
 		row->isnull[PENNY_USER_AVATAR] = user->isnull[PENNY_USER_AVATAR];
 	}
+}
+
+static void
+copy_text(PennyRow *row, PennyColumn column, const PennyRow *from)
+{
+	row->isnull[column] = from->isnull[column];
+	if (!row->isnull[column])
+		row->value[column] = datumCopy(from->value[column], false, -1);
+}
+
+/*
+ * The name of a user who left the conversation, and whom the policy of users
+ * hides therefore.  Who may see a message may see whose it is, as its frame
+ * showed it.  The row before may be of the same user.
+ */
+static void
+find_user(PennyRow *row, const PennyRow *before)
+{
+	PennyLookup lookup;
+
+	if (before != NULL && !before->isnull[PENNY_USER_ID] &&
+		penny_uuid_equal(PENNY_UUID(before, PENNY_USER_ID), PENNY_UUID(row, PENNY_USER_ID)))
+	{
+		copy_text(row, PENNY_USER_NAME, before);
+		copy_text(row, PENNY_USER_AVATAR, before);
+		return;
+	}
+	penny_lookup_begin(&lookup, PENNY_KEY_USER_ID, GetActiveSnapshot(), AccessShareLock, 1,
+					   &row->value[PENNY_USER_ID]);
+	if (penny_lookup_next(&lookup, ForwardScanDirection))
+	{
+		PennyRow user;
+
+		penny_row_from_slot(&user, PENNY_USERS, lookup.slot);
+		copy_text(row, PENNY_USER_NAME, &user);
+		copy_text(row, PENNY_USER_AVATAR, &user);
+	}
+	penny_lookup_end(&lookup);
 }
 
 /* Sort the rows of a kind, which stand together, unless they are in order. */
