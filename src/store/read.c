@@ -176,25 +176,27 @@ static PennyStatement one_message = {
 	" c.state_version, c.title, c.metadata, c.created_at, c.updated_at, c.last_message_at," \
 	" c.archived_at, c.pinned_at, p.active_at"
 
-/* The participants' rows carry the order of the list (active_at). */
-#define LIST_PAGE(after)                                                                       \
-	"WITH c AS MATERIALIZED (SELECT " LISTED_COLUMNS " FROM chat.participants p"               \
-	"  JOIN chat.conversations c ON c.id" PENNY_EQ "p.conversation_id"                         \
-	"  WHERE p.user_id" PENNY_EQ "$1 AND (c.archived_at IS NOT NULL)" PENNY_EQ "$3" after      \
-	"  ORDER BY p.active_at DESC, p.conversation_id DESC LIMIT $2),"                           \
-	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM c JOIN chat.messages m ON m.id" PENNY_EQ \
-	"c.head_message_id)"                                                                       \
-	" SELECT " CONVERSATION_COLUMNS " FROM c"                                                  \
-	" UNION ALL " MESSAGES_OF_PAGE " UNION ALL SELECT 6, c.id, " UUID_NULL ", " UUID_NULL      \
-	", " UUID_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL       \
-	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL  \
-	", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL ", " TIME_NULL ", " TIME_NULL                 \
-	", c.active_at, " TIME_NULL ", " TIME_NULL " FROM c UNION ALL " TOOLS_OF_MESSAGES          \
-	" UNION ALL " USERS_OF_PAGE
-
-static PennyStatement first_list_page = {LIST_PAGE(""), 3, {UUIDOID, INT8OID, BOOLOID}};
-static PennyStatement next_list_page = {
-	LIST_PAGE(" AND (p.active_at, p.conversation_id)" PENNY_LT "($4, $5)"),
+/*
+ * The participants' rows carry the order of the list (active_at).  The first
+ * page comes after a place that is before all: with a bound whose value it
+ * cannot know, the planner walks the index instead of sorting all that the user
+ * takes part in, which an agent does in everything.
+ */
+static PennyStatement list_page = {
+	"WITH c AS MATERIALIZED (SELECT " LISTED_COLUMNS " FROM chat.participants p"
+	"  JOIN chat.conversations c ON c.id" PENNY_EQ "p.conversation_id"
+	"  WHERE p.user_id" PENNY_EQ "$1 AND (c.archived_at IS NOT NULL)" PENNY_EQ "$3"
+	"  AND (p.active_at, p.conversation_id)" PENNY_LT "($4, $5)"
+	"  ORDER BY p.active_at DESC, p.conversation_id DESC LIMIT $2),"
+	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM c JOIN chat.messages m ON m.id" PENNY_EQ
+	"c.head_message_id)"
+	" SELECT " CONVERSATION_COLUMNS " FROM c"
+	" UNION ALL " MESSAGES_OF_PAGE " UNION ALL SELECT 6, c.id, " UUID_NULL ", " UUID_NULL
+	", " UUID_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL
+	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL
+	", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL ", " TIME_NULL ", " TIME_NULL
+	", c.active_at, " TIME_NULL ", " TIME_NULL " FROM c UNION ALL " TOOLS_OF_MESSAGES
+	" UNION ALL " USERS_OF_PAGE,
 	5,
 	{UUIDOID, INT8OID, BOOLOID, TIMESTAMPTZOID, UUIDOID}};
 
@@ -392,6 +394,7 @@ void
 penny_read_list(StringInfo out, const pg_uuid_t *user, int limit, const PennyListCursor *cursor,
 				bool archived)
 {
+	pg_uuid_t last;
 	Datum values[5];
 	FetchResult result;
 	int n;
@@ -400,10 +403,11 @@ penny_read_list(StringInfo out, const pg_uuid_t *user, int limit, const PennyLis
 	values[0] = UUIDPGetDatum(user);
 	values[1] = Int64GetDatum(limit + 1);
 	values[2] = BoolGetDatum(archived);
-	values[3] = TimestampTzGetDatum(cursor->active_at);
-	values[4] = UUIDPGetDatum(&cursor->id);
+	memset(&last, 0xff, sizeof(last));
+	values[3] = TimestampTzGetDatum(cursor->valid ? cursor->active_at : DT_NOEND);
+	values[4] = UUIDPGetDatum(cursor->valid ? &cursor->id : &last);
 	SPI_connect();
-	run(cursor->valid ? &next_list_page : &first_list_page, values, &result);
+	run(&list_page, values, &result);
 	sort_kind(&result, ROW_TOOL_EXECUTION, by_message);
 	n = Min(result.n[ROW_CONVERSATION], limit);
 	appendStringInfoString(out, "{\"data\":[");
