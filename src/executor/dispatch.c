@@ -228,7 +228,8 @@ answer_join(PennyRun *run, int64 version, bool recovered, text *frames)
 
 /*
  * Join a room: may the caller see it, where does it stand, and what changed
- * since.  A position that is ahead of the room is of another history.
+ * since.  A position that is ahead of the room is of another history, and one
+ * too far behind it is not caught up with.
  */
 static void
 run_join(PennyRun *run)
@@ -256,9 +257,10 @@ run_join(PennyRun *run)
 		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	if (isnull)
 		version = 0;
-	if (since > version)
-		recovered = false;
 	frames = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
+	/* of another history, or too much to be told */
+	if (since > version || isnull)
+		recovered = false;
 	answer_join(run, version, recovered, isnull || !recovered ? NULL : DatumGetTextPP(frames));
 }
 

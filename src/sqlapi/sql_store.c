@@ -418,6 +418,7 @@ penny_join_room(PG_FUNCTION_ARGS)
 	StringInfoData frames;
 	pg_uuid_t conversation;
 	int64 version;
+	bool told;
 	Datum values[2];
 	bool isnull[2] = {false, false};
 
@@ -425,10 +426,11 @@ penny_join_room(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || !conversation_of_room(PG_GETARG_TEXT_PP(0), &conversation))
 		return (Datum) 0;
 	initStringInfo(&frames);
-	if (!penny_read_changes(&frames, &conversation, since, &version))
+	if (!penny_read_changes(&frames, &conversation, since, &version, &told))
 		return (Datum) 0;
 	values[0] = Int64GetDatum(version);
 	values[1] = PointerGetDatum(cstring_to_text_with_len(frames.data, frames.len));
+	isnull[1] = !told;
 	tuplestore_putvalues(out->setResult, out->setDesc, values, isnull);
 	return (Datum) 0;
 }

@@ -56,6 +56,9 @@ typedef struct FetchResult
 	int n[ROW_KINDS + 1];
 } FetchResult;
 
+#define MAX_CHANGES 10000            /* told to one who was away */
+#define MAX_CHANGES_BYTES (32 << 20) /* of their frames */
+
 #define TEXT_NULL "NULL::pg_catalog.text"
 #define JSON_NULL "NULL::pg_catalog.jsonb"
 #define TIME_NULL "NULL::pg_catalog.timestamptz"
@@ -171,10 +174,10 @@ static PennyStatement one_message = {
 	1,
 	{UUIDOID}};
 
-#define LISTED_COLUMNS                                                                      \
+#define CONVERSATION_KEPT                                                                   \
 	"c.id, c.owner_id, c.head_message_id, c.version, c.last_seq, c.message_count,"          \
 	" c.state_version, c.title, c.metadata, c.created_at, c.updated_at, c.last_message_at," \
-	" c.archived_at, c.pinned_at, p.active_at"
+	" c.archived_at, c.pinned_at"
 
 /*
  * The participants' rows carry the order of the list (active_at).  The first
@@ -183,7 +186,7 @@ static PennyStatement one_message = {
  * takes part in, which an agent does in everything.
  */
 static PennyStatement list_page = {
-	"WITH c AS MATERIALIZED (SELECT " LISTED_COLUMNS " FROM chat.participants p"
+	"WITH c AS MATERIALIZED (SELECT " CONVERSATION_KEPT ", p.active_at FROM chat.participants p"
 	"  JOIN chat.conversations c ON c.id" PENNY_EQ "p.conversation_id"
 	"  WHERE p.user_id" PENNY_EQ "$1 AND (c.archived_at IS NOT NULL)" PENNY_EQ "$3"
 	"  AND (p.active_at, p.conversation_id)" PENNY_LT "($4, $5)"
@@ -200,14 +203,18 @@ static PennyStatement list_page = {
 	5,
 	{UUIDOID, INT8OID, BOOLOID, TIMESTAMPTZOID, UUIDOID}};
 
-#define SINCE(alias) \
-	" WHERE " alias ".conversation_id" PENNY_EQ "$1 AND " alias ".version" PENNY_GT "$2"
+/* $2 is the version since which, $3 how many changes are told at most. */
+#define SINCE(alias)                                                                \
+	" WHERE " alias ".conversation_id" PENNY_EQ "$1 AND " alias ".version" PENNY_GT \
+	"(SELECT CASE WHEN (c.version OPERATOR(pg_catalog.-) $2)" PENNY_GT              \
+	"$3 THEN c.version ELSE $2 END FROM c)"
 
 static PennyStatement changes = {
-	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m" SINCE(
+	"WITH c AS MATERIALIZED (SELECT " CONVERSATION_KEPT
+	" FROM chat.conversations c WHERE c.id" PENNY_EQ "$1),"
+	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m" SINCE(
 		"m") ")"
-			 " SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ
-			 "$1 UNION ALL " MESSAGES_OF_PAGE
+			 " SELECT " CONVERSATION_COLUMNS " FROM c UNION ALL " MESSAGES_OF_PAGE
 			 /* all of the messages that changed, and what else changed */
 			 " UNION ALL " TOOLS_OF_MESSAGES " UNION ALL SELECT " TOOL_COLUMNS
 			 " FROM chat.tool_executions t" SINCE(
@@ -224,8 +231,8 @@ static PennyStatement changes = {
 														  "ANY (ARRAY(SELECT m.user_id FROM m "
 														  "UNION SELECT p.user_id FROM "
 														  "chat.participants p" SINCE("p") "))",
-	2,
-	{UUIDOID, INT8OID}};
+	3,
+	{UUIDOID, INT8OID, INT8OID}};
 
 static void run(PennyStatement *statement, const Datum *values, FetchResult *result);
 static void sort_kind(FetchResult *result, RowKind kind,
@@ -240,7 +247,7 @@ static void find_user(PennyRow *row, const PennyRow *before);
 static void render_messages(StringInfo out, FetchResult *result, int first, int n);
 static void render_position(StringInfo out, const PennyRow *conversation);
 static void render_cursor(StringInfo out, const PennyRow *row);
-static void render_changes(StringInfo out, FetchResult *result, int64 since);
+static bool render_changes(StringInfo out, FetchResult *result, int64 since);
 
 /* The rows of a kind. */
 static inline PennyRow *
@@ -429,16 +436,18 @@ penny_read_list(StringInfo out, const pg_uuid_t *user, int limit, const PennyLis
 }
 
 /*
- * What a watcher has missed.
+ * What a watcher has missed.  Where that is too much to be told, `told` is
+ * false: fetching the conversation anew is less.
  */
 bool
-penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version)
+penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version, bool *told)
 {
-	Datum values[2];
+	Datum values[3];
 	FetchResult result;
 
 	values[0] = UUIDPGetDatum(id);
 	values[1] = Int64GetDatum(since < 0 ? PG_INT64_MAX : since);
+	values[2] = Int64GetDatum(MAX_CHANGES);
 	(void) penny_table_oid(PENNY_TOMBSTONES); /* its columns are what they were */
 	SPI_connect();
 	run(&changes, values, &result);
@@ -448,8 +457,9 @@ penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *vers
 		return false;
 	}
 	*version = DatumGetInt64(rows_of(&result, ROW_CONVERSATION)->value[PENNY_ROW_VERSION]);
-	if (since >= 0)
-		render_changes(out, &result, since);
+	*told = since < 0 || *version - since <= MAX_CHANGES;
+	if (since >= 0 && *told)
+		*told = render_changes(out, &result, since);
 	SPI_finish();
 	return true;
 }
@@ -746,8 +756,8 @@ render_line(StringInfo out, FetchResult *result, const ChangeLine *line, int64 s
 	appendStringInfoChar(out, '\n');
 }
 
-/* Lines of version and frame, ascending. */
-static void
+/* Lines of version and frame, ascending; false: too many bytes. */
+static bool
 render_changes(StringInfo out, FetchResult *result, int64 since)
 {
 	PennyRow *row = result->rows;
@@ -773,8 +783,9 @@ render_changes(StringInfo out, FetchResult *result, int64 since)
 			n += lines[n].version > since;
 		}
 	qsort(lines, n, sizeof(ChangeLine), by_line);
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n && out->len <= MAX_CHANGES_BYTES; i++)
 		if (i == 0 || lines[i].version != lines[i - 1].version)
 			render_line(out, result, &lines[i], since);
 	pfree(lines);
+	return out->len <= MAX_CHANGES_BYTES;
 }

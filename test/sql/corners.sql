@@ -35,6 +35,14 @@ SELECT penny.conversation('00000000-0000-7000-8000-0000000000d3', 1) -> 'message
 	penny.conversations(1) -> 'data' -> 0 -> 'last_message' -> 'user' ->> 'name' AS listed,
 	(SELECT frames ~ '"name":"Bob"' FROM _penny.join_room('conversation:00000000-0000-7000-8000-0000000000d3', 8)) AS joined,
 	(SELECT count(*) FROM chat.users WHERE id = :'bob') AS row_itself;
+-- who was away for too long fetches anew
+SELECT penny.act_as(NULL);
+INSERT INTO chat.messages (conversation_id, role, content) SELECT '00000000-0000-7000-8000-0000000000d1', 'system', repeat('x', 300) FROM generate_series(1, 12000);
+SELECT j.version, since, frames IS NOT NULL AS told, length(frames) > 1000000 AS some FROM unnest('{NULL,0,2004,2005,11000,12005,12006}'::bigint[]) since,
+	_penny.join_room('conversation:00000000-0000-7000-8000-0000000000d1', since) j;
+UPDATE chat.messages SET content = repeat('x', 100000) WHERE conversation_id = '00000000-0000-7000-8000-0000000000d1' AND seq > 11600;
+SELECT j.version, frames IS NOT NULL AS told FROM _penny.join_room('conversation:00000000-0000-7000-8000-0000000000d1', 12005) j;
+SELECT penny.act_as(:'ada');
 -- the messages of a new conversation are kept whole
 SELECT m - '{id,created_at,user,tool_executions,version}'::text[] FROM jsonb_array_elements((_penny.http_create_conversation(ROW('POST', '/', '{}', '{}', '{}',
 	'{"messages": [{"role": "user", "content": "a", "model": "m", "status": "failed", "parent_id": "00000000-0000-7000-8000-0000000000ff", "client_id": "c", "metadata": {"k": 1}},
