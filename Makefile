@@ -155,6 +155,8 @@ REGRESS = install \
 	conversation \
 	order \
 	policies \
+	corners \
+	owner \
 	import \
 	http \
 	plans

@@ -93,6 +93,44 @@ END
 $$;
 COMMENT ON FUNCTION _penny.store_stands(text, text) IS 'Does the object of a step of the store stand';
 
+-- Only a table is read: a view would run what its owner has put there with the
+-- rights of the caller.
+CREATE OR REPLACE FUNCTION _penny.store_is_there() RETURNS boolean
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN EXISTS (SELECT FROM pg_tables WHERE schemaname = 'chat' AND tablename = 'store');
+END
+$$;
+COMMENT ON FUNCTION _penny.store_is_there() IS 'Is there a table chat.store';
+
+-- Who lays something must own what stands in schema chat: a trigger that
+-- somebody else has put there would run with the caller's rights.
+CREATE OR REPLACE FUNCTION _penny.check_store_owner() RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	me oid := (SELECT oid FROM pg_roles WHERE rolname = current_user);
+	other record;
+BEGIN
+	SELECT o.* INTO other FROM (
+		SELECT 1 AS n, 'schema chat' AS what, nspowner AS owner FROM pg_namespace WHERE nspname = 'chat'
+		UNION ALL
+		SELECT 2, 'chat.' || c.relname, c.relowner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			JOIN _penny.store_step s ON s.kind = 'table' AND s.name = 'chat.' || c.relname
+			WHERE n.nspname = 'chat') o
+		WHERE o.owner <> me ORDER BY o.n, o.what LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = format('%s belongs to %s', other.what, other.owner::regrole),
+			HINT = format('Call as its owner: SET ROLE %s.', other.owner::regrole);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION _penny.check_store_owner() IS 'Raise an error when schema chat or a table of the store belongs to another role than the caller';
+
 -- Run the missing steps up to a version; gives how many of each kind.
 CREATE OR REPLACE FUNCTION _penny.lay_store(up_to integer) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -105,7 +143,7 @@ DECLARE
 	recorded integer;
 BEGIN
 	PERFORM pg_advisory_xact_lock(hashtext('penny.create_store'));
-	IF to_regclass('chat.store') IS NOT NULL THEN
+	IF _penny.store_is_there() THEN
 		EXECUTE 'SELECT max(version) FROM chat.store' INTO recorded;
 	END IF;
 	FOR step IN SELECT * FROM _penny.store_step WHERE version <= up_to ORDER BY number LOOP
@@ -116,9 +154,15 @@ BEGIN
 		ELSE
 			CONTINUE WHEN _penny.store_stands(step.kind, step.name);
 		END IF;
+		IF laid = '{}' THEN
+			PERFORM _penny.check_store_owner();
+		END IF;
 		EXECUTE step.body;
 		laid := laid || jsonb_build_object(step.kind, coalesce((laid ->> step.kind)::integer, 0) + 1);
 	END LOOP;
+	IF recorded IS DISTINCT FROM up_to THEN
+		PERFORM _penny.check_store_owner();
+	END IF;
 	IF recorded IS NULL THEN
 		EXECUTE 'INSERT INTO chat.store (version) VALUES ($1)' USING up_to;
 	ELSIF recorded < up_to THEN
@@ -138,7 +182,7 @@ DECLARE
 	recorded integer;
 	laid jsonb;
 BEGIN
-	IF to_regclass('chat.store') IS NOT NULL THEN
+	IF _penny.store_is_there() THEN
 		EXECUTE 'SELECT max(version) FROM chat.store' INTO recorded;
 	END IF;
 	-- an older store stays at its version until upgrade_store() is called
@@ -166,7 +210,7 @@ DECLARE
 	newest integer := (SELECT max(version) FROM _penny.store_step);
 	recorded integer;
 BEGIN
-	IF to_regclass('chat.store') IS NULL THEN
+	IF NOT _penny.store_is_there() THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_table', MESSAGE = 'there is no store to upgrade',
 			HINT = 'Lay one with SELECT penny.create_store().';
 	END IF;
@@ -185,7 +229,7 @@ REVOKE EXECUTE ON FUNCTION
 	_penny.is_user(), _penny.is_agent(), _penny.is_admin(),
 	_penny.order_change(), _penny.publish_change(), _penny.flush_changes(),
 	_penny.lock_conversation(uuid), _penny.ensure_user(uuid),
-	_penny.store_stands(text, text), _penny.lay_store(integer),
+	_penny.store_stands(text, text), _penny.store_is_there(), _penny.check_store_owner(), _penny.lay_store(integer),
 	penny.create_store(), penny.upgrade_store() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	_penny.can_access(uuid), _penny.can_manage(uuid), _penny.can_see_user(uuid),
@@ -193,5 +237,5 @@ GRANT EXECUTE ON FUNCTION
 	_penny.lock_conversation(uuid), _penny.ensure_user(uuid) TO penny_user;
 GRANT EXECUTE ON FUNCTION
 	_penny.order_change(), _penny.publish_change(), _penny.flush_changes(),
-	_penny.store_stands(text, text), _penny.lay_store(integer),
+	_penny.store_stands(text, text), _penny.store_is_there(), _penny.check_store_owner(), _penny.lay_store(integer),
 	penny.create_store(), penny.upgrade_store() TO penny_admin;

@@ -101,12 +101,12 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'PY403', MESSAGE = 'messages of another role than user need penny_agent',
 			DETAIL = 'It is at $.messages[*].role.';
 	END IF;
-	INSERT INTO chat.messages (conversation_id, user_id, role, content, parts, client_id, metadata)
+	INSERT INTO chat.messages (conversation_id, user_id, role, status, content, parts, client_id, model, parent_id, metadata)
 		SELECT write_messages.conversation_id,
 			CASE WHEN m.doc ->> 'role' = 'user' THEN penny.user_id() END,
-			m.doc ->> 'role', m.doc ->> 'content',
+			m.doc ->> 'role', coalesce(m.doc ->> 'status', 'completed'), m.doc ->> 'content',
 			CASE WHEN m.doc -> 'parts' <> 'null' THEN m.doc -> 'parts' END,
-			m.doc ->> 'client_id',
+			m.doc ->> 'client_id', m.doc ->> 'model', (m.doc ->> 'parent_id')::uuid,
 			CASE WHEN m.doc -> 'metadata' <> 'null' THEN m.doc -> 'metadata' END
 		FROM jsonb_array_elements(messages) WITH ORDINALITY AS m (doc, n)
 		ORDER BY m.n;

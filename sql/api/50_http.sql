@@ -99,6 +99,10 @@ BEGIN
 	END IF;
 	FOR n IN 0 .. coalesce(jsonb_array_length(messages), 0) - 1 LOOP
 		PERFORM _penny.check_message(messages -> n, format('$.messages[%s]', n));
+		IF messages -> n ? 'head' THEN
+			RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = '"head" has no meaning in a new conversation',
+				DETAIL = format('at $.messages[%s].head', n);
+		END IF;
 	END LOOP;
 	made := penny.create_conversation(request.body ->> 'title', coalesce(request.body -> 'metadata', '{}'), NULL, messages);
 	RETURN (201, jsonb_build_object('Location', '/api/v1/conversations/' || (made ->> 'id')), made)::penny.response;

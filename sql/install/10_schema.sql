@@ -34,6 +34,20 @@ BEGIN
 END
 $$;
 
+-- An owner of schema penny who is no superuser could put functions beside
+-- penny's and drop penny's.
+DO $$
+DECLARE
+	owner pg_catalog.regrole := (SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'penny');
+BEGIN
+	IF NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) owner) THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = pg_catalog.format('schema penny belongs to %s, who is no superuser', owner),
+			HINT = 'Drop the schema, or give it to a superuser.';
+	END IF;
+END
+$$;
+
 CREATE SCHEMA _penny;
 COMMENT ON SCHEMA _penny IS 'Internal to penny: what its functions, policies and processes use';
 COMMENT ON SCHEMA penny IS 'Public functions and tables of penny';

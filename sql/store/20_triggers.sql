@@ -3,7 +3,7 @@
 -- Three on each table that belongs to a conversation: penny_order numbers the
 -- change (BEFORE ROW), penny_publish says it to the realtime part (AFTER ROW),
 -- penny_flush writes the conversation's row back (AFTER STATEMENT).  They fire
--- ALWAYS, also for replicated changes.  PostgreSQL fires triggers of a kind in
+-- ALWAYS: replicated rows keep their numbers, but are published.  PostgreSQL fires triggers of a kind in
 -- the order of their names.
 --! version 1
 

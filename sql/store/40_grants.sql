@@ -53,7 +53,7 @@ GRANT INSERT, UPDATE, DELETE ON chat.artifact_versions TO penny_agent;
 --# grant chat.tombstones penny_user
 GRANT SELECT ON chat.tombstones TO penny_user;
 --# grant chat.files penny_user
-GRANT SELECT, DELETE, INSERT ON chat.files TO penny_user;
+GRANT SELECT, DELETE, INSERT (id, user_id, conversation_id, name, media_type, size, sha256) ON chat.files TO penny_user;
 --# grant chat.files penny_admin
 GRANT UPDATE ON chat.files TO penny_admin;
 --# grant chat.sessions penny_admin

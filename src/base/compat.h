@@ -89,6 +89,15 @@ penny_no_locks_held(void)
 	index_beginscan((table), (index), (snapshot), (nkeys), 0)
 #endif
 
+/* 16: actions of the JSON parser say whether to go on. */
+#if PG_VERSION_NUM >= 160000
+#define PENNY_JSON_ACTION JsonParseErrorType
+#define PENNY_JSON_ACTION_DONE return JSON_SUCCESS
+#else
+#define PENNY_JSON_ACTION void
+#define PENNY_JSON_ACTION_DONE return
+#endif
+
 /* 17: the lexer's memory may be the caller's. */
 #if PG_VERSION_NUM >= 170000
 #define penny_json_lexer(json, len, encoding) \

@@ -28,13 +28,6 @@
 #include "executor/plans.h"
 #include "plane/event.h"
 
-/*
- * Bytes of frames that a join gives to catch up with.  The edge could not queue
- * many more for one client and would cut it, whenever it came back; so beyond
- * that the client is told that it is not recovered and fetches what it wants.
- */
-#define CATCH_UP_MAX (4 * 1024 * 1024)
-
 static void run_ready(PennyRun *run);
 static void run_routes(PennyRun *run);
 static void run_auth(PennyRun *run);
@@ -235,7 +228,8 @@ answer_join(PennyRun *run, int64 version, bool recovered, text *frames)
 
 /*
  * Join a room: may the caller see it, where does it stand, and what changed
- * since.  A position that is ahead of the room is of another history.
+ * since.  A position that is ahead of the room is of another history, and one
+ * too far behind it is not caught up with.
  */
 static void
 run_join(PennyRun *run)
@@ -263,10 +257,9 @@ run_join(PennyRun *run)
 		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	if (isnull)
 		version = 0;
-	if (since > version)
-		recovered = false;
 	frames = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
-	if (recovered && !isnull && VARSIZE_ANY_EXHDR(DatumGetPointer(frames)) > CATCH_UP_MAX)
+	/* of another history, or too much to be told */
+	if (since > version || isnull)
 		recovered = false;
 	answer_join(run, version, recovered, isnull || !recovered ? NULL : DatumGetTextPP(frames));
 }

@@ -288,7 +288,7 @@ Datum
 penny_messages(PG_FUNCTION_ARGS)
 {
 	int64 before = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT64(1);
-	int64 after = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	int64 after = PG_ARGISNULL(2) ? -1 : Max(PG_GETARG_INT64(2), 0);
 	StringInfoData json;
 
 	if (PG_ARGISNULL(0))
@@ -418,6 +418,7 @@ penny_join_room(PG_FUNCTION_ARGS)
 	StringInfoData frames;
 	pg_uuid_t conversation;
 	int64 version;
+	bool told;
 	Datum values[2];
 	bool isnull[2] = {false, false};
 
@@ -425,10 +426,11 @@ penny_join_room(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || !conversation_of_room(PG_GETARG_TEXT_PP(0), &conversation))
 		return (Datum) 0;
 	initStringInfo(&frames);
-	if (!penny_read_changes(&frames, &conversation, since, &version))
+	if (!penny_read_changes(&frames, &conversation, since, &version, &told))
 		return (Datum) 0;
 	values[0] = Int64GetDatum(version);
 	values[1] = PointerGetDatum(cstring_to_text_with_len(frames.data, frames.len));
+	isnull[1] = !told;
 	tuplestore_putvalues(out->setResult, out->setDesc, values, isnull);
 	return (Datum) 0;
 }

@@ -260,7 +260,8 @@ penny_access_conversation(const pg_uuid_t *conversation)
 {
 	bool yes = ask(SEE_CONVERSATION, conversation);
 
-	if (yes)
+	/* what an admin may see says nothing of the next caller */
+	if (yes && !known_admin)
 		last_conversation = *conversation;
 	return yes;
 }

@@ -34,6 +34,7 @@
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -46,6 +47,7 @@
 #include "store/uuid.h"
 
 #define RECENT_CHANGES 8 /* searched one by one before the hash */
+#define MAX_INTERNAL 32
 
 typedef struct ChangeEntry
 {
@@ -61,8 +63,20 @@ static PennyChange **dirty = NULL;
 static int ndirty = 0;
 static int maxdirty = 0;
 static dlist_head nested_changes = DLIST_STATIC_INIT(nested_changes);
-static pg_uuid_t known_user;  /* has a row; zero: none known */
-static int internal_nest = 0; /* nesting level at which penny itself writes; 0: it does not */
+static pg_uuid_t known_user; /* has a row; zero: none known */
+
+/*
+ * Statements of penny's own that are running.  There are several only where a
+ * trigger of the owner's, fired by one, changes a conversation.
+ */
+typedef struct Internal
+{
+	int nest;  /* transaction nesting level */
+	int depth; /* triggers around it */
+} Internal;
+
+static Internal internals[MAX_INTERNAL];
+static int ninternals = 0;
 
 static PennyStatement write_back = {
 	"UPDATE chat.conversations SET version = $2, last_seq = $3, message_count = $4,"
@@ -106,22 +120,37 @@ penny_change_init(void)
 	RegisterSubXactCallback(end_subtransaction, NULL);
 }
 
+/* How many triggers are running, each within the one before. */
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(pg_trigger_depth(NULL));
+}
+
+/*
+ * Is the trigger that asks fired by a statement of penny's own?  One that is
+ * fired by what a trigger of the owner's does on such an occasion is not.
+ */
 bool
 penny_change_is_internal(void)
 {
-	return internal_nest > 0;
+	return ninternals > 0 && trigger_depth() == internals[ninternals - 1].depth + 1;
 }
 
 void
 penny_change_enter_internal(void)
 {
-	internal_nest = GetCurrentTransactionNestLevel();
+	if (ninternals == MAX_INTERNAL)
+		ereport(ERROR, (errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
+						errmsg("triggers that change conversations fire each other without end")));
+	internals[ninternals].nest = GetCurrentTransactionNestLevel();
+	internals[ninternals++].depth = trigger_depth();
 }
 
 void
 penny_change_leave_internal(void)
 {
-	internal_nest = 0;
+	ninternals--;
 }
 
 /*
@@ -172,10 +201,15 @@ penny_change_created(const PennyRow *conversation)
 	PennyChange *change = find_change(PENNY_UUID(conversation, PENNY_ID));
 
 	if (change == NULL)
+	{
 		change = add_change(PENNY_UUID(conversation, PENNY_ID));
+		change->gone = true;
+	}
 	else
 		penny_change_touch(change);
-	load_change(change, conversation);
+	/* its statement may have written to it already: those counters are newer */
+	if (change->gone || change->deleting)
+		load_change(change, conversation);
 	change->gone = change->deleting = false;
 	change->created_here = true;
 	return change;
@@ -542,7 +576,7 @@ end_transaction(XactEvent event, void *arg)
 		return;
 	ndirty = 0;
 	penny_change_forget();
-	internal_nest = 0;
+	ninternals = 0;
 }
 
 /* A level commits: its states are its parent's. */
@@ -609,7 +643,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId sub, SubTransactionId pa
 
 		restore_level(nest);
 		memset(&known_user, 0, sizeof(known_user));
-		if (internal_nest >= nest)
-			internal_nest = 0;
+		while (ninternals > 0 && internals[ninternals - 1].nest >= nest)
+			ninternals--;
 	}
 }

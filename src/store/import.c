@@ -39,7 +39,8 @@
 #include "store/statement.h"
 #include "store/uuid.h"
 
-#define MAX_ID 500 /* bytes of a document's id */
+#define MAX_ID 500      /* bytes of a document's id */
+#define MAX_DIGITS 1000 /* of a number, and its greatest exponent */
 
 /* Columns of messages, then of tool executions, as arrays. */
 typedef enum ImportColumn
@@ -112,13 +113,12 @@ static PennyStatement find_conversation = {
 	{UUIDOID, TEXTOID}};
 
 /* unnest() of several arrays is only known without its schema: one each */
-#define UNNEST "pg_catalog.unnest"
-
 static PennyStatement insert_messages = {
 	"INSERT INTO chat.messages (conversation_id, id, user_id, role, content, parts, model,"
 	" metadata, created_at)"
-	" SELECT $1, m.* FROM ROWS FROM (" UNNEST "($2), " UNNEST "($3), " UNNEST "($4), " UNNEST
-	"($5), " UNNEST "($6), " UNNEST "($7), " UNNEST "($8), " UNNEST "($9)) m",
+	" SELECT $1, m.* FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
+	" pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6),"
+	" pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9)) m",
 	9,
 	{UUIDOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTARRAYOID,
 	 JSONBARRAYOID, TIMESTAMPTZARRAYOID}};
@@ -133,10 +133,11 @@ static PennyStatement insert_tools = {
 static PennyStatement insert_calls = {
 	"INSERT INTO chat.tool_executions (conversation_id, user_id, id, message_id, tool_id,"
 	" tool_call_id, status, input, output, started_at, finished_at, created_at)"
-	" SELECT $1, $2, c.*, c.started FROM ROWS FROM (" UNNEST "($3), " UNNEST "($4), " UNNEST
-	"($5), " UNNEST "($6), " UNNEST "($7), " UNNEST "($8), " UNNEST "($9), " UNNEST "($10), " UNNEST
-	"($11)) c"
-	" (id, message, tool, call, status, input, output, started, finished)",
+	" SELECT $1, $2, c.*, c.started FROM ROWS FROM (pg_catalog.unnest($3),"
+	" pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6),"
+	" pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),"
+	" pg_catalog.unnest($10), pg_catalog.unnest($11))"
+	" c (id, message, tool, call, status, input, output, started, finished)",
 	11,
 	{UUIDOID, UUIDOID, UUIDARRAYOID, UUIDARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	 JSONBARRAYOID, JSONBARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID}};
@@ -229,10 +230,26 @@ time_member(const Import *import, JsonbContainer *object, TimestampTz *at)
 			ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	else
 		refuse(import, "\"created_at\" must be a number or a string", ".created_at");
+	if (TIMESTAMP_NOT_FINITE(*at))
+		refuse(import, "\"created_at\" must be finite", ".created_at");
 	return true;
 }
 
-/* JSON if the text is an object or an array, else a JSON string. */
+/* Is a number one that jsonb, which keeps every digit, can keep? */
+static PENNY_JSON_ACTION
+check_number(void *state, char *token, JsonTokenType type)
+{
+	bool *fits = state;
+	const char *exponent = strpbrk(token, "eE");
+
+	if (type == JSON_TOKEN_NUMBER &&
+		(strlen(token) > MAX_DIGITS ||
+		 (exponent != NULL && labs(strtol(exponent + 1, NULL, 10)) > MAX_DIGITS)))
+		*fits = false;
+	PENNY_JSON_ACTION_DONE;
+}
+
+/* JSON if the text is an object or an array that jsonb can keep, else a JSON string. */
 static Datum
 json_or_string(const JsonbValue *string)
 {
@@ -247,8 +264,10 @@ json_or_string(const JsonbValue *string)
 	{
 		char *json = pnstrdup(text, len);
 		JsonLexContext *lexer = penny_json_lexer(json, len, GetDatabaseEncoding());
+		bool fits = true;
+		JsonSemAction action = {.semstate = &fits, .scalar = check_number};
 
-		if (pg_parse_json(lexer, &nullSemAction) == JSON_SUCCESS)
+		if (pg_parse_json(lexer, &action) == JSON_SUCCESS && fits)
 			return DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
 	}
 	return JsonbPGetDatum(JsonbValueToJsonb(&copy));

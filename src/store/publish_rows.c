@@ -227,6 +227,26 @@ penny_rows_publish_deleted(PennyChange *change, PennyTable table, const PennyRow
 		penny_publish_left(room, version, PENNY_UUID(row, PENNY_USER_ID));
 }
 
+/*
+ * Publish what came by replication.  Every change of a conversation comes with
+ * its row, whose version says all.
+ */
+void
+penny_rows_publish_replicated(PennyTable table, const PennyRow *row, bool deleted)
+{
+	int64 version = DatumGetInt64(row->value[PENNY_ROW_VERSION]);
+	char room[ROOM_SIZE];
+
+	write_room(room,
+			   PENNY_UUID(row, table == PENNY_CONVERSATIONS ? PENNY_ID : PENNY_CONVERSATION_ID));
+	if (table == PENNY_CONVERSATIONS && deleted)
+		penny_publish_gone(room, version + 1);
+	else if (table == PENNY_CONVERSATIONS)
+		penny_publish_change(room, version, NULL, 0);
+	else if (table == PENNY_PARTICIPANTS && deleted)
+		penny_publish_left(room, 0, PENNY_UUID(row, PENNY_USER_ID)); /* at any version */
+}
+
 void
 penny_rows_publish_version(PennyChange *change, int64 version)
 {

@@ -34,6 +34,8 @@ extern void penny_frame_tombstone(StringInfo out, const PennyRow *row);
 extern void penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool created);
 /* Leave a tombstone for a deleted row and publish it. */
 extern void penny_rows_publish_deleted(PennyChange *change, PennyTable table, const PennyRow *row);
+/* Publish a row that came by replication. */
+extern void penny_rows_publish_replicated(PennyTable table, const PennyRow *row, bool deleted);
 /* Publish a version without a frame. */
 extern void penny_rows_publish_version(PennyChange *change, int64 version);
 /* A conversation made by this transaction: one word for all its versions. */

@@ -22,6 +22,8 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/snapmgr.h"
 
 #include "base/epoch.h"
 #include "store/access.h"
@@ -53,6 +55,9 @@ typedef struct FetchResult
 	int first[ROW_KINDS + 1];
 	int n[ROW_KINDS + 1];
 } FetchResult;
+
+#define MAX_CHANGES 10000           /* told to one who was away */
+#define MAX_CHANGES_BYTES (4 << 20) /* of their frames: half of what an edge queues for one */
 
 #define TEXT_NULL "NULL::pg_catalog.text"
 #define JSON_NULL "NULL::pg_catalog.jsonb"
@@ -169,41 +174,47 @@ static PennyStatement one_message = {
 	1,
 	{UUIDOID}};
 
-#define LISTED_COLUMNS                                                                      \
+#define CONVERSATION_KEPT                                                                   \
 	"c.id, c.owner_id, c.head_message_id, c.version, c.last_seq, c.message_count,"          \
 	" c.state_version, c.title, c.metadata, c.created_at, c.updated_at, c.last_message_at," \
-	" c.archived_at, c.pinned_at, p.active_at"
+	" c.archived_at, c.pinned_at"
 
-/* The participants' rows carry the order of the list (active_at). */
-#define LIST_PAGE(after)                                                                       \
-	"WITH c AS MATERIALIZED (SELECT " LISTED_COLUMNS " FROM chat.participants p"               \
-	"  JOIN chat.conversations c ON c.id" PENNY_EQ "p.conversation_id"                         \
-	"  WHERE p.user_id" PENNY_EQ "$1 AND (c.archived_at IS NOT NULL)" PENNY_EQ "$3" after      \
-	"  ORDER BY p.active_at DESC, p.conversation_id DESC LIMIT $2),"                           \
-	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM c JOIN chat.messages m ON m.id" PENNY_EQ \
-	"c.head_message_id)"                                                                       \
-	" SELECT " CONVERSATION_COLUMNS " FROM c"                                                  \
-	" UNION ALL " MESSAGES_OF_PAGE " UNION ALL SELECT 6, c.id, " UUID_NULL ", " UUID_NULL      \
-	", " UUID_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL       \
-	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL  \
-	", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL ", " TIME_NULL ", " TIME_NULL                 \
-	", c.active_at, " TIME_NULL ", " TIME_NULL " FROM c UNION ALL " TOOLS_OF_MESSAGES          \
-	" UNION ALL " USERS_OF_PAGE
-
-static PennyStatement first_list_page = {LIST_PAGE(""), 3, {UUIDOID, INT8OID, BOOLOID}};
-static PennyStatement next_list_page = {
-	LIST_PAGE(" AND (p.active_at, p.conversation_id)" PENNY_LT "($4, $5)"),
+/*
+ * The participants' rows carry the order of the list (active_at).  The first
+ * page comes after a place that is before all: with a bound whose value it
+ * cannot know, the planner walks the index instead of sorting all that the user
+ * takes part in, which an agent does in everything.
+ */
+static PennyStatement list_page = {
+	"WITH c AS MATERIALIZED (SELECT " CONVERSATION_KEPT ", p.active_at FROM chat.participants p"
+	"  JOIN chat.conversations c ON c.id" PENNY_EQ "p.conversation_id"
+	"  WHERE p.user_id" PENNY_EQ "$1 AND (c.archived_at IS NOT NULL)" PENNY_EQ "$3"
+	"  AND (p.active_at, p.conversation_id)" PENNY_LT "($4, $5)"
+	"  ORDER BY p.active_at DESC, p.conversation_id DESC LIMIT $2),"
+	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM c JOIN chat.messages m ON m.id" PENNY_EQ
+	"c.head_message_id)"
+	" SELECT " CONVERSATION_COLUMNS " FROM c"
+	" UNION ALL " MESSAGES_OF_PAGE " UNION ALL SELECT 6, c.id, " UUID_NULL ", " UUID_NULL
+	", " UUID_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL ", " INT_NULL
+	", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL
+	", " TEXT_NULL ", " JSON_NULL ", " JSON_NULL ", " TIME_NULL ", " TIME_NULL
+	", c.active_at, " TIME_NULL ", " TIME_NULL " FROM c UNION ALL " TOOLS_OF_MESSAGES
+	" UNION ALL " USERS_OF_PAGE,
 	5,
 	{UUIDOID, INT8OID, BOOLOID, TIMESTAMPTZOID, UUIDOID}};
 
-#define SINCE(alias) \
-	" WHERE " alias ".conversation_id" PENNY_EQ "$1 AND " alias ".version" PENNY_GT "$2"
+/* $2 is the version since which, $3 how many changes are told at most. */
+#define SINCE(alias)                                                                \
+	" WHERE " alias ".conversation_id" PENNY_EQ "$1 AND " alias ".version" PENNY_GT \
+	"(SELECT CASE WHEN (c.version OPERATOR(pg_catalog.-) $2)" PENNY_GT              \
+	"$3 THEN c.version ELSE $2 END FROM c)"
 
 static PennyStatement changes = {
-	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m" SINCE(
+	"WITH c AS MATERIALIZED (SELECT " CONVERSATION_KEPT
+	" FROM chat.conversations c WHERE c.id" PENNY_EQ "$1),"
+	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m" SINCE(
 		"m") ")"
-			 " SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ
-			 "$1 UNION ALL " MESSAGES_OF_PAGE
+			 " SELECT " CONVERSATION_COLUMNS " FROM c UNION ALL " MESSAGES_OF_PAGE
 			 /* all of the messages that changed, and what else changed */
 			 " UNION ALL " TOOLS_OF_MESSAGES " UNION ALL SELECT " TOOL_COLUMNS
 			 " FROM chat.tool_executions t" SINCE(
@@ -220,8 +231,8 @@ static PennyStatement changes = {
 														  "ANY (ARRAY(SELECT m.user_id FROM m "
 														  "UNION SELECT p.user_id FROM "
 														  "chat.participants p" SINCE("p") "))",
-	2,
-	{UUIDOID, INT8OID}};
+	3,
+	{UUIDOID, INT8OID, INT8OID}};
 
 static void run(PennyStatement *statement, const Datum *values, FetchResult *result);
 static void sort_kind(FetchResult *result, RowKind kind,
@@ -232,10 +243,11 @@ static int by_id(const void *a, const void *b);
 static int by_message(const void *a, const void *b);
 static int by_version(const void *a, const void *b);
 static void name_users(FetchResult *result, RowKind kind);
+static void find_user(PennyRow *row, const PennyRow *before);
 static void render_messages(StringInfo out, FetchResult *result, int first, int n);
 static void render_position(StringInfo out, const PennyRow *conversation);
 static void render_cursor(StringInfo out, const PennyRow *row);
-static void render_changes(StringInfo out, FetchResult *result, int64 since);
+static bool render_changes(StringInfo out, FetchResult *result, int64 since);
 
 /* The rows of a kind. */
 static inline PennyRow *
@@ -288,12 +300,13 @@ penny_read_conversation(StringInfo out, const pg_uuid_t *id, int messages)
 
 /*
  * A page of history: {"data", "has_more"}, ascending.  The newest messages
- * before `before`, or, when only `after` is given, the oldest after it.
+ * before `before`, or, when only `after` is given (not negative), the oldest
+ * after it.
  */
 bool
 penny_read_messages(StringInfo out, const pg_uuid_t *id, int64 before, int64 after, int limit)
 {
-	bool newer = before == PG_INT64_MAX && after > 0;
+	bool newer = before == PG_INT64_MAX && after >= 0;
 	Datum values[4];
 	FetchResult result;
 	int n;
@@ -388,6 +401,7 @@ void
 penny_read_list(StringInfo out, const pg_uuid_t *user, int limit, const PennyListCursor *cursor,
 				bool archived)
 {
+	pg_uuid_t last;
 	Datum values[5];
 	FetchResult result;
 	int n;
@@ -396,10 +410,11 @@ penny_read_list(StringInfo out, const pg_uuid_t *user, int limit, const PennyLis
 	values[0] = UUIDPGetDatum(user);
 	values[1] = Int64GetDatum(limit + 1);
 	values[2] = BoolGetDatum(archived);
-	values[3] = TimestampTzGetDatum(cursor->active_at);
-	values[4] = UUIDPGetDatum(&cursor->id);
+	memset(&last, 0xff, sizeof(last));
+	values[3] = TimestampTzGetDatum(cursor->valid ? cursor->active_at : DT_NOEND);
+	values[4] = UUIDPGetDatum(cursor->valid ? &cursor->id : &last);
 	SPI_connect();
-	run(cursor->valid ? &next_list_page : &first_list_page, values, &result);
+	run(&list_page, values, &result);
 	sort_kind(&result, ROW_TOOL_EXECUTION, by_message);
 	n = Min(result.n[ROW_CONVERSATION], limit);
 	appendStringInfoString(out, "{\"data\":[");
@@ -421,16 +436,19 @@ penny_read_list(StringInfo out, const pg_uuid_t *user, int limit, const PennyLis
 }
 
 /*
- * What a watcher has missed.
+ * What a watcher has missed.  Where that is too much to be told, `told` is
+ * false: fetching the conversation anew is less.
  */
 bool
-penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version)
+penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version, bool *told)
 {
-	Datum values[2];
+	Datum values[3];
 	FetchResult result;
 
 	values[0] = UUIDPGetDatum(id);
 	values[1] = Int64GetDatum(since < 0 ? PG_INT64_MAX : since);
+	values[2] = Int64GetDatum(MAX_CHANGES);
+	(void) penny_table_oid(PENNY_TOMBSTONES); /* its columns are what they were */
 	SPI_connect();
 	run(&changes, values, &result);
 	if (result.n[ROW_CONVERSATION] == 0)
@@ -439,8 +457,9 @@ penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *vers
 		return false;
 	}
 	*version = DatumGetInt64(rows_of(&result, ROW_CONVERSATION)->value[PENNY_ROW_VERSION]);
-	if (since >= 0)
-		render_changes(out, &result, since);
+	*told = since < 0 || *version - since <= MAX_CHANGES;
+	if (since >= 0 && *told)
+		*told = render_changes(out, &result, since);
 	SPI_finish();
 	return true;
 }
@@ -497,12 +516,53 @@ name_users(FetchResult *result, RowKind kind)
 		if (result->n[ROW_USER] > 0)
 			user = bsearch(&key, users, result->n[ROW_USER], sizeof(PennyRow), by_id);
 		if (user == NULL)
+		{
+			find_user(row, i > 0 ? row - 1 : NULL);
 			continue;
+		}
 		row->value[PENNY_USER_NAME] = user->value[PENNY_USER_NAME];
 		row->isnull[PENNY_USER_NAME] = user->isnull[PENNY_USER_NAME];
 		row->value[PENNY_USER_AVATAR] = user->value[PENNY_USER_AVATAR];
 		row->isnull[PENNY_USER_AVATAR] = user->isnull[PENNY_USER_AVATAR];
 	}
+}
+
+static void
+copy_text(PennyRow *row, PennyColumn column, const PennyRow *from)
+{
+	row->isnull[column] = from->isnull[column];
+	if (!row->isnull[column])
+		row->value[column] = datumCopy(from->value[column], false, -1);
+}
+
+/*
+ * The name of a user who left the conversation, and whom the policy of users
+ * hides therefore.  Who may see a message may see whose it is, as its frame
+ * showed it.  The row before may be of the same user.
+ */
+static void
+find_user(PennyRow *row, const PennyRow *before)
+{
+	PennyLookup lookup;
+
+	if (before != NULL && !before->isnull[PENNY_USER_ID] &&
+		penny_uuid_equal(PENNY_UUID(before, PENNY_USER_ID), PENNY_UUID(row, PENNY_USER_ID)))
+	{
+		copy_text(row, PENNY_USER_NAME, before);
+		copy_text(row, PENNY_USER_AVATAR, before);
+		return;
+	}
+	penny_lookup_begin(&lookup, PENNY_KEY_USER_ID, GetActiveSnapshot(), AccessShareLock, 1,
+					   &row->value[PENNY_USER_ID]);
+	if (penny_lookup_next(&lookup, ForwardScanDirection))
+	{
+		PennyRow user;
+
+		penny_row_from_slot(&user, PENNY_USERS, lookup.slot);
+		copy_text(row, PENNY_USER_NAME, &user);
+		copy_text(row, PENNY_USER_AVATAR, &user);
+	}
+	penny_lookup_end(&lookup);
 }
 
 /* Sort the rows of a kind, which stand together, unless they are in order. */
@@ -696,8 +756,8 @@ render_line(StringInfo out, FetchResult *result, const ChangeLine *line, int64 s
 	appendStringInfoChar(out, '\n');
 }
 
-/* Lines of version and frame, ascending. */
-static void
+/* Lines of version and frame, ascending; false: too many bytes. */
+static bool
 render_changes(StringInfo out, FetchResult *result, int64 since)
 {
 	PennyRow *row = result->rows;
@@ -723,8 +783,9 @@ render_changes(StringInfo out, FetchResult *result, int64 since)
 			n += lines[n].version > since;
 		}
 	qsort(lines, n, sizeof(ChangeLine), by_line);
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n && out->len <= MAX_CHANGES_BYTES; i++)
 		if (i == 0 || lines[i].version != lines[i - 1].version)
 			render_line(out, result, &lines[i], since);
 	pfree(lines);
+	return out->len <= MAX_CHANGES_BYTES;
 }

@@ -37,6 +37,7 @@ extern void penny_read_list(StringInfo out, const pg_uuid_t *user, int limit,
  * What a room's watcher has missed since a version (negative: nothing is
  * asked for), as lines of version and frame; false if not to be seen.
  */
-extern bool penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version);
+extern bool penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version,
+							   bool *told);
 
 #endif /* PENNY_READ_H */

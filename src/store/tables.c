@@ -9,6 +9,11 @@
  * remembered in this process and forgotten as a whole at any invalidation of
  * pg_class, pg_namespace or the relation cache entry of one of them.
  *
+ * Values are taken from tuples by the type that a column had when the store was
+ * laid, so a column whose type was changed, or whose NOT NULL was dropped where
+ * penny relies on it, makes the table unusable to penny: an error that names
+ * the column instead of a wild pointer.
+ *
  * Look-ups go straight to an index and past privileges and policies, without
  * running any code that the owner of the tables could have put there: they
  * are what definer-style questions (may this user see that?) are made of.
@@ -27,6 +32,9 @@
 #include "catalog/pg_am_d.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
+#include "catalog/pg_type.h"
+#include "parser/parse_coerce.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -179,6 +187,10 @@ static const struct
 								   2,
 								   {PENNY_ID, PENNY_ARTIFACT_VERSION_NUMBER},
 								   F_UUID_EQ},
+	[PENNY_KEY_TOMBSTONES] = {PENNY_TOMBSTONES,
+							  2,
+							  {PENNY_CONVERSATION_ID, PENNY_ROW_VERSION},
+							  F_UUID_EQ},
 	[PENNY_KEY_SESSION] = {PENNY_SESSIONS, 1, {PENNY_SESSION_HASH}, F_BYTEAEQ},
 };
 
@@ -193,6 +205,7 @@ static TableInfo tables[PENNY_TABLES];
 static Oid key_index[PENNY_KEYS]; /* InvalidOid: not looked up */
 
 static void find_table(PennyTable table);
+static void check_column(PennyTable table, PennyColumn column, Form_pg_attribute attribute);
 static Oid find_index(Relation relation, PennyKey key);
 static bool index_fits(Oid index, PennyKey key);
 
@@ -327,10 +340,58 @@ find_table(PennyTable table)
 								   table_names[table].name, column->name),
 							errhint("Bring the store up to date with "
 									"SELECT penny.upgrade_store().")));
+		check_column(table, column->column,
+					 TupleDescAttr(RelationGetDescr(relation), attribute - 1));
 		info.attribute[column->column] = attribute;
 	}
 	relation_close(relation, AccessShareLock);
 	tables[table] = info;
+}
+
+/* Is a value of the type what the generic column stands for? */
+static bool
+type_fits(PennyTable table, PennyColumn column, Oid type)
+{
+	if (column <= PENNY_U3)
+		return type == UUIDOID;
+	if (table == PENNY_ARTIFACT_VERSIONS && column == PENNY_ARTIFACT_VERSION_NUMBER)
+		return type == INT4OID;
+	if (column <= PENNY_N4)
+		return type == INT8OID;
+	if (table == PENNY_SESSIONS && column == PENNY_SESSION_HASH)
+		return type == BYTEAOID;
+	if (column <= PENNY_S6) /* every string of variable length is laid out as text is */
+		return TypeCategory(type) == TYPCATEGORY_STRING && get_typlen(type) == -1;
+	if (column <= PENNY_J1)
+		return type == JSONBOID;
+	return type == TIMESTAMPTZOID;
+}
+
+/* Where penny takes a value without asking whether it is null. */
+static bool
+is_required(PennyTable table, PennyColumn column)
+{
+	return column == PENNY_ID || column == PENNY_CONVERSATION_ID || table == PENNY_SESSIONS ||
+		   (table == PENNY_PARTICIPANTS && column == PENNY_USER_ID) ||
+		   (table == PENNY_TOMBSTONES && column == PENNY_TOMBSTONE_KIND);
+}
+
+/* Refuse to work with a column that is no longer what it was. */
+static void
+check_column(PennyTable table, PennyColumn column, Form_pg_attribute attribute)
+{
+	if (!type_fits(table, column, getBaseType(attribute->atttypid)))
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("column \"%s\" of table \"chat.%s\" is of type %s, which penny "
+							   "cannot work with",
+							   NameStr(attribute->attname), table_names[table].name,
+							   format_type_be(attribute->atttypid)),
+						errhint("Give the column back the type that penny.create_store() gives.")));
+	if (is_required(table, column) && !attribute->attnotnull)
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("column \"%s\" of table \"chat.%s\" may be null",
+							   NameStr(attribute->attname), table_names[table].name),
+						errhint("Make it NOT NULL again.")));
 }
 
 /*

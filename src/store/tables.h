@@ -145,6 +145,7 @@ typedef enum PennyKey
 	PENNY_KEY_MESSAGE_TOOLS,   /* tool_executions (message_id) */
 	PENNY_KEY_ARTIFACT,        /* artifacts (id) */
 	PENNY_KEY_ARTIFACT_NUMBER, /* artifact_versions (artifact_id) */
+	PENNY_KEY_TOMBSTONES,      /* tombstones (conversation_id, version) */
 	PENNY_KEY_SESSION,         /* sessions (token_hash) */
 	PENNY_KEYS
 } PennyKey;

@@ -11,6 +11,10 @@
  *
  * The conversation's own row carries its counters itself when a statement
  * changes it, and a new conversation gets its owner as first participant.
+ * In a session that replicates (session_replication_role) rows come with their
+ * numbers, participants and tombstones as rows of their own: nothing is changed
+ * or added, and the rooms are told that there is something to read.
+ *
  * When a conversation is deleted, its rows go with it (foreign keys) without
  * versions and tombstones of their own: one tombstone stands for all.
  *
@@ -21,6 +25,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type_d.h"
+#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -37,7 +42,7 @@
 #include "store/uuid.h"
 
 #define MAX_EDITS 12
-#define FIRST_VERSION 2 /* of a conversation: 1 made it, 2 its first participant */
+#define FIRST_VERSION 2 /* of a conversation: 1 made it, 2 its owner's participation */
 
 /* Columns to set in the new row. */
 typedef struct Edit
@@ -121,6 +126,13 @@ set_identifier(Edit *edit, PennyRow *row)
 	set(edit, PENNY_ID, row->value[PENNY_ID]);
 }
 
+/* Does the row come with its numbers, from a publisher or a dump? */
+static bool
+is_replicated(void)
+{
+	return SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
+}
+
 /* The table that a trigger fires on. */
 static PennyTable
 trigger_table(TriggerData *trigger)
@@ -147,7 +159,7 @@ penny_trigger_order(TriggerData *trigger)
 	Edit edit;
 	PennyRow row;
 
-	if (penny_change_is_internal())
+	if (penny_change_is_internal() || is_replicated())
 		return tuple;
 	edit.table = trigger_table(trigger);
 	edit.n = 0;
@@ -172,6 +184,13 @@ penny_trigger_order(TriggerData *trigger)
 	return heap_modify_tuple_by_cols(tuple, desc, edit.n, edit.attribute, edit.value, edit.isnull);
 }
 
+/* May the caller know that there is such a conversation? */
+static bool
+may_see(const pg_uuid_t *conversation)
+{
+	return penny_access_conversation(conversation) || penny_access_is_above();
+}
+
 static void
 order_insert(Edit *edit, PennyTable table, PennyRow *row)
 {
@@ -186,10 +205,15 @@ order_insert(Edit *edit, PennyTable table, PennyRow *row)
 	if (table == PENNY_TOOL_EXECUTIONS || table == PENNY_ARTIFACTS ||
 		table == PENNY_ARTIFACT_VERSIONS)
 		find_conversation(edit, table, row);
+	/* before the lock: nobody keeps a conversation waiting that is not theirs */
 	if (row->isnull[PENNY_CONVERSATION_ID])
 		ereport(ERROR,
 				(errcode(ERRCODE_NOT_NULL_VIOLATION),
 				 errmsg("a row of \"chat.%s\" needs a conversation", penny_table_name(table))));
+	if (!may_see(PENNY_UUID(row, PENNY_CONVERSATION_ID)))
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+						errmsg("new row violates row-level security policy for table \"%s\"",
+							   penny_table_name(table))));
 	change = penny_change_open(PENNY_UUID(row, PENNY_CONVERSATION_ID));
 	if (change->gone)
 		ereport(ERROR, (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
@@ -235,14 +259,47 @@ order_new_message(Edit *edit, PennyChange *change, PennyRow *row)
 	change->has_tail = true;
 }
 
-/* A new conversation: everything that penny keeps begins anew. */
+/* The version at which a conversation of this identifier was deleted, or 0. */
+static int64
+deleted_version(const pg_uuid_t *conversation)
+{
+	Datum key = UUIDPGetDatum(conversation);
+	int64 version = 0;
+	Snapshot snapshot;
+	PennyLookup lookup;
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	penny_lookup_begin(&lookup, PENNY_KEY_TOMBSTONES, snapshot, AccessShareLock, 1, &key);
+	if (penny_lookup_next(&lookup, BackwardScanDirection))
+	{
+		PennyRow tombstone;
+
+		penny_row_from_slot(&tombstone, PENNY_TOMBSTONES, lookup.slot);
+		version = DatumGetInt64(tombstone.value[PENNY_ROW_VERSION]);
+	}
+	penny_lookup_end(&lookup);
+	UnregisterSnapshot(snapshot);
+	return version;
+}
+
+/*
+ * A new conversation: everything that penny keeps begins anew.  Only where the
+ * identifier was that of a deleted one do the versions go on, so that an older
+ * position is never one of the newer conversation.
+ */
 static void
 order_new_conversation(Edit *edit, PennyRow *row)
 {
+	int64 before = 0;
+
 	ensure_caller(row, PENNY_CONVERSATION_OWNER);
-	set_identifier(edit, row);
-	set(edit, PENNY_ROW_VERSION, Int64GetDatum(FIRST_VERSION));
-	set(edit, PENNY_CONVERSATION_STATE_VERSION, Int64GetDatum(1));
+	if (row->isnull[PENNY_ID])
+		set_identifier(edit, row);
+	else
+		before = deleted_version(PENNY_UUID(row, PENNY_ID));
+	set(edit, PENNY_ROW_VERSION, Int64GetDatum(before + FIRST_VERSION));
+	set(edit, PENNY_CONVERSATION_STATE_VERSION, Int64GetDatum(before + 1));
 	set(edit, PENNY_CONVERSATION_LAST_SEQ, Int64GetDatum(0));
 	set(edit, PENNY_CONVERSATION_COUNT, Int64GetDatum(0));
 	set_optional(edit, PENNY_CONVERSATION_HEAD, (Datum) 0, true);
@@ -322,7 +379,10 @@ order_conversation(Edit *edit, PennyRow *old, PennyRow *row)
 	set(edit, PENNY_UPDATED_AT, TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
 }
 
-/* Take the conversation from the row above, and see that they agree. */
+/*
+ * Take the conversation from the row above, and see that they agree.  Of a row
+ * above that the caller may not see, nothing is told, not even that it is there.
+ */
 static void
 find_conversation(Edit *edit, PennyTable table, PennyRow *row)
 {
@@ -332,6 +392,7 @@ find_conversation(Edit *edit, PennyTable table, PennyRow *row)
 	Snapshot snapshot;
 	PennyLookup lookup;
 	PennyRow found;
+	bool seen = false;
 
 	StaticAssertStmt(PENNY_TOOL_MESSAGE == PENNY_ARTIFACT_MESSAGE, "one column for both");
 	if (table == PENNY_TOOL_EXECUTIONS && row->isnull[above])
@@ -342,11 +403,15 @@ find_conversation(Edit *edit, PennyTable table, PennyRow *row)
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	penny_lookup_begin(&lookup, version ? PENNY_KEY_ARTIFACT : PENNY_KEY_MESSAGE, snapshot,
 					   AccessShareLock, 1, &row->value[above]);
-	if (!penny_lookup_next(&lookup, ForwardScanDirection))
+	if (penny_lookup_next(&lookup, ForwardScanDirection))
+	{
+		penny_row_from_slot(&found, above_table, lookup.slot);
+		seen = may_see(PENNY_UUID(&found, PENNY_CONVERSATION_ID));
+	}
+	if (!seen)
 		ereport(ERROR, (errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 						errmsg("%s %s does not exist", version ? "artifact" : "message",
 							   DatumGetCString(DirectFunctionCall1(uuid_out, row->value[above])))));
-	penny_row_from_slot(&found, above_table, lookup.slot);
 	if (table == PENNY_TOOL_EXECUTIONS)
 		set(edit, PENNY_TOOL_MESSAGE_SEQ, found.value[PENNY_MESSAGE_SEQ]);
 	if (row->isnull[PENNY_CONVERSATION_ID])
@@ -436,6 +501,11 @@ penny_trigger_publish(TriggerData *trigger)
 		return;
 	table = trigger_table(trigger);
 	penny_row_from_tuple(&row, table, update ? trigger->tg_newtuple : trigger->tg_trigtuple, desc);
+	if (is_replicated())
+	{
+		penny_rows_publish_replicated(table, &row, TRIGGER_FIRED_BY_DELETE(trigger->tg_event));
+		return;
+	}
 	if (table == PENNY_CONVERSATIONS)
 	{
 		PennyRow old;
@@ -505,7 +575,10 @@ publish_conversation(TriggerData *trigger, PennyRow *old, PennyRow *row)
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
 	{
 		change = penny_change_created(row);
-		values[2] = Int64GetDatum(FIRST_VERSION);
+		if (deleted_version(&change->id) >= DatumGetInt64(row->value[PENNY_ROW_VERSION]))
+			ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+							errmsg("a conversation of this identifier has just been deleted")));
+		values[2] = row->value[PENNY_ROW_VERSION];
 		values[3] = row->value[PENNY_CREATED_AT];
 		penny_change_enter_internal();
 		penny_statement_run_as(&add_owner, penny_table_owner(PENNY_PARTICIPANTS), values, NULL);
@@ -552,7 +625,7 @@ penny_trigger_flush(TriggerData *trigger)
 static void
 truncated(PennyTable table)
 {
-	if (table == PENNY_MESSAGES)
+	if (table == PENNY_MESSAGES && !is_replicated())
 	{
 		penny_change_flush();
 		penny_change_enter_internal();

@@ -116,11 +116,23 @@ CREATE TRIGGER z_echo BEFORE INSERT ON chat.messages FOR EACH ROW EXECUTE FUNCTI
 INSERT INTO chat.messages (conversation_id, role, user_id, content) VALUES (:'talk', 'user', :'ada', 'e1'), (:'talk', 'user', :'ada', 'e2');
 SELECT count, head, agrees() FROM state();
 DROP FUNCTION echo CASCADE;
--- replicated changes are numbered as well
+-- replicated rows come with their numbers, the owner's participation and the tombstones among them
 SET session_replication_role = replica;
-INSERT INTO chat.messages (conversation_id, role, content) VALUES (:'talk', 'assistant', 'replicated');
+INSERT INTO chat.conversations (id, owner_id, version, state_version, last_seq, message_count, head_message_id)
+	VALUES ('00000000-0000-7000-8000-0000000000cf', :'ada', 9, 1, 4, 1, '00000000-0000-7000-8000-00000000e004');
+INSERT INTO chat.participants (conversation_id, user_id, version, active_at) VALUES ('00000000-0000-7000-8000-0000000000cf', :'ada', 2, 'epoch');
+INSERT INTO chat.messages (id, conversation_id, seq, version, created_version, role, content)
+	VALUES ('00000000-0000-7000-8000-00000000e004', '00000000-0000-7000-8000-0000000000cf', 4, 9, 9, 'assistant', 'replicated');
+UPDATE chat.conversations SET version = 10, last_seq = 5 WHERE id = '00000000-0000-7000-8000-0000000000cf';
 RESET session_replication_role;
-SELECT head, agrees() FROM state();
+SELECT version, last_seq, message_count, (SELECT count(*) FROM chat.participants WHERE conversation_id = c.id) AS participants
+	FROM chat.conversations c WHERE id = '00000000-0000-7000-8000-0000000000cf';
+-- and the order goes on from there
+INSERT INTO chat.messages (conversation_id, role, content) VALUES ('00000000-0000-7000-8000-0000000000cf', 'assistant', 'local') RETURNING seq, version;
+SET session_replication_role = replica;
+DELETE FROM chat.conversations WHERE id = '00000000-0000-7000-8000-0000000000cf';
+RESET session_replication_role;
+SELECT count(*) FROM chat.tombstones WHERE conversation_id = '00000000-0000-7000-8000-0000000000cf';
 -- participants
 INSERT INTO chat.participants (conversation_id, user_id) VALUES (:'talk', :'bob');
 SELECT agrees() FROM state();

@@ -55,6 +55,13 @@ SELECT call, scanned, tuples <= 500 AS a_page FROM unnest(ARRAY[
 SELECT call, scanned, tuples <= 500 AS a_page FROM unnest(ARRAY[
 	'penny.conversation(''00000000-0000-7000-8000-0000000000c1'')',
 	'penny.conversations()']) call, cost(call, 'penny_admin');
+-- one who takes part in everything, where most take part in four: the list is not sorted
+INSERT INTO chat.participants (conversation_id, user_id)
+	SELECT c.id, u.id FROM (SELECT id, row_number() OVER () AS r FROM chat.conversations) c, generate_series(1, 3) k,
+		LATERAL (SELECT ('00000000-0000-7000-8000-' || lpad(to_hex(1 + (c.r * 7 + k * 501) % 3000), 12, '0'))::uuid AS id) u ON CONFLICT DO NOTHING;
+ANALYZE chat.participants;
+INSERT INTO chat.participants (conversation_id, user_id) SELECT id, :'ada' FROM chat.conversations ON CONFLICT DO NOTHING;
+SELECT scanned, tuples <= 500 AS a_page FROM cost('penny.conversations()');
 -- the indexes that the mission names
 SELECT indexdef FROM pg_indexes WHERE schemaname = 'chat' AND indexname IN
 	('messages_conversation_created', 'tool_executions_user_status_started', 'tool_executions_tool_status', 'messages_conversation_seq', 'messages_conversation_version') ORDER BY indexname;

@@ -1,0 +1,64 @@
+-- Corners of the order and of the API: what one statement, one identifier or
+-- one document can hold.
+\set VERBOSITY terse
+\set ada 00000000-0000-7000-8000-00000000000a
+\set bob 00000000-0000-7000-8000-00000000000b
+INSERT INTO chat.users (id, name) VALUES (:'ada', 'Ada'), (:'bob', 'Bob');
+-- a conversation and its messages by one statement
+WITH c AS (INSERT INTO chat.conversations (id, owner_id) VALUES ('00000000-0000-7000-8000-0000000000d1', :'ada') RETURNING id)
+	INSERT INTO chat.messages (conversation_id, role, content) SELECT id, 'system', n::text FROM c, generate_series(1, 2) n;
+SELECT version, last_seq, message_count FROM chat.conversations WHERE id = '00000000-0000-7000-8000-0000000000d1';
+INSERT INTO chat.messages (conversation_id, role, content) VALUES ('00000000-0000-7000-8000-0000000000d1', 'system', 'after') RETURNING seq, version;
+SELECT seq, version FROM chat.messages WHERE conversation_id = '00000000-0000-7000-8000-0000000000d1' ORDER BY seq;
+-- the identifier of a deleted conversation: versions go on, so that an old position stays old
+SELECT penny.act_as(:'ada');
+SELECT penny.create_conversation(id => '00000000-0000-7000-8000-0000000000d2') -> 'version' AS version;
+SELECT penny.add_message('00000000-0000-7000-8000-0000000000d2', 'user', 'x') -> 'version' AS version;
+SELECT penny.delete_conversation('00000000-0000-7000-8000-0000000000d2');
+SELECT penny.create_conversation(id => '00000000-0000-7000-8000-0000000000d2') -> 'version' AS version;
+SELECT penny.add_message('00000000-0000-7000-8000-0000000000d2', 'user', 'y') ->> 'id' AS id \gset
+SELECT penny.delete_message('00000000-0000-7000-8000-0000000000d2', :'id');
+SELECT version, regexp_replace(frames, '"(id|created_at|updated_at)":"[^"]*"', '', 'g') FROM _penny.join_room('conversation:00000000-0000-7000-8000-0000000000d2', 6);
+-- history from its beginning
+SELECT penny.create_conversation(id => '00000000-0000-7000-8000-0000000000d3') -> 'version' AS version;
+SELECT count(penny.add_message('00000000-0000-7000-8000-0000000000d3', 'user', n::text)) FROM generate_series(1, 5) n;
+SELECT jsonb_path_query_array(penny.messages('00000000-0000-7000-8000-0000000000d3', after => a, "limit" => 2), '$.data[*].seq')
+	FROM unnest('{NULL,-1,0,1,4,5}'::int[]) a;
+-- whose a message is stays known to those who see it, as its frame told it
+SELECT penny.add_participant('00000000-0000-7000-8000-0000000000d3', :'bob');
+SELECT penny.act_as(:'bob');
+SELECT penny.add_message('00000000-0000-7000-8000-0000000000d3', 'user', 'bye') -> 'user' ->> 'name' AS name;
+SELECT penny.remove_participant('00000000-0000-7000-8000-0000000000d3', :'bob');
+SELECT penny.act_as(:'ada');
+SELECT penny.conversation('00000000-0000-7000-8000-0000000000d3', 1) -> 'messages' -> 0 -> 'user' ->> 'name' AS eager,
+	penny.messages('00000000-0000-7000-8000-0000000000d3', "limit" => 1) -> 'data' -> 0 -> 'user' ->> 'name' AS history,
+	penny.conversations(1) -> 'data' -> 0 -> 'last_message' -> 'user' ->> 'name' AS listed,
+	(SELECT frames ~ '"name":"Bob"' FROM _penny.join_room('conversation:00000000-0000-7000-8000-0000000000d3', 8)) AS joined,
+	(SELECT count(*) FROM chat.users WHERE id = :'bob') AS row_itself;
+-- who was away for too long fetches anew
+SELECT penny.act_as(NULL);
+INSERT INTO chat.messages (conversation_id, role, content) SELECT '00000000-0000-7000-8000-0000000000d1', 'system', repeat('x', 300) FROM generate_series(1, 12000);
+SELECT j.version, since, frames IS NOT NULL AS told, length(frames) > 1000000 AS some FROM unnest('{NULL,0,2004,2005,11000,12005,12006}'::bigint[]) since,
+	_penny.join_room('conversation:00000000-0000-7000-8000-0000000000d1', since) j;
+UPDATE chat.messages SET content = repeat('x', 100000) WHERE conversation_id = '00000000-0000-7000-8000-0000000000d1' AND seq > 11600;
+SELECT j.version, frames IS NOT NULL AS told FROM _penny.join_room('conversation:00000000-0000-7000-8000-0000000000d1', 12005) j;
+SELECT penny.act_as(:'ada');
+-- the messages of a new conversation are kept whole
+SELECT m - '{id,created_at,user,tool_executions,version}'::text[] FROM jsonb_array_elements((_penny.http_create_conversation(ROW('POST', '/', '{}', '{}', '{}',
+	'{"messages": [{"role": "user", "content": "a", "model": "m", "status": "failed", "parent_id": "00000000-0000-7000-8000-0000000000ff", "client_id": "c", "metadata": {"k": 1}},
+		{"role": "user", "parts": [{"type": "text"}]}]}', NULL, NULL, NULL)::penny.request)).body -> 'messages') m WHERE m ->> 'seq' = '1';
+SELECT _penny.http_create_conversation(ROW('POST', '/', '{}', '{}', '{}',
+	'{"messages": [{"role": "user", "content": "a", "head": "00000000-0000-7000-8000-0000000000ff"}]}', NULL, NULL, NULL)::penny.request);
+-- what jsonb cannot keep of arguments is kept as a string, byte for byte
+SELECT penny.act_as(:'ada', 'penny_agent');
+SELECT penny.import_chat(jsonb_build_object('id', 'numbers', 'messages', jsonb_build_array(jsonb_build_object('role', 'assistant', 'tool_calls',
+	(SELECT jsonb_agg(jsonb_build_object('function', jsonb_build_object('name', 'f', 'arguments', a)) ORDER BY n)
+	 FROM unnest(ARRAY['{"a": 1e400000}', '[1e-99999]', '[1.50, 2e3]', '{"a": "\u0000"}', '["\ud800"]', '[1, 2', ' {"b": 1}']) WITH ORDINALITY x (a, n)))))) AS id \gset
+SELECT jsonb_typeof(input), input FROM chat.tool_executions WHERE conversation_id = :'id' ORDER BY version;
+SELECT penny.import_chat('{"messages": [{"role": "user", "content": "x", "created_at": "infinity"}]}');
+SELECT penny.import_chat('{"created_at": "-infinity", "messages": []}');
+SELECT penny.act_as(NULL);
+DELETE FROM chat.conversations;
+DELETE FROM chat.tombstones;
+DELETE FROM chat.tools;
+DELETE FROM chat.users;
