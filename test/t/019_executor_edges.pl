@@ -138,6 +138,16 @@ subtest 'statistics under a load without a pause' => sub {
 	cmp_ok($seen, '>', 0, 'are reported meanwhile');
 };
 
+subtest 'the list of roles is one of identifiers' => sub {
+	$node->append_conf('postgresql.conf', q{penny.jwt_roles = 'Penny_User ,"penny_agent"'} . "\n");
+	$node->reload;
+	my $status = sub { $node->request('GET', '/pid', token => token(role => $_[0]))->{status} };
+	ok($node->wait_until(sub { $status->('penny_admin') == 401 }, 10), 'a role that is not in it');
+	is($status->('penny_user'), 200, 'one in capitals');
+	is($status->('penny_agent'), 200, 'one in quotes');
+	is($node->sql(q{SELECT ok FROM penny.doctor() WHERE "check" = 'token roles'}), 't', 'doctor() reads it likewise');
+};
+
 subtest 'a database that cannot be entered' => sub {
 	my $pid = $http->request('GET', '/pid')->{json};
 	$node->sql('REVOKE CONNECT ON DATABASE postgres FROM PUBLIC');
