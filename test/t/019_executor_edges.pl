@@ -1,6 +1,7 @@
 # Executors at their edges: deferred work that defers again, a cancel and a
 # reload between two calls, one time for all attempts, statistics under a load
-# that never pauses, and a database that cannot be entered.
+# that never pauses, headers without measure, and a database that cannot be
+# entered.
 use strict;
 use warnings;
 use Penny::Cluster;
@@ -29,6 +30,8 @@ $node->sql(q{
 		$$BEGIN PERFORM pg_sleep((r.query ->> 's')::float8); RETURN to_jsonb(r.query ->> 'n'); END$$;
 	CREATE FUNCTION app.big(r penny.request) RETURNS jsonb LANGUAGE sql AS
 		$$SELECT to_jsonb(repeat('0123456789', (r.query ->> 'n')::int / 10))$$;
+	CREATE FUNCTION app.head(r penny.request) RETURNS penny.response LANGUAGE sql AS
+		$$SELECT (200, jsonb_build_object('x-long', repeat('x', (r.query ->> 'n')::int)), '1')::penny.response$$;
 	CREATE FUNCTION app.collides(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS
 		$$BEGIN PERFORM pg_sleep(0.6); RAISE serialization_failure; END$$;
 	CREATE FUNCTION app.write(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS
@@ -60,6 +63,7 @@ $node->sql(q{
 		('GET', '/pid', 'app.pid', 'user', NULL),
 		('GET', '/sleep', 'app.sleep', 'user', NULL),
 		('GET', '/big', 'app.big', 'user', NULL),
+		('GET', '/head', 'app.head', 'user', NULL),
 		('POST', '/collides', 'app.collides', 'user', '1 s'),
 		('POST', '/write', 'app.write', 'user', NULL),
 		('POST', '/defer', 'app.defer', 'user', NULL);
@@ -136,6 +140,14 @@ subtest 'statistics under a load without a pause' => sub {
 	$seen = $node->sql(q{SELECT n_tup_ins FROM pg_stat_user_tables WHERE relname = 'log'});
 	$_->read_response for @clients;
 	cmp_ok($seen, '>', 0, 'are reported meanwhile');
+};
+
+subtest 'headers without measure' => sub {
+	is(length $http->request('GET', '/head?n=60000')->{header}{'x-long'}, 60_000, 'long ones are sent');
+	for my $n (70_000, 400_000)
+	{
+		is($http->request('GET', "/head?n=$n")->{status}, 500, "$n bytes are an error of the handler");
+	}
 };
 
 subtest 'the list of roles is one of identifiers' => sub {
