@@ -33,13 +33,15 @@
 static uint8 secret[SECRET_MAX] __attribute__((aligned(4096)));
 static size_t secret_len = 0;
 
-static bool read_secret(const char *path, uint8 *out, size_t *len);
-static bool check_secret_file(const char *path, int fd);
+static const char *read_secret(const char *path, uint8 *out, size_t *len);
+static const char *read_open_secret(int fd, uint8 *out, size_t *len);
+static const char *file_fault(int fd);
 
 void
 penny_key_load(void)
 {
 	uint8 fresh[SECRET_MAX];
+	const char *fault;
 	size_t len;
 
 	if (penny_jwt_secret_file == NULL || penny_jwt_secret_file[0] == '\0')
@@ -48,78 +50,84 @@ penny_key_load(void)
 		OPENSSL_cleanse(secret, sizeof(secret));
 		return;
 	}
-	if (read_secret(penny_jwt_secret_file, fresh, &len))
+	fault = read_secret(penny_jwt_secret_file, fresh, &len);
+	if (fault == NULL)
 	{
 		(void) madvise(secret, sizeof(secret), MADV_DONTDUMP);
 		OPENSSL_cleanse(secret, sizeof(secret));
 		memcpy(secret, fresh, len);
 		secret_len = len;
 	}
+	else
+		ereport(LOG, (errcode(ERRCODE_CONFIG_FILE_ERROR),
+					  errmsg("secret file \"%s\" was refused", penny_jwt_secret_file),
+					  errdetail_internal("%s", fault)));
 	OPENSSL_cleanse(fresh, sizeof(fresh));
 }
 
-/* Read and check the file; false, with one line in the log, if it is refused. */
-static bool
+const char *
+penny_key_fault(const char *path)
+{
+	uint8 fresh[SECRET_MAX];
+	size_t len;
+	const char *fault = read_secret(path, fresh, &len);
+
+	OPENSSL_cleanse(fresh, sizeof(fresh));
+	return fault;
+}
+
+/* Read and check the file; NULL, or why it is refused. */
+static const char *
 read_secret(const char *path, uint8 *out, size_t *len)
 {
-	uint8 buffer[SECRET_MAX + 2]; /* a newline, and a byte to see that it is too long */
-	ssize_t got;
 	int fd = BasicOpenFile(path, O_RDONLY | O_NONBLOCK | PG_BINARY);
-	bool ok = false;
+	const char *fault;
 
 	if (fd < 0)
-	{
-		ereport(LOG,
-				(errcode_for_file_access(), errmsg("could not open secret file \"%s\": %m", path)));
-		return false;
-	}
-	if (check_secret_file(path, fd))
-	{
-		got = read(fd, buffer, sizeof(buffer));
-		if (got > 0 && buffer[got - 1] == '\n')
-			got--;
-		ok = got >= SECRET_MIN && got <= SECRET_MAX;
-		if (!ok)
-			ereport(LOG,
-					(errcode(ERRCODE_CONFIG_FILE_ERROR),
-					 errmsg("secret file \"%s\" was refused", path),
-					 errdetail("A secret has %d to %d bytes, not counting one newline at its end.",
-							   SECRET_MIN, SECRET_MAX)));
-		else
-		{
-			memcpy(out, buffer, got);
-			*len = (size_t) got;
-		}
-		OPENSSL_cleanse(buffer, sizeof(buffer));
-	}
+		return psprintf("It could not be opened: %s.", strerror(errno));
+	fault = file_fault(fd);
+	if (fault == NULL)
+		fault = read_open_secret(fd, out, len);
 	close(fd);
-	return ok;
+	return fault;
+}
+
+static const char *
+read_open_secret(int fd, uint8 *out, size_t *len)
+{
+	uint8 buffer[SECRET_MAX + 2]; /* a newline, and a byte to see that it is too long */
+	ssize_t got = read(fd, buffer, sizeof(buffer));
+	bool ok;
+
+	if (got > 0 && buffer[got - 1] == '\n')
+		got--;
+	ok = got >= SECRET_MIN && got <= SECRET_MAX;
+	if (ok)
+	{
+		memcpy(out, buffer, got);
+		*len = (size_t) got;
+	}
+	OPENSSL_cleanse(buffer, sizeof(buffer));
+	return ok ? NULL
+			  : psprintf("A secret has %d to %d bytes, not counting one newline at its end.",
+						 SECRET_MIN, SECRET_MAX);
 }
 
 /* Only a plain file that strangers can neither read nor change. */
-static bool
-check_secret_file(const char *path, int fd)
+static const char *
+file_fault(int fd)
 {
 	struct stat st;
-	const char *detail = NULL;
 
 	if (fstat(fd, &st) != 0)
-	{
-		ereport(LOG,
-				(errcode_for_file_access(), errmsg("could not stat secret file \"%s\": %m", path)));
-		return false;
-	}
+		return psprintf("Its state could not be read: %s.", strerror(errno));
 	if (!S_ISREG(st.st_mode))
-		detail = "It is not a regular file.";
-	else if (st.st_uid != geteuid() && st.st_uid != 0)
-		detail = "It must be owned by the user of the server or by root.";
-	else if (st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO))
-		detail = "Its mode must be 0640 or narrower.";
-	if (detail != NULL)
-		ereport(LOG,
-				(errcode(ERRCODE_CONFIG_FILE_ERROR), errmsg("secret file \"%s\" was refused", path),
-				 errdetail_internal("%s", detail)));
-	return detail == NULL;
+		return "It is not a regular file.";
+	if (st.st_uid != geteuid() && st.st_uid != 0)
+		return "It must be owned by the user of the server or by root.";
+	if (st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO))
+		return "Its mode must be 0640 or narrower.";
+	return NULL;
 }
 
 const char *

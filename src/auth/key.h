@@ -19,6 +19,9 @@
  */
 extern void penny_key_load(void);
 
+/* Why such a file would be refused, as a sentence; NULL when it would be taken. */
+extern const char *penny_key_fault(const char *path);
+
 /* Name of the key's algorithm as tokens write it; NULL when there is no key. */
 extern const char *penny_key_algorithm(void);
 

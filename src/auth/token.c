@@ -12,6 +12,7 @@
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "utils/memutils.h"
+#include "utils/varlena.h"
 
 #include "auth/key.h"
 #include "auth/token.h"
@@ -91,21 +92,24 @@ penny_token_verify_jwt(const char *token, size_t len, PennyClaims *claims)
 	return PENNY_JWT_OK;
 }
 
-/* penny.jwt_roles: names with commas and spaces between them. */
+/* penny.jwt_roles: a list of identifiers, checked when it was set. */
 bool
 penny_token_role_allowed(const char *role)
 {
-	const char *at = penny_jwt_roles;
-	size_t len = strlen(role);
+	char *copy = pstrdup(penny_jwt_roles);
+	List *names = NIL;
+	ListCell *lc;
+	bool allowed = false;
 
-	while (at != NULL && *at != '\0')
+	if (role[0] != '\0' && SplitIdentifierString(copy, ',', &names))
 	{
-		size_t word = strcspn(at, ", \t");
-
-		if (word == len && len > 0 && memcmp(at, role, len) == 0)
-			return true;
-		at += word;
-		at += strspn(at, ", \t");
+		foreach (lc, names)
+		{
+			if (strcmp((const char *) lfirst(lc), role) == 0)
+				allowed = true;
+		}
 	}
-	return false;
+	list_free(names);
+	pfree(copy);
+	return allowed;
 }

@@ -239,7 +239,11 @@ pass_wake_on(int number)
 	}
 }
 
-/* Wait, quietly, until there is something to connect to. */
+/*
+ * Wait, quietly, until there is something to connect to.  While others serve
+ * and this one only waits for its next attempt, it takes no calls and does not
+ * show itself as asleep, so that edges turn to those that can.
+ */
 void
 penny_executor_await_database(int number, void (*refuse)(PennyReadiness readiness))
 {
@@ -260,7 +264,6 @@ penny_executor_await_database(int number, void (*refuse)(PennyReadiness readines
 		long wait = -1;
 
 		penny_worker_tick();
-		penny_sleeper_prepare(plane, number);
 		readiness = penny_readiness();
 		if (readiness >= PENNY_PROBING)
 		{
@@ -268,8 +271,12 @@ penny_executor_await_database(int number, void (*refuse)(PennyReadiness readines
 			if (wait == 0)
 				break;
 		}
-		if (refuse != NULL)
-			refuse(readiness);
+		if (readiness != PENNY_READY)
+		{
+			penny_sleeper_prepare(plane, number);
+			if (refuse != NULL)
+				refuse(readiness);
+		}
 		WaitEventSetWait(set, wait, &event, 1, penny_worker_wait_event());
 		ResetLatch(MyLatch);
 		penny_sleeper_awake(plane, number);

@@ -105,8 +105,9 @@ extern int penny_executor_attach(int wanted);
 
 /*
  * Wait until connecting makes sense: database and role are there, and the
- * back-off after attempts that failed is over.  `refuse`, if given, is called
- * at each wake: queued calls should be answered with 503 and the reason.
+ * back-off after attempts that failed is over.  Unless penny is ready, so that
+ * others serve, `refuse` is called at each wake, if given: queued calls should
+ * be answered with 503 and the reason.
  * Does not return while there is nothing to connect to.
  */
 extern void penny_executor_await_database(int number, void (*refuse)(PennyReadiness readiness));

@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
 #include "config/config.h"
 #include "plane/plane.h"
@@ -202,18 +203,24 @@ define_string(const char *name, const char *what, const char *more, char **varia
 
 /* ---- check hooks -------------------------------------------------------- */
 
-/* A list of words, not empty. */
+/* A list of words, not empty: a bad one on reload leaves the sockets as they are. */
 static bool
 check_addresses(char **value, void **extra, GucSource source)
 {
+	char *copy = pstrdup(*value);
+	List *hosts = NIL;
+	bool valid = SplitGUCList(copy, ',', &hosts);
+
 	(void) extra;
 	(void) source;
-	if ((*value)[strspn(*value, " ,\t")] == '\0')
-	{
+	if (!valid)
+		GUC_check_errdetail("List syntax is invalid.");
+	else if (hosts == NIL)
 		GUC_check_errdetail("The list must name at least one address.");
-		return false;
-	}
-	return true;
+	valid = valid && hosts != NIL;
+	list_free(hosts);
+	pfree(copy);
+	return valid;
 }
 
 /* The list travels through the plane, in a field of fixed size. */

@@ -9,6 +9,10 @@
  * show what is inside.  Errors of class PY are meant for clients, whatever
  * their status.
  *
+ * A document is made outside a transaction, where no encoding is converted and
+ * no error may happen.  Of a database that is not in UTF-8 only ASCII is told,
+ * with "?" for the rest.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -76,6 +80,7 @@ static const Title titles[] = {
 	{504, "Gateway Timeout"},
 };
 
+static void to_utf8(StringInfo out);
 static void append_member(StringInfo out, const char *name, const char *value);
 static void append_detail(StringInfo out, const ErrorData *error);
 static void add_headers(PennyAnswer *answer, const PennyProblemContext *context);
@@ -143,9 +148,24 @@ penny_problem_answer(PennyAnswer *answer, const ErrorData *error,
 					  : "XX000");
 	append_member(&out, "request_id", context->request_id);
 	appendStringInfoChar(&out, '}');
-	penny_answer_json(answer, out.data, out.len);
+	to_utf8(&out);
+	answer->body = out.data;
+	answer->body_len = (Size) out.len;
 	add_headers(answer, context);
 	MemoryContextSwitchTo(old);
+}
+
+/* Make the text one that is UTF-8 for sure; server encodings hold ASCII as it is. */
+static void
+to_utf8(StringInfo out)
+{
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return;
+	for (int i = 0; i < out->len; i++)
+	{
+		if (IS_HIGHBIT_SET(out->data[i]))
+			out->data[i] = '?';
+	}
 }
 
 /* Append a member with a text; escape_json() escapes control characters too. */

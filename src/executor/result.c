@@ -6,7 +6,8 @@
  * A handler is code of the database's owner, but what it puts into a header
  * may be a stranger's: names must be tokens and values must not have control
  * characters, so that no header can be smuggled in.  Headers that belong to
- * the connection or that the edge writes are refused.
+ * the connection or that the edge writes are refused, and so are HEAD_MAX
+ * bytes and more: the head of an answer must be in its first piece.
  *
  * A GET that answers 200 gets an entity tag, unless the handler gave one, and
  * If-None-Match is honoured.
@@ -25,6 +26,8 @@
 #include "base/error.h"
 #include "executor/params.h"
 #include "executor/result.h"
+
+#define HEAD_MAX (64 * 1024) /* bytes of all headers of a handler */
 
 /* penny.response, taken apart. */
 typedef struct Response
@@ -141,6 +144,9 @@ put_header(PennyAnswer *answer, const char *name, const char *value)
 			ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 							errmsg("handler set header \"%s\" to a value with a control character",
 								   lower)));
+	if (answer->head.len + strlen(lower) + strlen(value) >= HEAD_MAX)
+		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+						errmsg("handler set headers of more than %d bytes", HEAD_MAX)));
 	penny_answer_header(answer, lower, value);
 }
 

@@ -29,7 +29,6 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "pgstat.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
@@ -167,11 +166,14 @@ penny_run_show(PennyRun *shown, const char *activity)
 void
 penny_run_limit(PennyRun *limited, int timeout)
 {
+	int64 left;
+
 	limited->problem.timeout = timeout;
 	if (timeout <= 0)
 		return;
-	deadline = penny_run_clock() + (int64) timeout * 1000;
-	enable_timeout_after(STATEMENT_TIMEOUT, timeout);
+	deadline = limited->started + (int64) timeout * 1000;
+	left = Max(deadline - penny_run_clock(), 0) / 1000 + 1; /* never before the deadline */
+	enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(left, INT_MAX));
 }
 
 /* Every TICK while a call runs; a signal handler. */
@@ -244,6 +246,7 @@ begin_transaction(void)
 						 TICK);
 	penny_run_limit(&run, penny_statement_timeout);
 	penny_ensure(QueryCancelHoldoffCount == 1);
+	QueryCancelPending = false; /* one that came before was not meant for this call */
 	RESUME_CANCEL_INTERRUPTS();
 }
 
@@ -271,17 +274,14 @@ stop_timers(void)
 }
 
 /*
- * What the commit would run as us, run as the caller: deferred triggers.
- * Cursors are dropped, so that no query of a WITH HOLD cursor is left.
+ * What the commit would run as us, run as the caller: deferred triggers, and
+ * what these defer in turn, whatever they say by SET CONSTRAINTS.  Cursors are
+ * dropped, so that no query of a WITH HOLD cursor is left.
  */
 static void
 run_leftovers(void)
 {
-	ConstraintsSetStmt *immediate = makeNode(ConstraintsSetStmt);
-
-	immediate->constraints = NIL;
-	immediate->deferred = false;
-	AfterTriggerSetState(immediate);
+	AfterTriggerFireDeferred();
 	PortalHashTableDeleteAll();
 }
 

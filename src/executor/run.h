@@ -60,8 +60,9 @@ extern const char *penny_run_request_id(void);
 /* Set what the call is shown as: activity, statement of log lines. */
 extern void penny_run_show(PennyRun *run, const char *activity);
 /*
- * Limit the rest of the transaction to so many ms, instead of the limit it had;
- * 0 leaves that.  A transaction begins with penny.statement_timeout.
+ * Limit the call to so many ms since it was claimed, all its attempts together,
+ * instead of the limit it had; 0 leaves that.  An attempt begins with
+ * penny.statement_timeout.
  */
 extern void penny_run_limit(PennyRun *run, int timeout);
 

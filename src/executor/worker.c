@@ -23,6 +23,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
@@ -152,14 +153,18 @@ refuse_calls(PennyReadiness readiness)
 		serve_call(&call, readiness);
 }
 
-/* Serve calls; false when there were none. */
+/*
+ * Serve calls; false when there were none.  Ends early for news: other keys, or
+ * a database that is wanted alone, must not wait for a long queue.
+ */
 static bool
 serve(PennyReadiness readiness)
 {
 	PennyCall call;
 	int served = 0;
 
-	while (served < MAX_CALLS_A_TURN && penny_call_claim(plane, &call))
+	while (served < MAX_CALLS_A_TURN && !ConfigReloadPending && penny_readiness() == readiness &&
+		   penny_call_claim(plane, &call))
 	{
 		serve_call(&call, readiness);
 		served++;
@@ -189,6 +194,7 @@ serve_call(const PennyCall *call, PennyReadiness readiness)
 	deliver(run);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	wrong = penny_reset_session();
+	(void) pgstat_report_stat(false); /* under load there may be no idle moment */
 	penny_executor_call_end(self);
 	if (wrong != NULL)
 	{

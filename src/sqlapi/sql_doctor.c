@@ -27,16 +27,16 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
 
+#include "auth/key.h"
 #include "base/compat.h"
 #include "base/planemap.h"
 #include "base/registry.h"
 #include "config/config.h"
-
-#define SECRET_LEAST 32 /* bytes */
 
 PG_FUNCTION_INFO_V1(penny_doctor);
 
@@ -49,6 +49,7 @@ static void check_gateway(ReturnSetInfo *out);
 static void check_port(ReturnSetInfo *out, const PennyGatewayEntry *entry);
 static void check_edge(ReturnSetInfo *out, const PennyGatewayEntry *entry);
 static void check_roles(ReturnSetInfo *out);
+static bool may_connect(Oid role);
 static void check_token_roles(ReturnSetInfo *out);
 static void check_secret(ReturnSetInfo *out);
 static const char *secret_fault(const char *path, char **detail);
@@ -228,6 +229,9 @@ check_roles(ReturnSetInfo *out)
 			appendStringInfoString(&bad, "penny_authenticator has rights it must not have; ");
 		if (role->rolconnlimit != 0)
 			appendStringInfoString(&bad, "penny_authenticator lets clients log in; ");
+		if (!may_connect(role->oid))
+			appendStringInfo(&bad, "penny_authenticator may not connect to database \"%s\"; ",
+							 penny_database);
 		ReleaseSysCache(tuple);
 	}
 	for (int i = 0; i < lengthof(names); i++)
@@ -238,7 +242,20 @@ check_roles(ReturnSetInfo *out)
 	report(out, "roles", bad.len == 0,
 		   pstrdup(bad.len == 0 ? "all are there" : pnstrdup(bad.data, bad.len - 2)),
 		   "ALTER ROLE penny_authenticator LOGIN NOINHERIT NOSUPERUSER NOBYPASSRLS NOCREATEROLE "
-		   "CONNECTION LIMIT 0; drop and create the extension to get missing roles.");
+		   "CONNECTION LIMIT 0; GRANT CONNECT ON DATABASE to it; drop and create the extension to "
+		   "get missing roles.");
+}
+
+/* May the role enter the database that penny serves?  True where there is none. */
+static bool
+may_connect(Oid role)
+{
+	Oid database = get_database_oid(penny_database, true);
+
+	return !OidIsValid(database) ||
+		   DatumGetBool(DirectFunctionCall3(has_database_privilege_id_id, ObjectIdGetDatum(role),
+											ObjectIdGetDatum(database),
+											CStringGetTextDatum("CONNECT")));
 }
 
 /* Roles that a token may name must be there for penny_authenticator to take. */
@@ -308,7 +325,7 @@ check_secret(ReturnSetInfo *out)
 static const char *
 secret_fault(const char *path, char **detail)
 {
-	const char *make = "Set \"penny.jwt_secret_file\" to a file of at least 32 random bytes, owned "
+	const char *make = "Set \"penny.jwt_secret_file\" to a file of 32 to 4096 random bytes, owned "
 					   "by the server's user, mode 0600, and reload.";
 	struct stat st;
 
@@ -319,11 +336,11 @@ secret_fault(const char *path, char **detail)
 	}
 	*detail =
 		psprintf("%lld bytes, mode 0%03o", (long long) st.st_size, (unsigned) st.st_mode & 07777);
-	if (!S_ISREG(st.st_mode) || st.st_size < SECRET_LEAST)
-		return make;
-	if ((st.st_mode & 07777 & ~0640) != 0)
+	if (penny_key_fault(path) == NULL)
+		return NULL;
+	if (S_ISREG(st.st_mode) && (st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO)) != 0)
 		return "Take the file from others: chmod 0600.";
-	return NULL;
+	return make;
 }
 
 /* Settings that are meant for development, or that leave tokens unbound. */

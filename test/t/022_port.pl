@@ -85,6 +85,10 @@ subtest 'several addresses' => sub {
 	$node->reload;
 	ok($node->wait_until(sub { $node->log_text =~ /The list must name at least one address/ }, 5), 'no address is refused');
 	ok($node->is_ready, 'and the present ones stay');
+	$node->append_conf('postgresql.conf', "penny.listen_addresses = '127.0.0.1 127.0.0.2'\n");
+	$node->reload;
+	ok($node->wait_until(sub { $node->log_text =~ /List syntax is invalid/ }, 5), 'a list that is none is refused');
+	ok($node->is_ready, 'and the present ones stay, too');
 };
 
 sub slurp { my ($file) = @_; open my $in, '<', $file or return ''; local $/; return <$in> // '' }

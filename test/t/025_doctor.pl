@@ -50,6 +50,10 @@ subtest 'a healthy server' => sub {
 	$node->append_conf('postgresql.conf', "penny.jwt_secret_file = '$secret.short'\n");
 	$node->reload;
 	ok($node->wait_until(sub { doctor($node, 'token secret') =~ /^f\|9 bytes/ }, 5), 'a secret that is too short');
+	append_to_file("$secret.short", 'x' x 22 . "\n");
+	like(doctor($node, 'token secret'), qr/^f\|32 bytes/, 'a newline at the end does not count');
+	append_to_file("$secret.short", 'x' x 5000);
+	like(doctor($node, 'token secret'), qr/^f\|5032 bytes/, 'a secret that is too long');
 	like(doctor($node, 'token roles'), qr/^f\|penny_agent, the default, is not one of the roles\|/, 'the default is not one of them');
 
 	$node->sql('ALTER ROLE penny_authenticator BYPASSRLS CONNECTION LIMIT 5');
