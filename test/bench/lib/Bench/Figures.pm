@@ -325,7 +325,7 @@ sub import_sample
 			sub { $lines->(@batch) });
 
 		return {
-			figure => sprintf($name, $p->{count}[0]),
+			figure => "$name, $p->{count}[0] conversations",
 			measured => sprintf('%s/s, CPU %.0f us', spread('%.0f', @{ $p->{rate} }),
 				median(@{ $p->{cpu} })),
 			base => sprintf('%s/s, CPU %.0f us lines stored', spread('%.0f', @{ $l->{rate} }),
@@ -335,7 +335,7 @@ sub import_sample
 			reached => median(@{ $p->{rate} }) >= 500,
 		};
 	};
-	my $each = $row->('import by one connection, durable, %d conversations');
+	my $each = $row->('import by one connection, durable');
 	my $hundred = $row->('  a hundred a transaction', '-n', 100);
 
 	delete $hundred->{target};
