@@ -282,6 +282,19 @@ sub idle
 	});
 }
 
+# What a client returns, with the CPU of its backend for each of its {count}.
+sub with_backend_cpu
+{
+	my ($server, $function) = @_;
+	my $running = backends($server);
+	my $before = reaped_cpu($server->{postmaster});
+	my $result = $function->();
+
+	sleep(0.01) while backends($server) > $running;
+	$result->{cpu} = (reaped_cpu($server->{postmaster}) - $before) * 1e6 / $result->{count};
+	return $result;
+}
+
 # The sample by one connection, a durable transaction for each conversation;
 # base: its lines into a table with one column, also one transaction each.
 # Beside it a hundred conversations a transaction, as make run loads them.
@@ -296,12 +309,15 @@ sub import_sample
 	my $penny = sub {
 		my (@batch) = @_;
 		$round++;
-		return client(@common, @batch, '-q', "SELECT penny.import_chat(jsonb_set(\$1::jsonb, '{id}',
-			to_jsonb((\$1::jsonb->>'id') || '-$round')), '$bench->{importer}')");
+		return with_backend_cpu($bench->{server}, sub {
+			client(@common, @batch, '-q', "SELECT penny.import_chat(jsonb_set(\$1::jsonb, '{id}',
+				to_jsonb((\$1::jsonb->>'id') || '-$round')), '$bench->{importer}')");
+		});
 	};
 	my $lines = sub {
 		my (@batch) = @_;
-		return client(@common, @batch, '-q', 'INSERT INTO lines VALUES ($1::jsonb)');
+		return with_backend_cpu($bench->{server},
+			sub { client(@common, @batch, '-q', 'INSERT INTO lines VALUES ($1::jsonb)') });
 	};
 	my $row = sub {
 		my ($name, @batch) = @_;
@@ -309,15 +325,17 @@ sub import_sample
 			sub { $lines->(@batch) });
 
 		return {
-			figure => sprintf($name, $p->{count}[0]),
-			measured => sprintf('%s/s', spread('%.0f', @{ $p->{rate} })),
-			base => sprintf('%s/s lines stored', spread('%.0f', @{ $l->{rate} })),
+			figure => "$name, $p->{count}[0] conversations",
+			measured => sprintf('%s/s, CPU %.0f us', spread('%.0f', @{ $p->{rate} }),
+				median(@{ $p->{cpu} })),
+			base => sprintf('%s/s, CPU %.0f us lines stored', spread('%.0f', @{ $l->{rate} }),
+				median(@{ $l->{cpu} })),
 			ratio => spread('%.2f', map { $p->{rate}[$_] / $l->{rate}[$_] } 0 .. $#{ $p->{rate} }),
 			target => '>= 500/s',
 			reached => median(@{ $p->{rate} }) >= 500,
 		};
 	};
-	my $each = $row->('import by one connection, durable, %d conversations');
+	my $each = $row->('import by one connection, durable');
 	my $hundred = $row->('  a hundred a transaction', '-n', 100);
 
 	delete $hundred->{target};
