@@ -314,30 +314,52 @@ is_owner(const pg_uuid_t *conversation, const pg_uuid_t *user)
 	return yes;
 }
 
-/* Go through my conversations until one is found that has the user. */
+/* The next conversation of a walk through somebody's; false at its end. */
+static bool
+next_conversation(PennyLookup *walk, pg_uuid_t *conversation)
+{
+	AttrNumber attribute = penny_table_attribute(PENNY_PARTICIPANTS, PENNY_CONVERSATION_ID);
+	bool isnull;
+
+	CHECK_FOR_INTERRUPTS();
+	if (!penny_lookup_next(walk, ForwardScanDirection))
+		return false;
+	*conversation = *DatumGetUUIDP(slot_getattr(walk->slot, attribute, &isnull));
+	return true;
+}
+
+/*
+ * Go through the conversations of both in turn until one is found that has the
+ * other: an agent takes part in very many, and who has few decides how long
+ * this takes.
+ */
 static bool
 shares_conversation(const pg_uuid_t *me, const pg_uuid_t *user)
 {
 	static const pg_uuid_t none;
-	Datum key = UUIDPGetDatum(me);
-	AttrNumber attribute = penny_table_attribute(PENNY_PARTICIPANTS, PENNY_CONVERSATION_ID);
-	PennyLookup lookup;
+	Datum my_key = UUIDPGetDatum(me);
+	Datum their_key = UUIDPGetDatum(user);
+	PennyLookup mine;
+	PennyLookup theirs;
+	pg_uuid_t conversation;
 	bool found = false;
 
 	if (penny_uuid_equal(me, user))
 		return true;
 	if (!penny_uuid_equal(&last_conversation, &none) && is_participant(&last_conversation, user))
 		return true;
-	penny_lookup_begin(&lookup, PENNY_KEY_PARTICIPATIONS, GetActiveSnapshot(), AccessShareLock, 1,
-					   &key);
-	while (!found && penny_lookup_next(&lookup, ForwardScanDirection))
+	penny_lookup_begin(&mine, PENNY_KEY_PARTICIPATIONS, GetActiveSnapshot(), AccessShareLock, 1,
+					   &my_key);
+	penny_lookup_begin(&theirs, PENNY_KEY_PARTICIPATIONS, GetActiveSnapshot(), AccessShareLock, 1,
+					   &their_key);
+	while (!found && next_conversation(&mine, &conversation))
 	{
-		bool isnull;
-		Datum conversation = slot_getattr(lookup.slot, attribute, &isnull);
-
-		CHECK_FOR_INTERRUPTS();
-		found = is_participant(DatumGetUUIDP(conversation), user);
+		found = is_participant(&conversation, user);
+		if (found || !next_conversation(&theirs, &conversation))
+			break;
+		found = is_participant(&conversation, me);
 	}
-	penny_lookup_end(&lookup);
+	penny_lookup_end(&theirs);
+	penny_lookup_end(&mine);
 	return found;
 }

@@ -57,7 +57,7 @@ typedef struct FetchResult
 } FetchResult;
 
 #define MAX_CHANGES 10000           /* told to one who was away */
-#define MAX_CHANGES_BYTES (4 << 20) /* of their frames: half of what an edge queues for one */
+#define MAX_CHANGES_BYTES (6 << 20) /* of their frames: an edge queues 8 MB for one client */
 
 #define TEXT_NULL "NULL::pg_catalog.text"
 #define JSON_NULL "NULL::pg_catalog.jsonb"
