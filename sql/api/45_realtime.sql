@@ -10,7 +10,7 @@ CREATE OR REPLACE FUNCTION _penny.join_room(room text, since bigint, OUT version
 RETURNS SETOF record
 LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 1
 AS 'MODULE_PATHNAME', 'penny_join_room';
-COMMENT ON FUNCTION _penny.join_room(text, bigint) IS 'The version of a room, and what changed in it after `since` as lines of version and frame, under the caller''s policies, in one statement; frames are null where that is too much (10,000 changes, 6 MB), no row where the caller may not see it';
+COMMENT ON FUNCTION _penny.join_room(text, bigint) IS 'The version of a room, and what changed in it after `since` as lines of version and frame, under the caller''s policies, in one statement; frames are null where that is too much (5,000 changes, 6 MB), no row where the caller may not see it';
 
 CREATE OR REPLACE FUNCTION _penny.websocket_message(room text, frame jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -56,7 +56,7 @@ typedef struct FetchResult
 	int n[ROW_KINDS + 1];
 } FetchResult;
 
-#define MAX_CHANGES 10000           /* told to one who was away */
+#define MAX_CHANGES 5000            /* told to one who was away */
 #define MAX_CHANGES_BYTES (6 << 20) /* of their frames: an edge queues 8 MB for one client */
 
 #define TEXT_NULL "NULL::pg_catalog.text"
