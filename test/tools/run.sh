@@ -131,20 +131,21 @@ printf '127.0.0.1:%s:*:postgres:%s\n' "$pg_port" "$(cat "$home/password")" >"$ho
 export PGHOST=127.0.0.1 PGPORT=$pg_port PGDATABASE=penny PGUSER=postgres PGPASSFILE=$home/pgpass
 unset PGOPTIONS PGSERVICE PGPASSWORD PGSSLMODE
 
-running() { as_user "$bin/pg_ctl" -D "$data" status >/dev/null 2>&1; }
+# Not from here, where that account may not be allowed to look.
+server() { (cd / && as_user "$bin/pg_ctl" -D "$data" "$@"); }
+running() { server status >/dev/null 2>&1; }
 listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 if running && [ -n "$changed" ]; then
 	step "something changed: restarting"
-	as_user "$bin/pg_ctl" -D "$data" -m fast -w stop >/dev/null || die "the old server does not stop"
+	server -m fast -w stop >/dev/null || die "the old server does not stop"
 fi
 if ! running; then
 	! listens "$pg_port" || die "port $pg_port is taken; choose another with PENNY_PGPORT"
 	! listens "$port" || die "port $port is taken; choose another with PENNY_PORT"
 	step "starting PostgreSQL on port $pg_port"
 	# Descriptors of make's job server must not live on in the server.
-	as_user "$bin/pg_ctl" -D "$data" -l "$home/log/postgresql.log" -w -t 120 start \
-		>/dev/null 3>&- 4>&- 5>&- 6>&- ||
+	server -l "$home/log/postgresql.log" -w -t 120 start >/dev/null 3>&- 4>&- 5>&- 6>&- ||
 		{ tail -n 20 "$home/log/postgresql.log" >&2; die "PostgreSQL does not start"; }
 fi
 

@@ -10,4 +10,4 @@ case $home in /*) ;; *) home=$top/$home ;; esac
 [ -f "$home/data/postmaster.pid" ] || { echo "penny is not running in $home"; exit 0; }
 need_run_user
 bin=$("${PG_CONFIG:-pg_config}" --bindir) || die "no pg_config"
-as_user "$bin/pg_ctl" -D "$home/data" -m fast -w -t 60 stop || die "it does not stop; see $home/log/postgresql.log"
+cd / && as_user "$bin/pg_ctl" -D "$home/data" -m fast -w -t 60 stop || die "it does not stop; see $home/log/postgresql.log"
