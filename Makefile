@@ -162,6 +162,7 @@ REGRESS = install \
 	plans
 
 ISOLATION = members \
+	strangers \
 	writers
 
 REGRESS_OPTS = --inputdir=test

@@ -217,13 +217,16 @@ BEGIN
 	IF NOT coalesce(_penny.lock_conversation(conversation_id), false) THEN
 		PERFORM _penny.not_found('conversation', conversation_id);
 	END IF;
+	-- nothing to change is no change: no new version, no event
 	UPDATE chat.messages m SET
 		content = coalesce(update_message.content, m.content),
 		parts = coalesce(update_message.parts, m.parts),
 		status = coalesce(update_message.status, m.status),
 		metadata = coalesce(update_message.metadata, m.metadata)
-		WHERE m.id = update_message.id AND m.conversation_id = update_message.conversation_id;
-	IF NOT FOUND THEN
+		WHERE m.id = update_message.id AND m.conversation_id = update_message.conversation_id
+		  AND num_nonnulls(update_message.content, update_message.parts, update_message.status, update_message.metadata) > 0;
+	IF NOT FOUND AND NOT (num_nonnulls(content, parts, status, metadata) = 0 AND EXISTS (
+		SELECT FROM chat.messages m WHERE m.id = update_message.id AND m.conversation_id = update_message.conversation_id)) THEN
 		PERFORM _penny.not_found('message', id);
 	END IF;
 	RETURN _penny.message(id);

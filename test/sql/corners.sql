@@ -24,6 +24,10 @@ SELECT penny.create_conversation(id => '00000000-0000-7000-8000-0000000000d3') -
 SELECT count(penny.add_message('00000000-0000-7000-8000-0000000000d3', 'user', n::text)) FROM generate_series(1, 5) n;
 SELECT jsonb_path_query_array(penny.messages('00000000-0000-7000-8000-0000000000d3', after => a, "limit" => 2), '$.data[*].seq')
 	FROM unnest('{NULL,-1,0,1,4,5}'::int[]) a;
+-- a change of nothing is none
+SELECT m ->> 'seq' AS seq, penny.update_message('00000000-0000-7000-8000-0000000000d3', (m ->> 'id')::uuid) = m AS same
+	FROM jsonb_array_elements(penny.messages('00000000-0000-7000-8000-0000000000d3', "limit" => 1) -> 'data') m;
+SELECT penny.update_message('00000000-0000-7000-8000-0000000000d3', '00000000-0000-7000-8000-0000000000d3');
 -- whose a message is stays known to those who see it, as its frame told it
 SELECT penny.add_participant('00000000-0000-7000-8000-0000000000d3', :'bob');
 SELECT penny.act_as(:'bob');
