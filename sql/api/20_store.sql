@@ -132,6 +132,24 @@ $$;
 COMMENT ON FUNCTION _penny.check_store_owner() IS 'Raise an error when schema chat or a table of the store belongs to another role than the caller';
 
 -- Run the missing steps up to a version; gives how many of each kind.
+-- pg_restore --disable-triggers leaves them firing by the session's role only,
+-- and an owner may have switched one off.
+CREATE OR REPLACE FUNCTION _penny.idle_triggers(OUT "table" text, OUT trigger text)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT format('%I.%I', n.nspname, c.relname), t.tgname::text
+	FROM _penny.store_step s
+	JOIN pg_namespace n ON n.nspname = 'chat'
+	JOIN pg_class c ON c.relnamespace = n.oid
+	JOIN pg_trigger t ON t.tgrelid = c.oid AND NOT t.tgisinternal
+	WHERE s.kind = 'trigger' AND s.name = n.nspname || '.' || c.relname || ' ' || t.tgname
+		AND t.tgenabled <> 'A'
+	ORDER BY s.number
+$$;
+COMMENT ON FUNCTION _penny.idle_triggers() IS 'Triggers of the store that stand but do not always fire';
+
 CREATE OR REPLACE FUNCTION _penny.lay_store(up_to integer) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -139,6 +157,7 @@ SET client_min_messages = warning
 AS $$
 DECLARE
 	step record;
+	idle record;
 	laid jsonb := '{}';
 	recorded integer;
 BEGIN
@@ -159,6 +178,10 @@ BEGIN
 		END IF;
 		EXECUTE step.body;
 		laid := laid || jsonb_build_object(step.kind, coalesce((laid ->> step.kind)::integer, 0) + 1);
+	END LOOP;
+	FOR idle IN SELECT * FROM _penny.idle_triggers() LOOP
+		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', idle."table", idle.trigger);
+		laid := laid || jsonb_build_object('trigger', coalesce((laid ->> 'trigger')::integer, 0) + 1);
 	END LOOP;
 	IF recorded IS DISTINCT FROM up_to THEN
 		PERFORM _penny.check_store_owner();
@@ -229,7 +252,7 @@ REVOKE EXECUTE ON FUNCTION
 	_penny.is_user(), _penny.is_agent(), _penny.is_admin(),
 	_penny.order_change(), _penny.publish_change(), _penny.flush_changes(),
 	_penny.lock_conversation(uuid), _penny.ensure_user(uuid),
-	_penny.store_stands(text, text), _penny.store_is_there(), _penny.check_store_owner(), _penny.lay_store(integer),
+	_penny.store_stands(text, text), _penny.store_is_there(), _penny.check_store_owner(), _penny.idle_triggers(), _penny.lay_store(integer),
 	penny.create_store(), penny.upgrade_store() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	_penny.can_access(uuid), _penny.can_manage(uuid), _penny.can_see_user(uuid),
@@ -237,5 +260,5 @@ GRANT EXECUTE ON FUNCTION
 	_penny.lock_conversation(uuid), _penny.ensure_user(uuid) TO penny_user;
 GRANT EXECUTE ON FUNCTION
 	_penny.order_change(), _penny.publish_change(), _penny.flush_changes(),
-	_penny.store_stands(text, text), _penny.store_is_there(), _penny.check_store_owner(), _penny.lay_store(integer),
+	_penny.store_stands(text, text), _penny.store_is_there(), _penny.check_store_owner(), _penny.idle_triggers(), _penny.lay_store(integer),
 	penny.create_store(), penny.upgrade_store() TO penny_admin;

@@ -36,6 +36,7 @@ DECLARE
 	recorded integer;
 	newest integer;
 	missing text;
+	idle text;
 BEGIN
 	"check" := 'store';
 	IF NOT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'chat' AND tablename = 'store') THEN
@@ -49,8 +50,10 @@ BEGIN
 	SELECT string_agg(kind || ' ' || name, ', ' ORDER BY number) INTO missing
 		FROM _penny.store_step
 		WHERE version <= recorded AND kind <> 'change' AND NOT _penny.store_stands(kind, name);
-	ok := recorded IS NOT NULL AND recorded >= newest AND missing IS NULL;
-	detail := format('version %s of %s', recorded, newest) || coalesce('; missing: ' || missing, '');
+	SELECT string_agg(i."table" || ' ' || i.trigger, ', ') INTO idle FROM _penny.idle_triggers() i;
+	ok := recorded IS NOT NULL AND recorded >= newest AND missing IS NULL AND idle IS NULL;
+	detail := format('version %s of %s', recorded, newest) || coalesce('; missing: ' || missing, '')
+		|| coalesce('; triggers that do not always fire: ' || idle, '');
 	remedy := CASE
 		WHEN recorded < newest THEN 'Execute SELECT penny.upgrade_store() as the owner of schema chat.'
 		WHEN NOT ok THEN 'Execute SELECT penny.create_store() as the owner of schema chat.'
@@ -81,5 +84,5 @@ REVOKE EXECUTE ON FUNCTION penny.epoch(), penny.stats(), penny.doctor(),
 	_penny.doctor(text), _penny.doctor_store() FROM PUBLIC;
 GRANT USAGE ON SCHEMA penny, _penny TO pg_monitor, penny_admin;
 GRANT EXECUTE ON FUNCTION penny.stats(), penny.doctor(),
-	_penny.doctor(text), _penny.doctor_store() TO penny_admin, pg_monitor;
+	_penny.doctor(text), _penny.doctor_store(), _penny.idle_triggers() TO penny_admin, pg_monitor;
 GRANT EXECUTE ON FUNCTION penny.epoch() TO penny_user, penny_authenticator, pg_monitor;

@@ -7,7 +7,8 @@ GRANT USAGE ON SCHEMA chat TO penny_user;
 --# grant chat.store penny_user
 GRANT SELECT ON chat.store TO penny_user;
 --# grant chat.users penny_user
-GRANT SELECT, INSERT (id, name, avatar_url, metadata), UPDATE (name, avatar_url, metadata, updated_at) ON chat.users TO penny_user;
+-- Who shares a conversation sees a name, not what else an owner keeps of a person.
+GRANT SELECT (id, name, avatar_url, created_at), INSERT (id, name, avatar_url, metadata), UPDATE (name, avatar_url, metadata, updated_at) ON chat.users TO penny_user;
 --# grant chat.users penny_admin
 GRANT SELECT, INSERT, UPDATE, DELETE ON chat.users TO penny_admin;
 --# grant chat.models penny_user
