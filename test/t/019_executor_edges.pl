@@ -1,7 +1,7 @@
-# Executors at their edges: deferred work that defers again, a cancel and a
-# reload between two calls, one time for all attempts, statistics under a load
-# that never pauses, headers without measure, and a database that cannot be
-# entered.
+# Executors at their edges: deferred work that defers again; a cancel, a reload
+# and a wish for the database between two calls; one time for all attempts;
+# statistics under a load that never pauses; headers without measure; and a
+# database that cannot be entered.
 use strict;
 use warnings;
 use Penny::Cluster;
@@ -113,6 +113,20 @@ subtest 'a reload between two calls' => sub {
 	my @status = map { $_->read_response(timeout => 20)->{status} } @clients;
 	cmp_ok(scalar(grep { $_ == 401 } @status), '>=', 3, 'the key before it is not taken by those that follow') or diag("@status");
 	$http = $node->http(token => token());
+};
+
+subtest 'a wish for the database between two calls' => sub {
+	my @clients = map { send_get("/sleep?s=2&n=$_") } 1 .. 5;
+	ok($node->wait_until(sub { $node->safe_psql('template1', $sleeping) == 1 }, 10), 'calls wait for one that runs');
+	my $before = time;
+	my ($failed, undef, $error) = $node->psql('template1', 'CREATE DATABASE copy TEMPLATE postgres');
+	is($failed, 0, 'is granted after the first') or diag($error);
+	cmp_ok(time - $before, '<', 5, 'soon');
+	my @status = map { $_->read_response(timeout => 40)->{status} } @clients;
+	is($status[0], 200, 'which is answered');
+	is(scalar(grep { $_ != 200 && $_ != 503 } @status), 0, 'the others are, too, or told to come again') or diag("@status");
+	$http = $node->http(token => token());
+	ok($node->wait_until(sub { $http->request('GET', '/pid', timeout => 20)->{status} == 200 }, 20), 'then it goes on');
 };
 
 subtest 'one time for all attempts' => sub {
