@@ -180,7 +180,7 @@ subtest 'a database that cannot be entered' => sub {
 	$node->sql("SELECT pg_terminate_backend($pid)");
 	my $refused = sub { scalar(() = $node->log_text =~ /permission denied for database/g) };
 	ok($node->wait_until(sub { $refused->() >= 2 }, 20), 'the executor was refused twice');
-	is($node->sql(q{SELECT string_agg("check", ', ') FROM penny.doctor() WHERE NOT ok AND detail ~ 'connect'}), 'roles', 'doctor() says so');
+	is($node->sql(q{SELECT string_agg("check", ', ') FROM penny.doctor() WHERE NOT ok AND detail ~ 'connect'}), 'executors, roles', 'doctor() says so');
 	my $waits = send_get('/pid');
 	usleep(500_000);
 	$node->sql('GRANT CONNECT ON DATABASE postgres TO PUBLIC');
