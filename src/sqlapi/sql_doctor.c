@@ -148,13 +148,17 @@ static void
 check_executors(ReturnSetInfo *out)
 {
 	const char *reason = penny_readiness_reason(penny_readiness());
+	int connected = 0;
 	int running;
 	int busy;
 
 	penny_executor_count(&running, &busy);
-	report(out, "executors", running >= penny_executors_min,
-		   psprintf("%d running, %d of them busy; %d to %d are wanted", running, busy,
-					penny_executors_min, Max(penny_executors_min, penny_executors_max)),
+	for (int i = 0; i < PENNY_MAX_EXECUTORS; i++)
+		connected += pg_atomic_read_u32(&penny_registry()->executor[i].connected);
+	report(out, "executors", connected >= penny_executors_min,
+		   psprintf("%d running, %d of them connected, %d busy; %d to %d are wanted", running,
+					connected, busy, penny_executors_min,
+					Max(penny_executors_min, penny_executors_max)),
 		   "Look into the server's log; set \"max_worker_processes\" higher if slots are short.");
 	report(out, "service", reason == NULL, pstrdup(reason != NULL ? reason : "requests are served"),
 		   "Execute CREATE EXTENSION penny in the database that \"penny.database\" names, and let "

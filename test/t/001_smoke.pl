@@ -256,7 +256,7 @@ subtest 'routes of a user' => sub {
 	is($http->request('POST', '/flaky')->{status}, 200, 'serialization failures are retried');
 	$answer = $http->request('GET', '/secret');
 	is_problem($answer, 500, 'an unexpected error', code => 'XX000');
-	unlike($answer->{body}, qr/42/, 'keeps its text to itself');
+	unlike($answer->{body}, qr/secret|is 42/, 'keeps its text to itself');
 	like($node->log_text, qr/the secret is 42/, 'the log has it');
 	is_problem($http->request('GET', '/slow'), 504, 'past its deadline', code => '57014');
 	is_problem($http->request('GET', '/agents-only'), 403, 'needs an agent');

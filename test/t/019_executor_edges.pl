@@ -1,7 +1,7 @@
-# Executors at their edges: deferred work that defers again, a cancel and a
-# reload between two calls, one time for all attempts, statistics under a load
-# that never pauses, headers without measure, and a database that cannot be
-# entered.
+# Executors at their edges: deferred work that defers again; a cancel, a reload
+# and a wish for the database between two calls; one time for all attempts;
+# statistics under a load that never pauses; headers without measure; and a
+# database that cannot be entered.
 use strict;
 use warnings;
 use Penny::Cluster;
@@ -115,6 +115,20 @@ subtest 'a reload between two calls' => sub {
 	$http = $node->http(token => token());
 };
 
+subtest 'a wish for the database between two calls' => sub {
+	my @clients = map { send_get("/sleep?s=2&n=$_") } 1 .. 5;
+	ok($node->wait_until(sub { $node->safe_psql('template1', $sleeping) == 1 }, 10), 'calls wait for one that runs');
+	my $before = time;
+	my ($failed, undef, $error) = $node->psql('template1', 'CREATE DATABASE copy TEMPLATE postgres');
+	is($failed, 0, 'is granted after the first') or diag($error);
+	cmp_ok(time - $before, '<', 5, 'soon');
+	my @status = map { $_->read_response(timeout => 40)->{status} } @clients;
+	is($status[0], 200, 'which is answered');
+	is(scalar(grep { $_ != 200 && $_ != 503 } @status), 0, 'the others are, too, or told to come again') or diag("@status");
+	$http = $node->http(token => token());
+	ok($node->wait_until(sub { $http->request('GET', '/pid', timeout => 20)->{status} == 200 }, 20), 'then it goes on');
+};
+
 subtest 'one time for all attempts' => sub {
 	my $before = time;
 	my $answer = $http->request('POST', '/collides', json => {}, timeout => 30);
@@ -166,7 +180,7 @@ subtest 'a database that cannot be entered' => sub {
 	$node->sql("SELECT pg_terminate_backend($pid)");
 	my $refused = sub { scalar(() = $node->log_text =~ /permission denied for database/g) };
 	ok($node->wait_until(sub { $refused->() >= 2 }, 20), 'the executor was refused twice');
-	is($node->sql(q{SELECT string_agg("check", ', ') FROM penny.doctor() WHERE NOT ok AND detail ~ 'connect'}), 'roles', 'doctor() says so');
+	is($node->sql(q{SELECT string_agg("check", ', ') FROM penny.doctor() WHERE NOT ok AND detail ~ 'connect'}), 'executors, roles', 'doctor() says so');
 	my $waits = send_get('/pid');
 	usleep(500_000);
 	$node->sql('GRANT CONNECT ON DATABASE postgres TO PUBLIC');
