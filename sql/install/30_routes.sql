@@ -24,4 +24,7 @@ COMMENT ON COLUMN penny.routes.builtin IS 'Rows of the extension itself, not dum
 SELECT pg_catalog.pg_extension_config_dump('penny.routes', 'WHERE NOT builtin');
 
 GRANT SELECT ON penny.routes TO penny_authenticator, penny_admin;
-GRANT INSERT, UPDATE, DELETE ON penny.routes TO penny_admin;
+-- Not builtin: such a row would stand before the others and not be dumped.
+GRANT DELETE, INSERT (method, pattern, handler, access, cache_ttl, cache_scope, statement_timeout),
+	UPDATE (method, pattern, handler, access, cache_ttl, cache_scope, statement_timeout)
+	ON penny.routes TO penny_admin;

@@ -71,3 +71,10 @@ SELECT status, answer FROM call('DELETE', '/{id}', :'id');
 SELECT status FROM call('DELETE', '/{id}', :'id');
 DROP FUNCTION call;
 DELETE FROM chat.conversations; DELETE FROM chat.users; DELETE FROM chat.tombstones;
+-- an administrator adds routes, but none that pass for the extension's own
+SET ROLE penny_admin;
+INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('GET', '/own', '_penny.http_list_conversations', 'user');
+INSERT INTO penny.routes (method, pattern, handler, access, builtin) VALUES ('GET', '/mine', '_penny.http_list_conversations', 'user', true);
+UPDATE penny.routes SET builtin = true WHERE pattern = '/own';
+DELETE FROM penny.routes WHERE pattern = '/own';
+RESET ROLE;
