@@ -359,7 +359,7 @@ def descriptors_run_out(fake):
 def running_out_is_told_once(fake):
     equal(once(fake, '/livez').status, 200)
     pid = int(fake.command('pid'))
-    limit = max(int(fd) for fd in os.listdir('/proc/%d/fd' % pid)) + 3
+    limit = 64  # above what the edge has open; its /proc/…/fd is closed to us
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limit))
     clients = [Http(fake) for _ in range(limit)]
     time.sleep(1.5)
@@ -1061,6 +1061,9 @@ def main():
     program, edge, names = sys.argv[1], shutil.which(sys.argv[2]), sys.argv[3:]
     chosen = [t for t in TESTS if not names or t[0].__name__ in names]
     failed = 0
+    # Some tests open more sockets than a login session may by default.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     print('1..%d' % (len(chosen) + (not names)))
     if not names:
         good, lines = run_sandbox(edge)
