@@ -9,6 +9,9 @@
  *		Fetches the same as applications do it: the conversation, its newest
  *		messages, and the user of each message, every one by its own prepared
  *		statement, and builds the same JSON.
+ *	sqlclient … -m eager|nplus1 -u
+ *		The same with unnamed statements, parsed, planned and described anew
+ *		each time, as drivers and mappers send them unless told otherwise.
  *	sqlclient … -m check
  *		Compares the two results, which must be equal.
  *	sqlclient -d conninfo -m import -f file -q statement [-n lines]
@@ -52,16 +55,37 @@ static struct
 	const char *file;
 	const char *statement;
 	int batch;
+	bool unnamed;
 	double seconds;
 } opt;
 
 static PGconn *conn;
 static unsigned long statements;
 
+/*
+ * The statements of both ways.  The columns of those for N+1 are named as the
+ * members of the JSON; column 0 of the messages is the user to look up.
+ */
+typedef struct Statement
+{
+	const char *name;
+	const char *text;
+} Statement;
+
+static const Statement eager = {"eager", "SELECT penny.conversation($1, " MESSAGES ")"};
+static const Statement one_conversation = {
+	"conversation", "SELECT id, owner_id, title, metadata, version, last_seq, message_count, "
+					"head_message_id, archived_at, pinned_at, created_at, updated_at, "
+					"last_message_at FROM chat.conversations WHERE id = $1"};
+static const Statement its_messages = {
+	"messages", "SELECT user_id, id, seq, version, parent_id, role, status, content, created_at "
+				"FROM chat.messages WHERE conversation_id = $1 ORDER BY seq DESC LIMIT " MESSAGES};
+static const Statement one_user = {"user",
+								   "SELECT id, name, avatar_url FROM chat.users WHERE id = $1"};
+
 static void parse_options(int argc, char **argv);
 static void prepare(const char *name, const char *statement);
-static PGresult *execute(const char *name, const char *value);
-static void prepare_fetches(void);
+static PGresult *execute(const Statement *statement, const char *value);
 static void fetch_loop(void (*fetch)(const char *id));
 static void fetch_eager(const char *id);
 static void fetch_nplus1(const char *id);
@@ -98,7 +122,10 @@ main(int argc, char **argv)
 		import();
 	else
 	{
-		prepare_fetches();
+		prepare(eager.name, eager.text);
+		prepare(one_conversation.name, one_conversation.text);
+		prepare(its_messages.name, its_messages.text);
+		prepare(one_user.name, one_user.text);
 		if (strcmp(opt.mode, "eager") == 0)
 			fetch_loop(fetch_eager);
 		else if (strcmp(opt.mode, "nplus1") == 0)
@@ -116,7 +143,7 @@ parse_options(int argc, char **argv)
 	int c;
 
 	opt.batch = 1;
-	while ((c = getopt(argc, argv, "d:a:m:f:q:n:t:")) != -1)
+	while ((c = getopt(argc, argv, "d:a:m:f:q:n:t:u")) != -1)
 	{
 		if (c == 'd')
 			opt.conninfo = optarg;
@@ -132,12 +159,14 @@ parse_options(int argc, char **argv)
 			opt.batch = (int) strtol(optarg, NULL, 10);
 		else if (c == 't')
 			opt.seconds = strtod(optarg, NULL);
+		else if (c == 'u')
+			opt.unnamed = true;
 		else
 			exit(2);
 	}
 	if (opt.conninfo == NULL || opt.mode == NULL || opt.file == NULL)
 		fail("usage: sqlclient -d conninfo -m eager|nplus1|check|import -f file [-a statement] "
-			 "[-q statement] [-n lines] [-t seconds]");
+			 "[-q statement] [-n lines] [-t seconds] [-u]");
 }
 
 static void
@@ -151,32 +180,16 @@ prepare(const char *name, const char *statement)
 }
 
 static PGresult *
-execute(const char *name, const char *value)
+execute(const Statement *statement, const char *value)
 {
-	PGresult *result = PQexecPrepared(conn, name, 1, &value, NULL, NULL, 0);
+	PGresult *result = opt.unnamed
+						   ? PQexecParams(conn, statement->text, 1, NULL, &value, NULL, NULL, 0)
+						   : PQexecPrepared(conn, statement->name, 1, &value, NULL, NULL, 0);
 
 	if (PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK)
 		fail("%s", PQerrorMessage(conn));
 	statements++;
 	return result;
-}
-
-/*
- * The statements of both ways.  The columns of those for N+1 are named as the
- * members of the JSON; column 0 of the messages is the user to look up.
- */
-static void
-prepare_fetches(void)
-{
-	prepare("eager", "SELECT penny.conversation($1, " MESSAGES ")");
-	prepare("conversation",
-			"SELECT id, owner_id, title, metadata, version, last_seq, message_count, "
-			"head_message_id, archived_at, pinned_at, created_at, updated_at, last_message_at "
-			"FROM chat.conversations WHERE id = $1");
-	prepare("messages",
-			"SELECT user_id, id, seq, version, parent_id, role, status, content, created_at "
-			"FROM chat.messages WHERE conversation_id = $1 ORDER BY seq DESC LIMIT " MESSAGES);
-	prepare("user", "SELECT id, name, avatar_url FROM chat.users WHERE id = $1");
 }
 
 /* Fetch the conversations in turn until the time is over. */
@@ -212,7 +225,7 @@ fetch_loop(void (*fetch)(const char *id))
 static void
 fetch_eager(const char *id)
 {
-	PGresult *result = execute("eager", id);
+	PGresult *result = execute(&eager, id);
 
 	if (PQntuples(result) != 1 || PQgetisnull(result, 0, 0))
 		fail("conversation %s is not there", id);
@@ -229,8 +242,8 @@ fetch_eager(const char *id)
 static void
 fetch_nplus1(const char *id)
 {
-	PGresult *conversation = execute("conversation", id);
-	PGresult *messages = execute("messages", id);
+	PGresult *conversation = execute(&one_conversation, id);
+	PGresult *messages = execute(&its_messages, id);
 	int i;
 
 	if (PQntuples(conversation) != 1)
@@ -256,7 +269,7 @@ fetch_nplus1(const char *id)
 static void
 append_user(const char *id)
 {
-	PGresult *result = execute("user", id);
+	PGresult *result = execute(&one_user, id);
 
 	if (PQntuples(result) != 1)
 		fail("user \"%s\" is not there", id);
@@ -301,16 +314,17 @@ import(void)
 {
 	int count;
 	char **lines = read_lines(opt.file, &count);
+	Statement statement = {"import", opt.statement};
 	uint64_t start = now_ns();
 	double seconds;
 	int i;
 
-	prepare("import", opt.statement);
+	prepare(statement.name, statement.text);
 	for (i = 0; i < count; i++)
 	{
 		if (opt.batch > 1 && i % opt.batch == 0)
 			PQclear(PQexec(conn, "BEGIN"));
-		PQclear(execute("import", lines[i]));
+		PQclear(execute(&statement, lines[i]));
 		if (opt.batch > 1 && ((i + 1) % opt.batch == 0 || i + 1 == count))
 			PQclear(PQexec(conn, "COMMIT"));
 	}
