@@ -11,6 +11,7 @@ PGFILEDESC = "penny - conversation backend inside PostgreSQL"
 # --- the extension: one list per module, in layer order ---------------------
 PLANE = src/plane/plane.o \
 	src/plane/call.o \
+	src/plane/certificate.o \
 	src/plane/event.o \
 	src/plane/route.o
 
@@ -27,7 +28,8 @@ CONFIG = src/config/config.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o
 
-AUTH = src/auth/identity.o \
+AUTH = src/auth/certificate.o \
+	src/auth/identity.o \
 	src/auth/json_strict.o \
 	src/auth/jwt_parse.o \
 	src/auth/key.o \
@@ -61,7 +63,8 @@ EXECUTOR = src/executor/answer.o \
 REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
 
-GATEWAY = src/gateway/child.o \
+GATEWAY = src/gateway/certificate.o \
+	src/gateway/child.o \
 	src/gateway/child_log.o \
 	src/gateway/listener.o \
 	src/gateway/supervisor.o \
@@ -98,6 +101,7 @@ EDGE = src/edge/main.o \
 	src/edge/sandbox_test.o \
 	src/edge/loop.o \
 	src/edge/timer.o \
+	src/edge/tls.o \
 	src/edge/listener.o \
 	src/edge/limits.o \
 	src/edge/connection.o \
@@ -123,7 +127,7 @@ EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
 	$(EDGE_SANITIZE)
-EDGE_LIBS = -lwebsockets -lev -lseccomp
+EDGE_LIBS = -lwebsockets -lev -lseccomp -lssl -lcrypto
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
 SQL_INSTALL = sql/install/00_header.sql \
@@ -175,7 +179,7 @@ PG_CPPFLAGS = -Isrc -DPENNY_VERSION='"$(EXTVERSION)"' -D_GNU_SOURCE -MMD -MP
 # PostgreSQL's own headers have unused parameters.
 PG_CFLAGS = -Wextra $(WERROR) -Wno-missing-field-initializers -Wno-sign-compare \
 	-Wno-unused-parameter
-SHLIB_LINK = -lcrypto
+SHLIB_LINK = -lssl -lcrypto
 # Bitcode would let JIT inline penny's functions into expressions; they are
 # calls of milliseconds, so it is not built.
 override with_llvm = no

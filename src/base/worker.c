@@ -11,6 +11,9 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
@@ -20,12 +23,14 @@
 #include "utils/backend_status.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/pidfile.h"
 
 #include "base/compat.h"
 #include "base/error.h"
 #include "base/worker.h"
 
 #define RESTART_SECONDS 1
+#define DIRECTORY_LOCK_FILE "postmaster.pid" /* a server runs in its data directory */
 
 /* What a kind is called, and where it begins. */
 typedef struct WorkerSpec
@@ -184,6 +189,28 @@ void
 penny_worker_exit(void)
 {
 	proc_exit(1);
+}
+
+/* The postmaster says so in its pid file before it signals anybody. */
+bool
+penny_worker_server_stops(void)
+{
+	char text[MAXPGPATH * 2];
+	int save_errno = errno;
+	int fd = open(DIRECTORY_LOCK_FILE, O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+	const char *line = text;
+
+	if (fd >= 0)
+		close(fd);
+	errno = save_errno;
+	text[Max(len, 0)] = '\0';
+	for (int i = 1; i < LOCK_FILE_LINE_PM_STATUS && line != NULL; i++)
+	{
+		line = strchr(line, '\n');
+		line = line != NULL ? line + 1 : NULL;
+	}
+	return line != NULL && strncmp(line, PM_STATUS_STOPPING, strlen(PM_STATUS_STOPPING)) == 0;
 }
 
 MemoryContext

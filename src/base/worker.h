@@ -64,6 +64,12 @@ extern bool penny_worker_guard(void (*step)(void *arg), void *arg);
 /* Leave so that PostgreSQL starts the worker again. */
 extern void penny_worker_exit(void) __attribute__((noreturn));
 
+/*
+ * Does the whole server stop, or is it this worker alone that is asked to end?
+ * May be called by a signal handler.
+ */
+extern bool penny_worker_server_stops(void);
+
 /* Lives for one turn of the loop. */
 extern MemoryContext penny_worker_scratch(void);
 /* The wait event of this worker. */

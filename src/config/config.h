@@ -64,6 +64,8 @@ extern char *penny_jwt_issuer;      /* empty: not checked */
 extern int penny_jwt_leeway;        /* s */
 extern char *penny_jwt_roles;       /* comma separated */
 extern char *penny_jwt_secret_file; /* empty: no HS256 tokens */
+extern char *penny_tls_cert_file;   /* empty: no TLS */
+extern char *penny_tls_key_file;
 
 /* Define all settings and reserve the prefix; from _PG_init, when preloading. */
 extern void penny_config_init(void);

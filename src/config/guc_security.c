@@ -1,10 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * guc_security.c
- *		Settings of identity: whose tokens are accepted.
+ *		Settings of identity: whose tokens are accepted, and by what certificate
+ *		penny shows who it is.
  *
- * Without any of them no token is accepted but sessions of the store.  Paths
- * of secrets are shown to superusers only.
+ * Without any of them no token is accepted but sessions of the store, and the
+ * port speaks plain HTTP.  Paths of secrets are shown to superusers only.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +23,8 @@ char *penny_jwt_issuer = "";
 int penny_jwt_leeway = 30;
 char *penny_jwt_roles = "penny_user,penny_agent,penny_admin";
 char *penny_jwt_secret_file = "";
+char *penny_tls_cert_file = "";
+char *penny_tls_key_file = "";
 
 static bool check_role(char **value, void **extra, GucSource source);
 static bool check_roles(char **value, void **extra, GucSource source);
@@ -60,6 +63,17 @@ penny_config_security(void)
 							   "accepts no such token.",
 							   &penny_jwt_secret_file, penny_jwt_secret_file, PGC_SIGHUP,
 							   GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("penny.tls_cert_file",
+							   "Sets the file with the certificate of the port.",
+							   "PEM, followed by those that lead to its root. With it and "
+							   "\"penny.tls_key_file\" the port speaks TLS; empty is plain HTTP.",
+							   &penny_tls_cert_file, penny_tls_cert_file, PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"penny.tls_key_file", "Sets the file with the private key of the certificate.",
+		"PEM without a passphrase, readable by the server and not by "
+		"others.",
+		&penny_tls_key_file, penny_tls_key_file, PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 }
 
 static bool

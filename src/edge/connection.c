@@ -4,8 +4,8 @@
  *		Sockets: adopting, reading, deadlines, closing.  Output is in output.c.
  *
  * libwebsockets does the socket work in its raw role: it owns the descriptor,
- * the registration with the loop, partial sends and (later) TLS, and parses
- * nothing.  It calls back through loop.c.
+ * the registration with the loop and partial sends, and parses nothing.  It
+ * calls back through loop.c.  TLS is between it and the protocol (tls.c).
  *
  * Closing in two steps: shut down the sending side, then read and drop what
  * the client still sends until it closes too or LINGER is over.  Closing at
@@ -33,6 +33,7 @@
 #include "edge/listener.h"
 #include "edge/loop.h"
 #include "edge/output.h"
+#include "edge/tls.h"
 
 #define LINGER 2000             /* ms to wait for the client's end */
 #define ESTABLISHED 1           /* of tcpi_state; <netinet/tcp.h> excludes <linux/tcp.h> */
@@ -84,6 +85,8 @@ penny_connection_adopt(int fd, PennyAddress *address, const char *peer, bool loo
 	connection->address = address;
 	connection->loopback = loopback;
 	connection->reading = true;
+	if (penny_tls_wanted())
+		connection->tls = penny_tls_open();
 	memcpy(connection->peer, peer, PENNY_PEER_TEXT);
 	penny_timer_init(&connection->timer, on_timer);
 	link_connection(connection);
@@ -109,7 +112,11 @@ penny_connections(void)
 void
 penny_connection_readable(PennyConnection *connection, char *bytes, size_t len)
 {
-	if (connection->state == PENNY_OPEN)
+	if (connection->state != PENNY_OPEN)
+		return;
+	if (connection->tls != NULL)
+		penny_tls_input(connection, bytes, len);
+	else
 		connection->protocol->input(connection, bytes, len);
 }
 
@@ -306,10 +313,27 @@ penny_connection_acknowledged(const PennyConnection *connection)
 
 /* ---- closing ------------------------------------------------------------- */
 
-/* All output is with the kernel: say goodbye and wait for the client's. */
+/* Say goodbye in TLS; false when that has to wait, or the connection was cut. */
+static bool
+say_goodbye(PennyConnection *connection)
+{
+	const char *bytes;
+	size_t len;
+
+	if (connection->tls == NULL || !penny_tls_goodbye(connection->tls, &bytes, &len))
+		return true;
+	return penny_output_send(connection, bytes, len) && !connection->blocked;
+}
+
+/*
+ * All output is with the kernel: say goodbye and wait for the client's.  Comes
+ * again when the goodbye did not go at once.
+ */
 void
 penny_connection_start_linger(PennyConnection *connection)
 {
+	if (!say_goodbye(connection))
+		return;
 	connection->state = PENNY_LINGERING;
 	penny_connection_set_reading(connection);
 	if (connection->state == PENNY_CUT)
@@ -390,6 +414,7 @@ release(PennyConnection *connection)
 {
 	penny_timer_stop(&connection->timer);
 	penny_output_release(connection);
+	penny_tls_close(connection->tls);
 	unlink_connection(connection);
 	penny_address_release(connection->address);
 	penny_listener_resume();

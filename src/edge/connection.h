@@ -25,6 +25,7 @@
 #include "edge/timer.h"
 
 typedef struct PennyConnection PennyConnection;
+typedef struct PennyTls PennyTls;
 struct lws;
 
 typedef struct PennyProtocol
@@ -62,6 +63,7 @@ typedef struct PennyOutput
 struct PennyConnection
 {
 	struct lws *wsi;
+	PennyTls *tls; /* NULL: the wire is plain */
 	const PennyProtocol *protocol;
 	void *session; /* the protocol's own */
 	PennyAddress *address;

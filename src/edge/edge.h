@@ -11,7 +11,7 @@
  * The parts, from the wire inwards:
  *
  *	listener	accepts, within limits
- *	connection	bytes in and out of one socket, with backpressure
+ *	connection	bytes in and out of one socket, with backpressure; tls
  *	http		requests and answers of one connection; routes, response
  *	websocket	frames of one connection; session: who it is, what it joined
  *	calls		slots of the plane, and the queue before them
@@ -39,6 +39,7 @@ typedef struct PennyEdge
 	uint64_t now;               /* CLOCK_MONOTONIC ms, taken once a turn */
 	PennyLogLevel log_level;    /* messages above it are dropped */
 	int listeners;              /* listening sockets from PENNY_FD_LISTEN */
+	bool control;               /* certificates come at PENNY_FD_CONTROL */
 	bool draining;              /* SIGTERM came: no new work */
 } PennyEdge;
 

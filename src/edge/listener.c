@@ -29,6 +29,7 @@
 
 #include "edge/connection.h"
 #include "edge/loop.h"
+#include "edge/tls.h"
 
 #define BATCH 64         /* accepted in a row, then others have their turn */
 #define PAUSE 250        /* ms */
@@ -93,7 +94,11 @@ penny_listener_resume(void)
 static void
 refuse(int fd, const char *answer)
 {
-	if (send(fd, answer, strlen(answer), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+	size_t len = strlen(answer);
+
+	if (penny_tls_wanted())
+		answer = penny_tls_refusal(&len);
+	if (send(fd, answer, len, MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
 		shutdown(fd, SHUT_WR);
 	close(fd);
 	penny_count(&penny_edge.plane, PENNY_COUNT_REFUSED, 1);

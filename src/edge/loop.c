@@ -35,9 +35,10 @@
 #include "edge/listener.h"
 #include "edge/routes.h"
 #include "edge/timer.h"
+#include "edge/tls.h"
 
 #define READ_SIZE (64 * 1024)  /* bytes of one read */
-#define SEND_SIZE (256 * 1024) /* bytes of one send */
+#define SEND_SIZE (320 * 1024) /* bytes of one send: PENNY_WRITE_MAX and TLS */
 #define SERVICE_TIMEOUT 10     /* s, of libwebsockets; its timers are not used */
 
 static struct ev_loop *loop;
@@ -47,6 +48,7 @@ static ev_prepare prepare_watcher;
 static ev_check check_watcher;
 static ev_idle again_watcher; /* active: do not wait, there is more to do */
 static ev_io wake_watcher;
+static ev_io control_watcher;
 static ev_timer timer_watcher;
 static ev_signal term_watcher;
 static uint64_t timer_due; /* when timer_watcher fires, 0 = it is stopped */
@@ -234,6 +236,15 @@ on_timer(struct ev_loop *ev, ev_timer *watcher, int events)
 	timer_due = 0; /* what is due is done by the prepare watcher */
 }
 
+/* A certificate came; or the gateway is gone, and so are we soon. */
+static void
+on_control(struct ev_loop *ev, ev_io *watcher, int events)
+{
+	(void) events;
+	if (!penny_tls_receive(watcher->fd))
+		ev_io_stop(ev, watcher);
+}
+
 /* Wakes the loop, which looks at the time itself. */
 static void
 on_drain_timer(PennyTimer *timer)
@@ -284,6 +295,11 @@ start_watchers(void)
 	ev_io_init(&wake_watcher, on_wake, PENNY_FD_WAKE, EV_READ);
 	ev_set_priority(&wake_watcher, EV_MAXPRI);
 	ev_io_start(loop, &wake_watcher);
+	if (penny_edge.control)
+	{
+		ev_io_init(&control_watcher, on_control, PENNY_FD_CONTROL, EV_READ);
+		ev_io_start(loop, &control_watcher);
+	}
 	ev_timer_init(&timer_watcher, on_timer, 0.0, 0.0);
 	ev_signal_init(&term_watcher, on_term, SIGTERM);
 	ev_signal_start(loop, &term_watcher);

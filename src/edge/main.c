@@ -7,8 +7,8 @@
  *		penny-edge --sandbox-test
  *
  * A gateway starts it with the plane, its eventfd, the listening sockets and
- * the wakes of the sleepers at fixed descriptors (plane.h), a log pipe as
- * standard error, and no environment.  The order matters: everything that
+ * the wakes of the sleepers at fixed descriptors (plane.h), the certificate in
+ * a socket, a log pipe as standard error, and no environment.  The order matters: everything that
  * opens files comes before the sandbox, every byte of a client after it.
  *
  * SIGTERM ends it in an orderly way within drain_timeout, exit code 0.  Any
@@ -31,6 +31,7 @@
 #include "edge/listener.h"
 #include "edge/loop.h"
 #include "edge/sandbox.h"
+#include "edge/tls.h"
 
 #define START_FAILED 2 /* exit code */
 
@@ -124,6 +125,8 @@ main(int argc, char **argv)
 		errno = EINVAL;
 		fail("read its arguments");
 	}
+	/* Looked at before anything else can take its number. */
+	penny_edge.control = fcntl(PENNY_FD_CONTROL, F_GETFD) >= 0;
 	set_log(argument(argv[3], PENNY_LOG_DEBUG));
 	set_signals();
 	penny_edge.listeners = argument(argv[2], PENNY_MAX_LISTEN);
@@ -134,8 +137,12 @@ main(int argc, char **argv)
 		exit(0); /* the gateway died before death with it was arranged */
 
 	failed = penny_loop_create();
+	if (failed == NULL)
+		failed = penny_tls_init();
 	if (failed != NULL)
 		fail(failed);
+	if (penny_edge.control)
+		penny_tls_receive(PENNY_FD_CONTROL);
 	penny_calls_init();
 	penny_events_init();
 	penny_http_setup();

@@ -9,8 +9,9 @@
  * queued is gathered and goes in one write, which is what makes fan-out cheap.
  *
  * libwebsockets keeps the unsent rest of one write and then calls back until it
- * is gone; so at most WRITE_MAX bytes of a connection lie there, the rest is
- * in the queue, where frames are shared.
+ * is gone; so at most PENNY_WRITE_MAX bytes of a connection lie there, the rest
+ * is in the queue, where frames are shared.  TLS comes last: the queue holds
+ * what is to be said, and it is encrypted when it is its turn.
  *
  * A client that does not read: pieces of an HTTP answer wait up to QUEUE_BURST,
  * then no more are taken (answer.c), and nothing more is parsed.  A WebSocket that has been
@@ -27,7 +28,8 @@
 
 #include <libwebsockets.h>
 
-#define WRITE_MAX (256 * 1024) /* bytes of one write */
+#include "edge/tls.h"
+
 #define QUEUE_MAX (256 * 1024) /* bytes of frames that may wait for a slow client */
 #define QUEUE_GRACE 1000       /* ms blocked that make a client slow */
 #define QUEUE_BURST (8 << 20)  /* bytes that may wait for one that is not */
@@ -35,7 +37,7 @@
 #define FIRST_QUEUE 4 /* entries of a queue to begin with */
 
 static PennyConnection *dirty_list; /* has something to send */
-static char gather[WRITE_MAX];
+static char gather[PENNY_WRITE_MAX];
 static size_t queued_total; /* bytes in all queues */
 
 static void flush(PennyConnection *connection);
@@ -131,7 +133,7 @@ penny_connection_write(PennyConnection *connection, const char *bytes, size_t le
 		return;
 	while (len > 0 && penny_connection_is_drained(connection))
 	{
-		size_t now = len < WRITE_MAX ? len : WRITE_MAX;
+		size_t now = len < PENNY_WRITE_MAX ? len : PENNY_WRITE_MAX;
 
 		if (!send_bytes(connection, bytes, now))
 			return;
@@ -140,7 +142,7 @@ penny_connection_write(PennyConnection *connection, const char *bytes, size_t le
 	}
 	while (len > 0)
 	{
-		size_t now = len < WRITE_MAX ? len : WRITE_MAX;
+		size_t now = len < PENNY_WRITE_MAX ? len : PENNY_WRITE_MAX;
 
 		push_copy(connection, bytes, now);
 		bytes += now;
@@ -190,9 +192,34 @@ penny_connection_queue(PennyConnection *connection, PennyFrame *frame)
 		make_dirty(connection);
 }
 
-/* Hand one write to libwebsockets; false when the connection was cut. */
+/* Send one write, encrypted if need be; false when the connection was cut. */
 static bool
 send_bytes(PennyConnection *connection, const char *bytes, size_t len)
+{
+	if (connection->tls == NULL)
+		return penny_output_send(connection, bytes, len);
+	/* One frame may be larger; libwebsockets then keeps what does not go. */
+	while (len > 0)
+	{
+		const char *wire = bytes;
+		size_t now = len < PENNY_WRITE_MAX ? len : PENNY_WRITE_MAX;
+		size_t wire_len = now;
+
+		if (!penny_tls_encrypt(connection->tls, &wire, &wire_len))
+		{
+			penny_connection_cut(connection);
+			return false;
+		}
+		if (!penny_output_send(connection, wire, wire_len))
+			return false;
+		bytes += now;
+		len -= now;
+	}
+	return true;
+}
+
+bool
+penny_output_send(PennyConnection *connection, const char *bytes, size_t len)
 {
 	if (lws_write(connection->wsi, (unsigned char *) bytes, len, LWS_WRITE_RAW) < (int) len)
 	{
@@ -221,14 +248,14 @@ flush(PennyConnection *connection)
 		PennyOutput *output = first(connection);
 		size_t len = 0;
 
-		if (connection->queue_len == 1 || output->len > WRITE_MAX / 2)
+		if (connection->queue_len == 1 || output->len > PENNY_WRITE_MAX / 2)
 		{
 			if (!send_bytes(connection, output->bytes, output->len))
 				return;
 			pop(connection);
 			continue;
 		}
-		while (connection->queue_len > 0 && first(connection)->len <= WRITE_MAX - len)
+		while (connection->queue_len > 0 && first(connection)->len <= PENNY_WRITE_MAX - len)
 		{
 			output = first(connection);
 			memcpy(gather + len, output->bytes, output->len);

@@ -5,7 +5,8 @@
  *
  * The edge gets nothing of PostgreSQL but what it needs: region P by a
  * read-only descriptor, its region E, the eventfds of the wakes, the listening
- * sockets, and a pipe for its log lines.  Everything else is closed, the
+ * sockets, a socket by which certificates come, and a pipe for its log lines.
+ * The first certificate lies in its socket when it starts.  Everything else is closed, the
  * environment is empty, and it leads a session of its own: PostgreSQL signals
  * the process groups of its workers, and those signals are not meant for it.
  *
@@ -26,6 +27,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -36,6 +38,7 @@
 
 #include "base/planemap.h"
 #include "config/config.h"
+#include "gateway/certificate.h"
 #include "gateway/child.h"
 
 /* Behind the last descriptor that an edge is given. */
@@ -48,7 +51,8 @@ typedef struct Launch
 {
 	char program[MAXPGPATH];
 	char arguments[3][16];
-	int log_fd; /* writing end */
+	int log_fd;     /* writing end */
+	int control_fd; /* reading end */
 	int null_fd;
 	int p_fd;
 	int edge;
@@ -57,9 +61,12 @@ typedef struct Launch
 	pid_t parent;
 } Launch;
 
-static bool prepare(Launch *launch, int edge, const int *listen_fds, int nlisten, int *log_read);
+static bool prepare(Launch *launch, PennyChild *child, int edge, const int *listen_fds,
+					int nlisten);
 static void find_program(char *path);
+static bool make_control(Launch *launch, PennyChild *child);
 static void release(Launch *launch);
+static void close_all(PennyChild *child);
 static pid_t fork_edge(Launch *launch);
 static void become_edge(const Launch *launch) __attribute__((noreturn));
 static bool place_descriptors(const Launch *launch);
@@ -71,16 +78,14 @@ bool
 penny_child_start(PennyChild *child, int edge, const int *listen_fds, int nlisten)
 {
 	Launch launch;
-	int log_read = -1;
 
 	Assert(child->pid == 0);
 	penny_plane_sweep(penny_plane(), edge);
-	if (!prepare(&launch, edge, listen_fds, nlisten, &log_read))
+	if (!prepare(&launch, child, edge, listen_fds, nlisten))
 	{
 		ereport(LOG, (errcode_for_file_access(), errmsg("could not prepare penny-edge: %m")));
 		release(&launch);
-		if (log_read >= 0)
-			close(log_read);
+		close_all(child);
 		return false;
 	}
 
@@ -91,11 +96,10 @@ penny_child_start(PennyChild *child, int edge, const int *listen_fds, int nliste
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES), errmsg("could not fork penny-edge: %m")));
 		child->pid = 0;
 		release(&launch);
-		close(log_read);
+		close_all(child);
 		return false;
 	}
 	release(&launch);
-	child->log_fd = log_read;
 	child->pidfd = (int) syscall(SYS_pidfd_open, child->pid, 0);
 	if (child->pidfd < 0)
 	{
@@ -110,28 +114,72 @@ penny_child_start(PennyChild *child, int edge, const int *listen_fds, int nliste
 
 /* Paths, arguments and descriptors; errno on failure. */
 static bool
-prepare(Launch *launch, int edge, const int *listen_fds, int nlisten, int *log_read)
+prepare(Launch *launch, PennyChild *child, int edge, const int *listen_fds, int nlisten)
 {
 	int pipe_fds[2];
 
 	memset(launch, 0, sizeof(*launch));
-	launch->log_fd = launch->null_fd = launch->p_fd = -1;
+	launch->log_fd = launch->control_fd = launch->null_fd = launch->p_fd = -1;
 	launch->edge = edge;
 	launch->listen_fds = listen_fds;
 	launch->nlisten = nlisten;
 	launch->parent = MyProcPid;
 	find_program(launch->program);
+	if (stat(launch->program, &child->program) != 0)
+		memset(&child->program, 0, sizeof(child->program)); /* then exec says why */
 	snprintf(launch->arguments[0], 16, "%d", edge);
 	snprintf(launch->arguments[1], 16, "%d", nlisten);
 	snprintf(launch->arguments[2], 16, "%d", log_min_messages <= DEBUG1 ? 2 : 1);
 
 	if (pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return false;
-	*log_read = pipe_fds[0];
+	child->log_fd = pipe_fds[0];
 	launch->log_fd = pipe_fds[1];
 	launch->null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	launch->p_fd = penny_plane_readonly_fd(penny_plane());
-	return launch->null_fd >= 0 && launch->p_fd >= 0;
+	return launch->null_fd >= 0 && launch->p_fd >= 0 && make_control(launch, child);
+}
+
+/*
+ * The socket of the certificates, with the one in force in it.  It goes one
+ * way: what an edge might send, descriptors included, has nowhere to wait.
+ */
+static bool
+make_control(Launch *launch, PennyChild *child)
+{
+	int fds[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+		return false;
+	child->control_fd = fds[0];
+	launch->control_fd = fds[1];
+	if (shutdown(child->control_fd, SHUT_RD) < 0)
+		return false;
+	penny_child_tell(child);
+	return true;
+}
+
+void
+penny_child_tell(PennyChild *child)
+{
+	child->untold = child->control_fd >= 0 && !penny_gateway_certificate_send(child->control_fd);
+}
+
+bool
+penny_child_outdated(const PennyChild *child)
+{
+	char path[MAXPGPATH];
+	struct stat now;
+
+	find_program(path);
+	/* While it is being replaced there may be none: then it is looked at again. */
+	if (child->pid == 0 || stat(path, &now) != 0 || !S_ISREG(now.st_mode) ||
+		access(path, X_OK) != 0)
+		return false;
+	return now.st_dev != child->program.st_dev || now.st_ino != child->program.st_ino ||
+		   now.st_size != child->program.st_size ||
+		   now.st_mtim.tv_sec != child->program.st_mtim.tv_sec ||
+		   now.st_mtim.tv_nsec != child->program.st_mtim.tv_nsec;
 }
 
 /* As set, or beside the server's own program. */
@@ -153,6 +201,8 @@ release(Launch *launch)
 {
 	if (launch->log_fd >= 0)
 		close(launch->log_fd);
+	if (launch->control_fd >= 0)
+		close(launch->control_fd);
 	if (launch->null_fd >= 0)
 		close(launch->null_fd);
 	if (launch->p_fd >= 0)
@@ -231,6 +281,7 @@ place_descriptors(const Launch *launch)
 	from[PENNY_FD_P] = launch->p_fd;
 	from[PENNY_FD_E] = plane->e_fd[launch->edge];
 	from[PENNY_FD_WAKE] = plane->edge_wake[launch->edge];
+	from[PENNY_FD_CONTROL] = launch->control_fd;
 	for (int i = 0; i < launch->nlisten; i++)
 		from[PENNY_FD_LISTEN + i] = launch->listen_fds[i];
 	for (int i = 0; i < nsleepers; i++)
@@ -300,13 +351,22 @@ penny_child_ended(PennyChild *child, int *status)
 		*status = 0; /* somebody else has waited for it: it is gone all the same */
 
 	penny_child_log_end(child);
+	close_all(child);
+	child->pid = 0;
+	return true;
+}
+
+static void
+close_all(PennyChild *child)
+{
 	if (child->log_fd >= 0)
 		close(child->log_fd);
 	if (child->pidfd >= 0)
 		close(child->pidfd);
-	child->pid = 0;
-	child->pidfd = child->log_fd = -1;
-	return true;
+	if (child->control_fd >= 0)
+		close(child->control_fd);
+	child->pidfd = child->log_fd = child->control_fd = -1;
+	child->untold = false;
 }
 
 void

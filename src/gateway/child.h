@@ -10,19 +10,23 @@
 
 #include "postgres.h"
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* A running edge; pid 0 = none.  Private to the gateway. */
 typedef struct PennyChild
 {
 	pid_t pid;
-	int pidfd;  /* readable when it has ended */
-	int log_fd; /* what it writes to stderr; not blocking; -1 after its end */
+	int pidfd;           /* readable when it has ended */
+	int log_fd;          /* what it writes to stderr; not blocking; -1 after its end */
+	int control_fd;      /* it gets certificates from here */
+	bool untold;         /* the one in force is still to be sent */
+	struct stat program; /* as it was when it was started */
 } PennyChild;
 
-#define PENNY_CHILD_NONE                    \
-	{                                       \
-		.pid = 0, .pidfd = -1, .log_fd = -1 \
+#define PENNY_CHILD_NONE                                      \
+	{                                                         \
+		.pid = 0, .pidfd = -1, .log_fd = -1, .control_fd = -1 \
 	}
 
 /*
@@ -33,6 +37,11 @@ extern bool penny_child_start(PennyChild *child, int edge, const int *listen_fds
 
 /* Has it ended?  Then its wait status is fetched, and the child is none. */
 extern bool penny_child_ended(PennyChild *child, int *status);
+
+/* Tell the edge which certificate is in force; what does not go is untold. */
+extern void penny_child_tell(PennyChild *child);
+/* Was the program replaced since the edge was started? */
+extern bool penny_child_outdated(const PennyChild *child);
 
 /* Send a signal to the edge, if one runs. */
 extern void penny_child_signal(const PennyChild *child, int signal);

@@ -13,7 +13,13 @@
  *	edge		after a death, by whatever cause, the next starts at once;
  *				only after MAX_FAILURES deaths without an answered request
  *				in between there is a pause of 1, 2, 4 .. 30 s
- *	stop		SIGTERM to the edge, penny.drain_timeout for it, SIGKILL
+ *	TLS			files are read again at every reload; the edge that runs gets
+ *				what is new.  When TLS is wanted and cannot be had, nothing
+ *				listens, and the files are tried again as sockets are
+ *	stop		SIGTERM to the edge, or SIGUSR1 when another will follow, then
+ *				penny.drain_timeout for it, SIGKILL.  Another follows when
+ *				sockets changed, when the program was replaced (looked at when
+ *				settings are reloaded), and when the gateway ends alone
  *
  * One loop, one wait event set.  The set holds descriptors of the present
  * edge, and PostgreSQL's sets cannot forget one, so each edge gets a new set.
@@ -38,6 +44,7 @@
 #include "base/registry.h"
 #include "base/worker.h"
 #include "config/config.h"
+#include "gateway/certificate.h"
 #include "gateway/child.h"
 #include "gateway/listener.h"
 
@@ -45,6 +52,7 @@
 #define HEALTHY_AGE 60000   /* ms; an edge that lived so long did not fail at start */
 #define FIRST_PAUSE 1000    /* ms */
 #define LONGEST_PAUSE 30000 /* ms */
+#define TELL_PAUSE 100      /* ms; a control socket that was full */
 
 extern PGDLLEXPORT void penny_gateway_main(Datum main_arg);
 
@@ -65,10 +73,11 @@ static bool stopping = false; /* SIGTERM was sent */
 static int64 kill_at;         /* then SIGKILL follows */
 
 static void take_settings(void);
+static void take_certificate(void);
 static void open_sockets(int64 now);
 static void look_after_edge(int64 now);
 static void start_edge(int64 now);
-static void stop_edge(int64 now);
+static void stop_edge(int64 now, bool follows);
 static void edge_ended(int status, pid_t pid, int64 now);
 static uint64 answers(void);
 static int pause_after(int failures);
@@ -117,12 +126,29 @@ take_settings(void)
 	penny_plane_set_settings(penny_plane(), &settings);
 	penny_wake_edge(penny_plane(), edge_number);
 
+	take_certificate();
 	if (penny_listeners_configure())
 	{
 		listen_at = 0;
 		listen_pause = FIRST_PAUSE;
-		stop_edge(penny_clock_ms());
+		stop_edge(penny_clock_ms(), true);
 	}
+	else if (penny_child_outdated(&child))
+	{
+		ereport(LOG, (errmsg("penny-edge was replaced: another is started")));
+		stop_edge(penny_clock_ms(), true);
+	}
+}
+
+/* Read the files again; who serves gets what is new. */
+static void
+take_certificate(void)
+{
+	if (!penny_gateway_certificate_load())
+		return;
+	penny_child_tell(&child);
+	listen_at = 0;
+	listen_pause = FIRST_PAUSE;
 }
 
 /* ---- sockets ------------------------------------------------------------ */
@@ -136,8 +162,10 @@ open_sockets(int64 now)
 
 	if (missing > 0 && now >= listen_at)
 	{
-		if (penny_listeners_open() > 0)
-			stop_edge(now);
+		if (penny_gateway_tls() == PENNY_TLS_MISSING)
+			take_certificate();
+		if (penny_gateway_tls() != PENNY_TLS_MISSING && penny_listeners_open() > 0)
+			stop_edge(now, true);
 		listen_at = now + listen_pause;
 		listen_pause = Min(listen_pause * 2, LONGEST_PAUSE);
 	}
@@ -158,6 +186,8 @@ look_after_edge(int64 now)
 
 	if (child.pid != 0 && penny_child_ended(&child, &status))
 		edge_ended(status, pid, now);
+	if (child.untold)
+		penny_child_tell(&child);
 	if (child.pid != 0 && stopping && now >= kill_at)
 		penny_child_signal(&child, SIGKILL);
 	if (child.pid == 0 && !ShutdownRequestPending && now >= start_at &&
@@ -193,15 +223,18 @@ start_edge(int64 now)
 	forget_wait_set();
 }
 
-/* Ask it to end; its successor starts when it has. */
+/*
+ * Ask it to end; if another follows, that starts when it has ended.  Clients
+ * are told which of the two it is.
+ */
 static void
-stop_edge(int64 now)
+stop_edge(int64 now, bool follows)
 {
 	if (child.pid == 0 || stopping)
 		return;
 	stopping = true;
 	kill_at = now + penny_drain_timeout;
-	penny_child_signal(&child, SIGTERM);
+	penny_child_signal(&child, follows ? SIGUSR1 : SIGTERM);
 }
 
 /* Count it, unless we asked for it. */
@@ -251,7 +284,7 @@ pause_after(int failures)
 static void
 drain(void)
 {
-	stop_edge(penny_clock_ms());
+	stop_edge(penny_clock_ms(), !penny_worker_server_stops());
 	while (child.pid != 0)
 	{
 		look_after_edge(penny_clock_ms());
@@ -320,6 +353,8 @@ until(int64 now)
 		next = Min(next, start_at);
 	if (child.pid != 0 && stopping)
 		next = Min(next, kill_at);
+	if (child.untold)
+		next = Min(next, now + TELL_PAUSE);
 	return penny_clock_timeout(now, next);
 }
 

@@ -22,7 +22,8 @@
 #define PENNY_FD_P 3       /* region P, read-only */
 #define PENNY_FD_E 4       /* its region E */
 #define PENNY_FD_WAKE 5    /* its eventfd, to be woken by */
-#define PENNY_FD_LISTEN 6  /* first of the listening sockets */
+#define PENNY_FD_CONTROL 6 /* socket with certificates (certificate.h); may be missing */
+#define PENNY_FD_LISTEN 7  /* first of the listening sockets */
 #define PENNY_MAX_LISTEN 8 /* listening sockets: PENNY_FD_LISTEN .. +7 */
 #define PENNY_FD_SLEEPER (PENNY_FD_LISTEN + PENNY_MAX_LISTEN)
 

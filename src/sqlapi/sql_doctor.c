@@ -30,8 +30,10 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 #include "utils/varlena.h"
 
+#include "auth/certificate.h"
 #include "auth/key.h"
 #include "base/compat.h"
 #include "base/planemap.h"
@@ -53,6 +55,7 @@ static bool may_connect(Oid role);
 static void check_token_roles(ReturnSetInfo *out);
 static void check_secret(ReturnSetInfo *out);
 static const char *secret_fault(const char *path, char **detail);
+static void check_certificate(ReturnSetInfo *out);
 static void check_identity(ReturnSetInfo *out);
 static void check_others(ReturnSetInfo *out);
 static char *missing_membership(const char *roles);
@@ -77,6 +80,7 @@ penny_doctor(PG_FUNCTION_ARGS)
 		check_roles(out);
 		check_token_roles(out);
 		check_secret(out);
+		check_certificate(out);
 		check_identity(out);
 	}
 	check_others(out);
@@ -345,6 +349,38 @@ secret_fault(const char *path, char **detail)
 	if (S_ISREG(st.st_mode) && (st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO)) != 0)
 		return "Take the file from others: chmod 0600.";
 	return make;
+}
+
+/* The files of certificate and key, as they are now. */
+static void
+check_certificate(ReturnSetInfo *out)
+{
+	PennyCertificate *certificate;
+	char why[256];
+	const char *remedy;
+	time_t until = 0;
+	int64 days;
+	bool ok;
+
+	if (!penny_certificate_wanted())
+	{
+		report(out, "certificate", true, pstrdup("not set: the port speaks plain HTTP"), NULL);
+		return;
+	}
+	certificate = palloc0(sizeof(*certificate));
+	ok = penny_certificate_read(certificate, &until, why, sizeof(why), &remedy);
+	penny_certificate_forget(certificate);
+	pfree(certificate);
+	if (!ok)
+	{
+		report(out, "certificate", false, pstrdup(why), remedy);
+		return;
+	}
+	days = ((int64) until - (int64) time(NULL)) / SECS_PER_DAY;
+	report(out, "certificate", until > time(NULL),
+		   until > time(NULL) ? psprintf("fits its key, valid for " INT64_FORMAT " more days", days)
+							  : psprintf("it ended " INT64_FORMAT " days ago", -days),
+		   "Get a new certificate, put it in the place of the old one, and reload.");
 }
 
 /* Settings that are meant for development, or that leave tokens unbound. */

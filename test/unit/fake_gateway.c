@@ -13,6 +13,7 @@
  *		pid						pid of the edge
  *		kill					kill -9 the edge, sweep, start another
  *		term					SIGTERM the edge; answers with its exit status
+ *		restart					the same with the signal that another follows
  *		start					sweep and start an edge after that
  *		counters				name=value of all counters
  *		executors				calls, cancelled
@@ -22,6 +23,8 @@
  *		flag <name> <0|1>		unready, extra, refuse, frameless
  *		set <name> <value>		a setting, published
  *		stop, go				SIGSTOP, SIGCONT to all executors
+ *		tls <cert> <key>		give the edge the certificate in these files;
+ *								"tls - -" takes it away
  *
  * Names of settings are those of PennyEdgeSettings; further ones given on the
  * command line: executors, slots, request_size, response_size, events,
@@ -30,6 +33,8 @@
  *-------------------------------------------------------------------------
  */
 #include "fake_gateway.h"
+
+#include "plane/certificate.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -79,6 +84,8 @@ static uint32_t log_level = 1;
 static pid_t executor[PENNY_MAX_EXECUTORS];
 static pid_t edge;
 static int listener;
+static int control = -1; /* our end of the edge's control socket */
+static PennyCertificate certificate;
 static const char *edge_path;
 
 typedef struct Name
@@ -213,11 +220,51 @@ start_executors(void)
 	}
 }
 
+static bool
+send_certificate(void)
+{
+	size_t size = penny_certificate_size(&certificate);
+
+	return send(control, &certificate, size, MSG_NOSIGNAL) == (ssize_t) size;
+}
+
+/* What is in a file. */
+static uint32_t
+read_pem(const char *path, char *out, size_t size)
+{
+	FILE *file = strcmp(path, "-") == 0 ? NULL : fopen(path, "r");
+	size_t len = file != NULL ? fread(out, 1, size, file) : 0;
+
+	if (file != NULL)
+		fclose(file);
+	return (uint32_t) len;
+}
+
+static void
+give_certificate(const char *cert, const char *key)
+{
+	certificate.cert_len = read_pem(cert, certificate.bytes, PENNY_CERT_MAX);
+	certificate.key_len = read_pem(key, certificate.bytes + certificate.cert_len, PENNY_KEY_MAX);
+	printf(send_certificate() ? "ok\n" : "failed\n");
+}
+
 /* As a gateway does: sweep, fork, descriptors to their places, exec. */
 static void
 start_edge(void)
 {
+	int pair[2];
+
 	penny_plane_sweep(&plane, 0);
+	if (control >= 0)
+		close(control);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+		die("socketpair");
+	control = fcntl(pair[0], F_DUPFD_CLOEXEC, HIGH);
+	close(pair[0]);
+	pair[0] = fcntl(pair[1], F_DUPFD_CLOEXEC, HIGH);
+	close(pair[1]);
+	if (!send_certificate())
+		die("send certificate");
 	edge = fork();
 	if (edge == 0)
 	{
@@ -231,6 +278,7 @@ start_edge(void)
 		dup2(p, PENNY_FD_P);
 		dup2(plane.e_fd[0], PENNY_FD_E);
 		dup2(plane.edge_wake[0], PENNY_FD_WAKE);
+		dup2(pair[0], PENNY_FD_CONTROL);
 		dup2(listener, PENNY_FD_LISTEN);
 		for (uint32_t i = 0; i <= config.executors; i++)
 			dup2(plane.sleeper_wake[i], PENNY_FD_SLEEPER + (int) i);
@@ -241,6 +289,7 @@ start_edge(void)
 		execve(edge_path, argv, envp);
 		_exit(127);
 	}
+	close(pair[0]);
 }
 
 static void
@@ -309,9 +358,9 @@ obey(char *line)
 		start_edge();
 		printf("%d\n", edge);
 	}
-	else if (strcmp(command, "term") == 0)
+	else if (strcmp(command, "term") == 0 || strcmp(command, "restart") == 0)
 	{
-		kill(edge, SIGTERM);
+		kill(edge, command[0] == 't' ? SIGTERM : SIGUSR1);
 		waitpid(edge, &status, 0);
 		printf("%d\n", WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status));
 	}
@@ -339,6 +388,8 @@ obey(char *line)
 		penny_wake_edges(&plane);
 		printf("ok\n");
 	}
+	else if (strcmp(command, "tls") == 0)
+		give_certificate(first, rest);
 	else if (strcmp(command, "stop") == 0)
 		signal_executors(SIGSTOP);
 	else if (strcmp(command, "go") == 0)
