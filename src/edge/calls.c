@@ -171,6 +171,8 @@ penny_call_start(const PennyCallOut *out, PennyAnswerHandler handler, void *owne
 	int slot = queued == 0 ? free_slot() : -1;
 	PennyPending *call;
 
+	if (penny_edge.closing)
+		return NULL;
 	if (slot < 0 &&
 		(queued >= penny_edge.settings.queue_size || queued_bytes + size_of(out) > QUEUE_BYTES))
 	{
@@ -244,6 +246,21 @@ fail(PennyPending *call, PennyAnswerKind kind)
 		penny_count(&penny_edge.plane, PENNY_COUNT_TIMEOUTS, 1);
 	penny_call_abandon(call);
 	handler(owner, &answer);
+}
+
+void
+penny_calls_give_up(void)
+{
+	for (uint32_t i = 0; i < penny_edge.plane.config.slots; i++)
+	{
+		PennyPending *call = in_slot[i];
+
+		if (call != NULL)
+			fail(call, penny_edge_slot_claimed(&penny_edge.plane, (int) i) ? PENNY_ANSWER_BROKEN
+																		   : PENNY_ANSWER_TIMEOUT);
+	}
+	while (queued > 0)
+		fail(queue.next, PENNY_ANSWER_TIMEOUT);
 }
 
 static void

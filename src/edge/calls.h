@@ -61,6 +61,8 @@ extern void penny_call_abandon(PennyPending *call);
 extern void penny_call_resume(PennyPending *call);
 /* Calls that are not answered yet, for draining. */
 extern uint32_t penny_calls_open(void);
+/* The edge closes: end every call without its answer; none is taken any more. */
+extern void penny_calls_give_up(void);
 /* Seconds to name in Retry-After. */
 extern uint32_t penny_calls_retry_after(void);
 

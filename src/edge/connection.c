@@ -36,6 +36,7 @@
 #include "edge/tls.h"
 
 #define LINGER 2000             /* ms to wait for the client's end */
+#define DRAIN_LINGER 400        /* ms, when the edge is to stop */
 #define ESTABLISHED 1           /* of tcpi_state; <netinet/tcp.h> excludes <linux/tcp.h> */
 #define LOOK 1000               /* ms between looks whether one not read has gone */
 #define FIRST_INPUT 1024        /* bytes of a first buffer for kept input */
@@ -344,7 +345,7 @@ penny_connection_start_linger(PennyConnection *connection)
 		return;
 	}
 	connection->deadline = 0;
-	connection->write_deadline = penny_edge.now + LINGER;
+	connection->write_deadline = penny_edge.now + (penny_edge.draining ? DRAIN_LINGER : LINGER);
 	penny_connection_set_timer(connection);
 }
 
@@ -431,6 +432,12 @@ penny_connections_drain(void)
 
 		if (connection->state == PENNY_OPEN)
 			connection->protocol->drain(connection);
+		else if (connection->state == PENNY_LINGERING &&
+				 connection->write_deadline > penny_edge.now + DRAIN_LINGER)
+		{
+			connection->write_deadline = penny_edge.now + DRAIN_LINGER;
+			penny_connection_set_timer(connection);
+		}
 		connection = next;
 	}
 }

@@ -38,7 +38,7 @@ typedef struct PennyProtocol
 	void (*expired)(PennyConnection *connection);
 	/* The connection ends: release everything keyed by it. */
 	void (*closed)(PennyConnection *connection);
-	/* The edge is to stop: finish soon. */
+	/* The edge is to stop: finish soon.  Called again when it is closing: now. */
 	void (*drain)(PennyConnection *connection);
 	/* Nothing can be served for a while; NULL = does not matter. */
 	void (*interrupt)(PennyConnection *connection);

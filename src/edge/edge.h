@@ -40,7 +40,9 @@ typedef struct PennyEdge
 	PennyLogLevel log_level;    /* messages above it are dropped */
 	int listeners;              /* listening sockets from PENNY_FD_LISTEN */
 	bool control;               /* certificates come at PENNY_FD_CONTROL */
-	bool draining;              /* SIGTERM came: no new work */
+	bool draining;              /* told to end: no new work */
+	bool restarting;            /* and another edge will follow */
+	bool closing;               /* its time is over: what is left is refused */
 } PennyEdge;
 
 extern PennyEdge penny_edge;

@@ -398,7 +398,10 @@ on_closed(PennyConnection *connection)
 	free(http);
 }
 
-/* The edge stops: idle ones close, others after their answer. */
+/*
+ * The edge stops: idle ones close, others after their answer.  Whose request is
+ * not complete when time is over is told so.
+ */
 static void
 on_drain(PennyConnection *connection)
 {
@@ -409,5 +412,10 @@ on_drain(PennyConnection *connection)
 	{
 		http->state = PENNY_HTTP_OVER;
 		penny_connection_close(connection);
+	}
+	else if (penny_edge.closing && http->state < PENNY_HTTP_CALL)
+	{
+		stop_waiting(http);
+		penny_http_unavailable(http, "the server is stopping");
 	}
 }

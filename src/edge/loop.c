@@ -14,6 +14,11 @@
  * and sees sockets in its raw role only.  Its timers are not used: its list is
  * sorted and walked from the head, and there would be one for each socket.
  *
+ * The end: SIGTERM, or SIGUSR1 when another edge follows.  Nothing is accepted
+ * any more, idle connections close, requests that run have drain_timeout.  Who
+ * is not answered by then gets a 503 or a close frame, and LAST_CALL ms to read
+ * it.  The edge ends when nobody is left.
+ *
  * Settings are copied when the gateway has published others; what was made
  * under the old ones stays.
  *
@@ -40,6 +45,7 @@
 #define READ_SIZE (64 * 1024)  /* bytes of one read */
 #define SEND_SIZE (320 * 1024) /* bytes of one send: PENNY_WRITE_MAX and TLS */
 #define SERVICE_TIMEOUT 10     /* s, of libwebsockets; its timers are not used */
+#define LAST_CALL 100          /* ms, and no more than a 20th of drain_timeout */
 
 static struct ev_loop *loop;
 static struct lws_context *context;
@@ -51,6 +57,7 @@ static ev_io wake_watcher;
 static ev_io control_watcher;
 static ev_timer timer_watcher;
 static ev_signal term_watcher;
+static ev_signal restart_watcher;
 static uint64_t timer_due; /* when timer_watcher fires, 0 = it is stopped */
 static uint64_t settings_seq;
 static uint64_t drain_by; /* ms, when draining */
@@ -164,12 +171,27 @@ arm_timer(void)
 	timer_due = due;
 }
 
+/* Draining has taken its time: answer who still waits. */
+static void
+call_last(void)
+{
+	uint64_t left = penny_edge.settings.drain_timeout / 20;
+
+	if (!penny_edge.draining || penny_edge.closing || penny_edge.now < drain_by)
+		return;
+	penny_edge.closing = true;
+	drain_by = penny_edge.now + (left < LAST_CALL ? left : LAST_CALL);
+	penny_timer_set(&drain_timer, drain_by);
+	penny_calls_give_up();
+	penny_connections_drain();
+}
+
 static void
 look_at_drain(void)
 {
 	if (!penny_edge.draining)
 		return;
-	if (penny_connections() == 0 || penny_edge.now >= drain_by)
+	if (penny_connections() == 0 || (penny_edge.closing && penny_edge.now >= drain_by))
 	{
 		if (penny_connections() > 0)
 			penny_log(PENNY_LOG_LOG, "edge ends with %u open connections", penny_connections());
@@ -185,6 +207,7 @@ on_prepare(struct ev_loop *ev, ev_prepare *watcher, int events)
 	(void) watcher;
 	(void) events;
 	penny_edge_clock();
+	call_last();
 	more = work();
 	penny_edge_prepare_sleep(&penny_edge.plane);
 	if (penny_calls_ready() || penny_events_ready() || penny_routes_stale() ||
@@ -252,15 +275,15 @@ on_drain_timer(PennyTimer *timer)
 	(void) timer;
 }
 
-/* SIGTERM: stop accepting, say goodbye, finish what runs. */
+/* Told to end: stop accepting, say goodbye, finish what runs. */
 static void
 on_term(struct ev_loop *ev, ev_signal *watcher, int events)
 {
 	(void) ev;
-	(void) watcher;
 	(void) events;
 	if (penny_edge.draining)
 		return;
+	penny_edge.restarting = watcher == &restart_watcher;
 	penny_edge_clock();
 	penny_edge.draining = true;
 	drain_by = penny_edge.now + penny_edge.settings.drain_timeout;
@@ -303,6 +326,8 @@ start_watchers(void)
 	ev_timer_init(&timer_watcher, on_timer, 0.0, 0.0);
 	ev_signal_init(&term_watcher, on_term, SIGTERM);
 	ev_signal_start(loop, &term_watcher);
+	ev_signal_init(&restart_watcher, on_term, SIGUSR1);
+	ev_signal_start(loop, &restart_watcher);
 }
 
 const char *

@@ -11,8 +11,8 @@
  * a socket, a log pipe as standard error, and no environment.  The order matters: everything that
  * opens files comes before the sandbox, every byte of a client after it.
  *
- * SIGTERM ends it in an orderly way within drain_timeout, exit code 0.  Any
- * other end is a crash, which costs clients a reconnect; nothing that the
+ * SIGTERM, and SIGUSR1 when another will follow, end it in an orderly way
+ * within drain_timeout, exit code 0 (loop.c).  Any other end is a crash, which costs clients a reconnect; nothing that the
  * database acknowledged is lost with this process.
  *
  *-------------------------------------------------------------------------

@@ -191,6 +191,8 @@ penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code)
 	char reason[CLOSE_REASON_MAX];
 	uint32_t random;
 
+	if (penny_edge.draining)
+		code = penny_edge.restarting ? PENNY_CLOSE_RESTART : PENNY_CLOSE_GOING_AWAY;
 	penny_random(&random, sizeof(random));
 	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u}",
 			 COME_BACK_FIRST + random % COME_BACK_SPREAD);
@@ -447,7 +449,7 @@ on_drain(PennyConnection *connection)
 	PennyWebsocket *websocket = connection->session;
 
 	/* A message that an executor has is acknowledged first. */
-	if (!penny_session_busy(websocket->session))
+	if (penny_edge.closing || !penny_session_busy(websocket->session))
 		penny_websocket_come_back(websocket, PENNY_CLOSE_GOING_AWAY);
 }
 

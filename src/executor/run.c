@@ -12,7 +12,8 @@
  *				triggers, queries of WITH HOLD cursors) is run or dropped before
  *	time		STATEMENT_TIMEOUT, armed for the route; and a tick that looks
  *				whether the client is still there.  A handler that swallows its
- *				cancel is ended with its executor after a grace time
+ *				cancel is ended with its executor after a grace time, and one that
+ *				runs when the server stops when penny.drain_timeout is over
  *	errors		become problem documents; those from 500 on are logged
  *
  * A cancel can only hit the call that it is meant for: the tick asks for the
@@ -57,6 +58,7 @@ static TimeoutId tick_timeout;
 static volatile sig_atomic_t running = false;
 static volatile sig_atomic_t client_gone = false;
 static volatile int64 deadline = 0; /* us, 0 = none */
+static volatile int64 leave_by = 0; /* us, 0 = as long as it takes */
 
 static void on_tick(void);
 static void copy_request_id(void);
@@ -176,6 +178,12 @@ penny_run_limit(PennyRun *limited, int timeout)
 	enable_timeout_after(STATEMENT_TIMEOUT, (int) Min(left, INT_MAX));
 }
 
+void
+penny_run_leave(int timeout)
+{
+	leave_by = penny_run_clock() + (int64) timeout * 1000;
+}
+
 /* Every TICK while a call runs; a signal handler. */
 static void
 on_tick(void)
@@ -192,7 +200,8 @@ on_tick(void)
 		InterruptPending = true;
 		QueryCancelPending = true;
 	}
-	if (deadline != 0 && penny_run_clock() > deadline + GRACE)
+	if ((deadline != 0 && penny_run_clock() > deadline + GRACE) ||
+		(leave_by != 0 && penny_run_clock() > leave_by))
 	{
 		InterruptPending = true;
 		ProcDiePending = true;

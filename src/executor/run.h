@@ -66,6 +66,9 @@ extern void penny_run_show(PennyRun *run, const char *activity);
  */
 extern void penny_run_limit(PennyRun *run, int timeout);
 
+/* End the process when the call still runs after so many ms; for a signal handler. */
+extern void penny_run_leave(int timeout);
+
 /* Microseconds of the monotonic clock. */
 extern int64 penny_run_clock(void);
 

@@ -12,7 +12,8 @@
  * call for it writes the eventfd.  It never sleeps inside a transaction.
  *
  * Ends: SIGTERM at once (`die`), a running call then gets its 503 from the
- * exit callback; an executor above penny.executors_min after
+ * exit callback; but when the whole server stops, the call that runs has most
+ * of penny.drain_timeout to come to its end.  An executor above penny.executors_min after
  * penny.executor_idle_timeout without a call; one whose session could not be
  * reset, after the answer; and all when the database is wanted alone.
  *
@@ -20,12 +21,15 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -52,10 +56,12 @@ static WaitEventSet *wait_set = NULL;
 
 /* The claimed call that is not wholly answered yet; for the exit callback. */
 static PennyCall open_call;
-static bool call_open = false;
-static bool answer_begun = false; /* some of its pieces are written */
+static volatile sig_atomic_t call_open = false;
+static volatile sig_atomic_t leaving = false; /* after the call that runs */
+static bool answer_begun = false;             /* some of its pieces are written */
 
 static void begin(int wanted);
+static void on_term(SIGNAL_ARGS);
 static void executor_exit(int code, Datum arg);
 static void refuse_calls(PennyReadiness readiness);
 static bool serve(PennyReadiness readiness);
@@ -100,6 +106,7 @@ static void
 begin(int wanted)
 {
 	penny_worker_begin(PENNY_EXECUTOR, wanted);
+	pqsignal(SIGTERM, on_term);
 	HOLD_CANCEL_INTERRUPTS(); /* but for the calls, see run.c */
 	plane = penny_plane();
 	self = penny_executor_attach(wanted);
@@ -118,6 +125,19 @@ begin(int wanted)
 	penny_plan_init();
 	penny_routes_init();
 	penny_reset_baseline();
+}
+
+/* See above.  The edge drains a little longer: a 503 still gets out. */
+static void
+on_term(SIGNAL_ARGS)
+{
+	if (call_open && penny_worker_server_stops())
+	{
+		leaving = true;
+		penny_run_leave(penny_drain_timeout - Min(penny_drain_timeout / 5, 400));
+	}
+	else
+		die(postgres_signal_arg);
 }
 
 /* The process ends: nobody may wait for it. */
@@ -186,6 +206,8 @@ serve_call(const PennyCall *call, PennyReadiness readiness)
 	{
 		deliver(penny_run_refuse(plane, call, ERRCODE_PENNY_UNAVAILABLE,
 								 penny_readiness_reason(readiness)));
+		if (leaving)
+			penny_worker_exit();
 		return;
 	}
 
@@ -204,6 +226,8 @@ serve_call(const PennyCall *call, PennyReadiness readiness)
 								run->activity != NULL ? run->activity : "a request", wrong)));
 		penny_worker_exit();
 	}
+	if (leaving)
+		penny_worker_exit();
 	CHECK_FOR_INTERRUPTS();
 }
 
