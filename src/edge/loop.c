@@ -321,6 +321,7 @@ start_watchers(void)
 	if (penny_edge.control)
 	{
 		ev_io_init(&control_watcher, on_control, PENNY_FD_CONTROL, EV_READ);
+		ev_set_priority(&control_watcher, EV_MAXPRI); /* before who connected after it */
 		ev_io_start(loop, &control_watcher);
 	}
 	ev_timer_init(&timer_watcher, on_timer, 0.0, 0.0);

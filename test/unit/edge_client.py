@@ -9,16 +9,56 @@ import os
 import random
 import re
 import select
+import shutil
 import socket
+import ssl
 import struct
 import subprocess
+import tempfile
 import time
 
 LIMIT = 10.0  # seconds that anything may take
 
 
+class Certificates:
+    """Self-signed ones in a directory of their own: made when asked for."""
+
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix='penny-tls.')
+        self.made = {}
+
+    def get(self, name):
+        """The files of certificate and key."""
+        files = tuple('%s/%s.%s' % (self.directory, name, kind) for kind in ('crt', 'key'))
+        if name not in self.made:
+            subprocess.run(['openssl', 'req', '-x509', '-nodes', '-newkey', 'ec', '-pkeyopt',
+                            'ec_paramgen_curve:P-256', '-days', '2', '-subj', '/CN=' + name,
+                            '-out', files[0], '-keyout', files[1]],
+                           check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.made[name] = files
+        return files
+
+    def remove(self):
+        shutil.rmtree(self.directory)
+
+
+CERTIFICATES = Certificates()
+
+
+def context(alpn=None):
+    """What a client needs for TLS; who the server is does not matter here."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    if alpn:
+        made.set_alpn_protocols(alpn)
+    return made
+
+
 class Fake:
     """A fake gateway with its edge and executors."""
+
+    tls = None  # the context of its clients, when it speaks TLS
 
     def __init__(self, program, edge, **settings):
         self.log = []
@@ -37,6 +77,12 @@ class Fake:
         self.process.stdin.write(text.encode() + b'\n')
         self.process.stdin.flush()
         return self.line()
+
+    def use_certificate(self, name):
+        """Give the edge this certificate; clients then speak TLS."""
+        if self.command('tls %s %s' % CERTIFICATES.get(name)) != 'ok':
+            raise AssertionError('no certificate')
+        self.tls = self.tls or context()
 
     def counters(self):
         return {k: int(v) for k, v in
@@ -87,12 +133,14 @@ class Answer:
 class Http:
     """One connection; requests are bytes, answers are parsed."""
 
-    def __init__(self, fake, receive_buffer=None):
+    def __init__(self, fake, receive_buffer=None, tls=True):
         self.socket = socket.socket()
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(LIMIT)
         self.socket.connect(('127.0.0.1', fake.port))
+        if fake.tls and tls:
+            self.socket = fake.tls.wrap_socket(self.socket)
         self.data = b''
 
     def send(self, text):

@@ -52,6 +52,19 @@ rest(int ms)
 	poll(&wake, 1, ms);
 }
 
+/* Woken for a call that we cannot take now: others shall look, as in a server. */
+static void
+pass_wake(void)
+{
+	if (penny_call_backlog(plane) == 0)
+		return;
+	for (int i = 0; i < (int) plane->config.executors; i++)
+	{
+		if (i != self)
+			penny_wake_sleeper(plane, i);
+	}
+}
+
 /* Give an answer, in as many pieces as it takes. */
 static void
 answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
@@ -79,6 +92,7 @@ answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
 			}
 			rest(1000);
 			penny_sleeper_awake(plane, self);
+			pass_wake();
 		}
 	} while (sent < total);
 }

@@ -14,19 +14,30 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 import traceback
 
-from edge_client import Closed, Fake, Http, LIMIT, Ws, once
+from edge_client import CERTIFICATES, Closed, Fake, Http, LIMIT, Ws, context, once
 
 TESTS = []
 
 
-def test(**settings):
+def test(tls=False, **settings):
+    """A test with these settings; tls: a second time, over TLS."""
     def keep(function):
-        TESTS.append((function, settings))
+        TESTS.append((function, settings, False))
+        if tls:
+            TESTS.append((function, settings, True))
+        return function
+    return keep
+
+
+def test_of_tls(**settings):
+    def keep(function):
+        TESTS.append((function, settings, True))
         return function
     return keep
 
@@ -38,7 +49,7 @@ def equal(got, wanted, what=''):
 
 # ---- HTTP ---------------------------------------------------------------------
 
-@test()
+@test(tls=True)
 def keep_alive(fake):
     http = Http(fake)
     for i in range(200):
@@ -85,7 +96,7 @@ def who_is_local(fake):
         http.close()
 
 
-@test(executors=4)
+@test(tls=True, executors=4)
 def pipelining_is_in_order(fake):
     http = Http(fake)
     text = b''
@@ -285,7 +296,7 @@ def a_foreign_page_is_not_of_this_machine(fake):
         equal(got['flags'], flags, origin)
 
 
-@test()
+@test(tls=True)
 def half_requests(fake):
     for text in ('', 'G', 'GET /echo HTTP/1.1\r\n', 'GET /echo HTTP/1.1\r\nHost: h\r\n\r\n',
                  'POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nabc'):
@@ -398,7 +409,7 @@ def answers_in_pieces(fake):
     head.close()
 
 
-@test(executors=2, slots=4)
+@test(tls=True, executors=2, slots=4)
 def a_slow_reader_does_not_stop_others(fake):
     slow = Http(fake, receive_buffer=4096)
     slow.request('/bytes?n=30000000')
@@ -409,7 +420,7 @@ def a_slow_reader_does_not_stop_others(fake):
     fake.until(lambda: fake.executors()['cancelled'] >= 1, 'the answer is given up')
 
 
-@test(executors=1, write_timeout=400)
+@test(tls=True, executors=1, write_timeout=400)
 def who_reads_nothing_is_cut(fake):
     http = Http(fake, receive_buffer=4096)
     http.request('/bytes?n=30000000')
@@ -455,7 +466,7 @@ def nobody_takes_the_call(fake):
     fake.until(lambda: once(fake, '/echo').status == 200)
 
 
-@test(executors=1)
+@test(tls=True, executors=1)
 def a_client_that_goes_cancels(fake):
     http = Http(fake)
     http.request('/slow?ms=8000')
@@ -550,7 +561,7 @@ def a_restart_finds_the_sleep_word_right(fake):
             assert time.monotonic() - started < 1
 
 
-@test(executors=1, drain_timeout=5000)
+@test(tls=True, executors=1, drain_timeout=5000)
 def drain_acknowledges_first(fake):
     ws = Ws(fake)
     equal(ws.ask(type='ping'), {'type': 'pong'})
@@ -570,7 +581,7 @@ def drain_acknowledges_first(fake):
     fake.command('start')
 
 
-@test(executors=2, drain_timeout=3000)
+@test(tls=True, executors=2, drain_timeout=3000)
 def drain(fake):
     idle = Http(fake)
     equal(idle.get('/livez').status, 200)
@@ -595,6 +606,201 @@ def drain(fake):
     equal(fake.line(), '0', 'exit status')
     assert time.monotonic() - started < 3
     fake.command('start')
+
+
+@test(executors=1, drain_timeout=1000)
+def when_time_is_over(fake):
+    """Who cannot be answered is told so, and the edge ends in time."""
+    equal(once(fake, '/echo').status, 200)
+    fake.command('stop')
+    waiting = Http(fake)
+    waiting.request('/echo')
+    half = Http(fake)
+    half.send('POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nabc')
+    ws = Ws(fake)
+    ws.say(type='join', room='conversation:1')
+    fake.until(lambda: fake.counters()['calls'] >= 4)
+    started = time.monotonic()
+    fake.process.stdin.write(b'term\n')
+    fake.process.stdin.flush()
+    for http in (waiting, half):
+        answer = http.answer()
+        equal((answer.status, answer.headers['connection']), (503, 'close'))
+        assert int(answer.headers['retry-after']) >= 1
+        assert time.monotonic() - started > 0.9, 'it was given its time'
+    equal(ws.end(), 1001)
+    equal(fake.line(), '0', 'exit status')
+    assert time.monotonic() - started < 1.5
+    for http in (waiting, half, ws):
+        http.close()
+    fake.command('go')
+    fake.command('start')
+
+
+@test(drain_timeout=5000)
+def who_does_not_say_goodbye_is_not_waited_for(fake):
+    clients = [Ws(fake) for _ in range(20)]
+    equal(clients[0].ask(type='ping'), {'type': 'pong'})
+    started = time.monotonic()
+    equal(fake.command('restart'), '0', 'exit status')
+    assert time.monotonic() - started < 1.5
+    for ws in clients:
+        equal(ws.end(), 1012)
+        ws.close()
+    fake.command('start')
+
+
+# ---- TLS ---------------------------------------------------------------------------
+
+def in_pieces(fake, size):
+    """A client whose bytes come in pieces of so many: handshake, then a request."""
+    raw = Http(fake, tls=False)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context().wrap_bio(incoming, outgoing)
+
+    def send():
+        data = outgoing.read()
+        for at in range(0, len(data), size):
+            raw.send(data[at:at + size])
+            time.sleep(0)
+
+    def until_done(step):
+        while True:
+            try:
+                done = step()
+                send()
+                return done
+            except ssl.SSLWantReadError:
+                send()
+                incoming.write(raw.socket.recv(65536))
+    raw.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    until_done(tls.do_handshake)
+    tls.write(b'GET /bytes?n=70000 HTTP/1.1\r\nHost: h\r\n\r\n')
+    send()
+    got = b''
+    while len(got) < 70000:
+        got += until_done(lambda: tls.read(65536))
+    assert got.startswith(b'HTTP/1.1 200 '), got[:80]
+    raw.close()
+
+
+@test_of_tls()
+def records_in_pieces(fake):
+    for size in (1, 2, 7, 300):
+        in_pieces(fake, size)
+
+
+@test_of_tls()
+def large_bodies_both_ways(fake):
+    http = Http(fake)
+    body = json.dumps({'x': 'y' * 1000000}).encode()
+    for _ in range(3):
+        http.request('/echo', method='POST', body=body)
+        equal(http.answer().json()['body'], body.decode())
+        equal(len(http.get('/bytes?n=5000000').body), 5000000)
+    http.close()
+
+
+@test_of_tls(header_timeout=300)
+def what_is_no_tls(fake):
+    plain = Http(fake, tls=False)
+    plain.request('/livez')
+    answer = plain.answer()
+    equal((answer.status, answer.json()['detail']), (400, 'this port speaks TLS'))
+    assert plain.closed()
+    plain.close()
+    for first in (b'\x00' * 20, b'\x80\x2e\x01\x03\x01' + b'x' * 40,  # SSL 2
+                  b'\x16\x03\x01\x00\x03\x01\x00\x00\x00',           # a record without its head
+                  b'\x16\x03\x01\x40\x01\x01\x00\x40\x00',           # too large a record
+                  b'\x16\x03\x01\x40\x00\x01\x01\x00\x00',           # too large a hello
+                  b'\x15\x03\x01\x00\x02\x02\x28' + b'x' * 9):        # an alert
+        raw = Http(fake, tls=False)
+        raw.send(first)
+        assert raw.closed(), first
+        raw.close()
+    malformed = fake.counters()['malformed']
+    assert malformed >= 7, malformed
+    hello = Http(fake, tls=False)  # a good head, then bytes that are no hello
+    hello.send(b'\x16\x03\x01\x00\xc8\x01\x00\x00\xc4' + b'\xff' * 196)
+    equal(hello.socket.recv(5)[0], 21, 'an alert')
+    hello.close()
+    for start in (b'', b'\x16', b'\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'):
+        late = Http(fake, tls=False)
+        late.send(start)
+        started = time.monotonic()
+        assert late.closed(), start
+        assert 0.2 < time.monotonic() - started < 2
+        late.close()
+
+
+@test_of_tls(max_connections_per_address=5)
+def too_many_are_told_in_tls(fake):
+    clients = [Http(fake) for _ in range(5)]
+    equal(clients[0].get('/livez').status, 200)
+    raw = Http(fake, tls=False)
+    equal(raw.socket.recv(20)[:1], b'\x15', 'an alert')
+    assert raw.closed()
+    for http in clients + [raw]:
+        http.close()
+
+
+@test_of_tls()
+def other_certificates_drop_nothing(fake):
+    old = Http(fake)
+    ws = Ws(fake)
+    before = old.socket.getpeercert(True)
+    for round in range(20):
+        fake.use_certificate('b' if round % 2 == 0 else 'a')
+        new = Http(fake)
+        assert (new.socket.getpeercert(True) == before) == (round % 2 == 1)
+        equal(new.get('/livez').status, 200)
+        equal(old.get('/echo').status, 200)
+        equal(ws.ask(type='ping'), {'type': 'pong'})
+        new.close()
+    # One that does not fit its key is refused; what was there goes on.
+    equal(fake.command('tls %s %s' % (CERTIFICATES.get('a')[0], CERTIFICATES.get('b')[1])), 'ok')
+    equal(once(fake, '/livez').status, 200)
+    equal(fake.command('tls - -'), 'ok')
+    plain = Http(fake, tls=False)
+    equal(plain.get('/livez').status, 200, 'plain HTTP again')
+    equal(old.get('/echo').status, 200, 'and who has TLS keeps it')
+    fake.use_certificate('a')
+    for http in (old, ws, plain):
+        http.close()
+    fake.command('kill')
+    equal(once(fake, '/livez').status, 200, 'the next edge has it, too')
+
+
+@test_of_tls(executors=2)
+def hostile_tls(fake):
+    """Handshakes and records cut, mixed and repeated."""
+    rng = random.Random(7)
+    pid = fake.command('pid')
+    for count in range(400):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context(['http/1.1']).wrap_bio(incoming, outgoing)
+        raw = Http(fake, tls=False)
+        raw.socket.settimeout(0.05)
+        steps = rng.randrange(4)
+        try:
+            for step in range(4):
+                try:
+                    if step < 3:
+                        tls.do_handshake()
+                    tls.write(b'GET /livez HTTP/1.1\r\nHost: h\r\n\r\n' * 3)
+                except ssl.SSLWantReadError:
+                    pass
+                data = outgoing.read()
+                raw.send(mutate(rng, data) if step >= steps else data)
+                if step < 3 and step <= steps:
+                    incoming.write(raw.socket.recv(65536))
+        except OSError:
+            pass
+        raw.close()
+        if count % 100 == 0:
+            equal(once(fake, '/livez').status, 200, 'still serving')
+    fake.idle()
+    equal(fake.command('pid'), pid)
 
 
 # ---- WebSocket ---------------------------------------------------------------------
@@ -905,7 +1111,7 @@ def frames_that_the_ring_did_not_carry(fake):
     ws.close()
 
 
-@test(write_timeout=60000, event_bytes=1 << 22)
+@test(tls=True, write_timeout=60000, event_bytes=1 << 22)
 def a_slow_websocket_is_cut_and_others_go_on(fake):
     room = 'conversation:1'
     slow = Ws(fake, receive_buffer=4096)
@@ -949,7 +1155,7 @@ def who_stays_slow_is_cut_early(fake):
     slow.close()
 
 
-@test(executors=2)
+@test(tls=True, executors=2)
 def closing_in_the_middle_leaves_nothing(fake):
     for i in range(100):
         ws = Ws(fake, token='user-%d' % i)
@@ -1032,10 +1238,12 @@ def hostile_clients(fake):
 
 # ---- running ---------------------------------------------------------------------------
 
-def run_one(program, edge, function, settings):
+def run_one(program, edge, function, settings, tls):
     fake = Fake(program, edge, **settings)
     problem = None
     try:
+        if tls:
+            fake.use_certificate('a')
         function(fake)
         fake.idle()
         equal(once(fake, '/livez').status, 200, 'alive at the end')
@@ -1070,15 +1278,17 @@ def main():
         failed += not good
         print('%sok 1 - sandbox' % ('' if good else 'not '))
         print('\n'.join('# ' + line for line in lines if not good), flush=True)
-    for number, (function, settings) in enumerate(chosen, 1 + (not names)):
+    for number, (function, settings, tls) in enumerate(chosen, 1 + (not names)):
         started = time.monotonic()
-        problem = run_one(program, edge, function, settings)
+        problem = run_one(program, edge, function, settings, tls)
         failed += problem is not None
         print('%sok %d - %s # %.1f s' % ('not ' if problem else '', number,
-                                         function.__name__.replace('_', ' '),
+                                         function.__name__.replace('_', ' ') +
+                                         (' (TLS)' if tls else ''),
                                          time.monotonic() - started), flush=True)
         if problem:
             print('\n'.join('# ' + line for line in problem.splitlines()), flush=True)
+    CERTIFICATES.remove()
     return 1 if failed else 0
 
 
