@@ -142,7 +142,12 @@ main(int argc, char **argv)
 	if (failed != NULL)
 		fail(failed);
 	if (penny_edge.control)
-		penny_tls_receive(PENNY_FD_CONTROL);
+		(void) penny_tls_receive(PENNY_FD_CONTROL);
+	if (penny_tls_failed())
+	{
+		errno = EINVAL;
+		fail("use its certificate"); /* plain HTTP is no way out */
+	}
 	penny_calls_init();
 	penny_events_init();
 	penny_http_setup();

@@ -64,6 +64,7 @@ struct PennyTls
 static SSL_CTX *context; /* NULL: plain HTTP */
 static BIO_METHOD *method;
 static PennyCertificate received;
+static bool failed; /* the last one could not be used */
 
 /* What OpenSSL reads, and whose it is; what it wrote. */
 static const PennyTls *in_owner;
@@ -184,11 +185,13 @@ take_certificate(void)
 		{
 			penny_log(PENNY_LOG_WARNING, "edge cannot use a certificate: %s", why);
 			SSL_CTX_free(fresh);
+			failed = true;
 			return;
 		}
 	}
 	SSL_CTX_free(context);
 	context = fresh;
+	failed = false;
 	penny_log(PENNY_LOG_DEBUG, "edge %s",
 			  context != NULL ? "has a new certificate" : "is without TLS");
 }
@@ -212,6 +215,12 @@ penny_tls_receive(int fd)
 	if (any)
 		OPENSSL_cleanse(&received, sizeof(received));
 	return got < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+bool
+penny_tls_failed(void)
+{
+	return failed;
 }
 
 bool

@@ -14,6 +14,8 @@
 extern const char *penny_tls_init(void);
 /* Take certificates that wait at the control socket; false: its other end is gone. */
 extern bool penny_tls_receive(int fd);
+/* Was the last certificate of no use? */
+extern bool penny_tls_failed(void);
 /* Do new connections speak TLS? */
 extern bool penny_tls_wanted(void);
 /* Say to a client that is refused before anything else that it is. */

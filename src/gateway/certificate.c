@@ -124,13 +124,7 @@ penny_gateway_certificate_send(int fd)
 {
 	size_t size = penny_certificate_size(&in_force.certificate);
 
-	if (send(fd, &in_force, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) size)
-		return true;
-	if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ENOMEM)
-		return false;
 	/* An edge that has gone gets it when it is started again. */
-	if (errno != EPIPE && errno != ECONNRESET)
-		ereport(LOG, (errcode(ERRCODE_CONNECTION_FAILURE),
-					  errmsg("could not hand the certificate to penny-edge: %m")));
-	return true;
+	return send(fd, &in_force, size, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t) size ||
+		   errno == EPIPE || errno == ECONNRESET;
 }

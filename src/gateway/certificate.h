@@ -23,7 +23,7 @@ typedef enum PennyTls
  */
 extern bool penny_gateway_certificate_load(void);
 extern PennyTls penny_gateway_tls(void);
-/* Send what is in force over a control socket; false: it is full, try later. */
+/* Send what is in force over a control socket; false (errno): try later. */
 extern bool penny_gateway_certificate_send(int fd);
 
 #endif /* PENNY_GATEWAY_CERTIFICATE_H */

@@ -155,8 +155,9 @@ make_control(Launch *launch, PennyChild *child)
 	launch->control_fd = fds[1];
 	if (shutdown(child->control_fd, SHUT_RD) < 0)
 		return false;
+	/* An edge that does not know of a certificate would serve plain HTTP. */
 	penny_child_tell(child);
-	return true;
+	return !child->untold;
 }
 
 void

@@ -14,6 +14,7 @@
  *		kill					kill -9 the edge, sweep, start another
  *		term					SIGTERM the edge; answers with its exit status
  *		restart					the same with the signal that another follows
+ *		reap					wait for an edge that ends by itself; its exit status
  *		start					sweep and start an edge after that
  *		counters				name=value of all counters
  *		executors				calls, cancelled
@@ -245,7 +246,8 @@ give_certificate(const char *cert, const char *key)
 {
 	certificate.cert_len = read_pem(cert, certificate.bytes, PENNY_CERT_MAX);
 	certificate.key_len = read_pem(key, certificate.bytes + certificate.cert_len, PENNY_KEY_MAX);
-	printf(send_certificate() ? "ok\n" : "failed\n");
+	/* Without an edge the next one gets it. */
+	printf(send_certificate() || errno == EPIPE || errno == ECONNRESET ? "ok\n" : "failed\n");
 }
 
 /* As a gateway does: sweep, fork, descriptors to their places, exec. */
@@ -361,6 +363,11 @@ obey(char *line)
 	else if (strcmp(command, "term") == 0 || strcmp(command, "restart") == 0)
 	{
 		kill(edge, command[0] == 't' ? SIGTERM : SIGUSR1);
+		waitpid(edge, &status, 0);
+		printf("%d\n", WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status));
+	}
+	else if (strcmp(command, "reap") == 0)
+	{
 		waitpid(edge, &status, 0);
 		printf("%d\n", WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status));
 	}

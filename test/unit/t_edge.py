@@ -771,6 +771,22 @@ def other_certificates_drop_nothing(fake):
     equal(once(fake, '/livez').status, 200, 'the next edge has it, too')
 
 
+@test()
+def an_edge_that_starts_with_a_bad_certificate_ends(fake):
+    equal(once(fake, '/livez').status, 200)
+    equal(fake.command('tls %s %s' % (CERTIFICATES.get('a')[0], CERTIFICATES.get('b')[1])), 'ok')
+    equal(once(fake, '/livez').status, 200, 'one that runs goes on')
+    fake.command('term')
+    fake.command('start')
+    http = Http(fake)
+    http.request('/livez')
+    equal(fake.command('reap'), '2', 'exit status: no plain HTTP in its place')
+    fake.command('tls - -')
+    fake.command('start')
+    equal(http.answer().status, 200)
+    http.close()
+
+
 @test_of_tls(executors=2)
 def hostile_tls(fake):
     """Handshakes and records cut, mixed and repeated."""
