@@ -34,6 +34,7 @@
 #include "edge/events.h"
 #include "edge/listener.h"
 #include "edge/routes.h"
+#include "edge/session.h"
 #include "edge/timer.h"
 
 #define READ_SIZE (64 * 1024)  /* bytes of one read */
@@ -134,6 +135,7 @@ work(void)
 	look_at_settings();
 	penny_routes_turn();
 	penny_calls_turn();
+	penny_sessions_turn();
 	more = penny_events_turn();
 	penny_connections_flush();
 	penny_connections_reap();
