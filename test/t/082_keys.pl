@@ -160,15 +160,16 @@ bad('PS256, well signed', $rsa->sign(head('PS256', 'rsa-1'), claims(), pss => 1)
 bad('RS256 with a signature of PS256', $rsa->sign(head('RS256', 'rsa-1'), claims(), pss => 1));
 bad("RS256 with a signature by $_", $rsa->sign(head('RS256', 'rsa-1'), claims(), digest => $_)) for qw(sha1 sha384 sha512 md5);
 
-# What a kid could be taken for.
-bad("kid \"$_\"", $rsa->sign(head('RS256', $_), claims()))
-  for '../../../../etc/passwd', '/dev/null', "' OR 1=1 --", 'rsa-1;rsa-2', 'RSA-1', ' rsa-1', 'rsa-1 ', "rsa-1\t", 'rsa', 'rsa-11', '*', '%', 'rsa-_',
-  'http://127.0.0.1/keys', 'file:///dev/null', '$(id)', '`id`', '0', '-1', "rsa\x{2010}1", 'r' x 65, 'r' x 4000;
-bad('kid empty', $rsa->sign(head('RS256', ''), claims()));
-bad("kid $_", $rsa->sign(qq({"alg":"RS256","kid":$_}), $payload_text)) for 'null', '1', 'true', '["rsa-1"]', '{"kid":"rsa-1"}', '"rsa-1\u0000"', '"rsa-1\ud800"';
-bad('kid twice', $rsa->sign('{"alg":"RS256","kid":"ed-1","kid":"rsa-1"}', $payload_text));
-bad('kid twice, escaped', $rsa->sign('{"alg":"RS256","kid":"rsa-1","\u006bid":"rsa-1"}', $payload_text));
-bad('alg twice, escaped', $rsa->sign('{"alg":"RS256","kid":"rsa-1","a\u006cg":"none"}', $payload_text));
+# What a kid could be taken for, where its key would be the only one of its alg.
+bad("kid \"$_\"", $ed->sign(head('EdDSA', $_), claims()))
+  for '../../../../etc/passwd', '/dev/null', "' OR 1=1 --", 'ed-1;rsa-1', 'ED-1', ' ed-1', 'ed-1 ', "ed-1\t", 'ed', 'ed-11', '*', '%', 'ed-_',
+  'http://127.0.0.1/keys', 'file:///dev/null', '$(id)', '`id`', '0', '-1', "ed\x{2010}1", 'r' x 65, 'r' x 4000;
+bad('kid empty', $ed->sign(head('EdDSA', ''), claims()));
+bad("kid $_", $ed->sign(qq({"alg":"EdDSA","kid":$_}), $payload_text)) for 'null', '1', 'true', '["ed-1"]', '{"kid":"ed-1"}', '"ed-1\u0000"', '"ed-1\ud800"';
+bad('kid twice', $ed->sign('{"alg":"EdDSA","kid":"rsa-1","kid":"ed-1"}', $payload_text));
+bad('kid twice, escaped', $ed->sign('{"alg":"EdDSA","kid":"ed-1","\u006bid":"ed-1"}', $payload_text));
+bad('alg twice, escaped', $ed->sign('{"alg":"EdDSA","kid":"ed-1","a\u006cg":"none"}', $payload_text));
+bad("unknown kid of the secret, $_", sign_parts($secret, head('HS256', $_), claims())) for 'oct-2', 'OCT-1', 'none', "$secret";
 
 # Members of the header that would bring a key along, or change the meaning.
 my %member = (
