@@ -149,7 +149,7 @@ bad('a strange key with its own kid', $evil->sign(head('RS256', 'evil'), claims(
 bad('a strange key without kid', $evil->sign(head('RS256'), claims()));
 bad('a strange Ed25519 key', $evil_ed->sign(head('EdDSA', 'ed-1'), claims()));
 bad('a strange Ed25519 key without kid', $evil_ed->sign(head('EdDSA'), claims()));
-bad('several keys fit, and no kid', $rsa->sign(head('RS256'), claims()));
+bad('several keys fit, and no kid', $_->sign(head('RS256'), claims())) for $rsa, $rsa2;
 bad('a key for RS512, by RS256', $other->sign(head('RS256', 'rs512'), claims()));
 bad('a key for RS512, by RS512', $other->sign(head('RS512', 'rs512'), claims(), digest => 'sha512'));
 bad('a key for encryption', $evil->sign(head('RS256', 'enc'), claims()));
@@ -401,7 +401,6 @@ subtest 'a bad file leaves the keys that were there' => sub {
 	{
 		my ($name, $text, $mode) = @$row;
 		my $before = refusals();
-		rename $file, "$file.good" or die;
 		Penny::Keys::write_file($file, $text, $mode);
 		my ($code, $out, $error) = $node->psql('postgres', 'SELECT penny.reload_keys()');
 		like($error, qr/ERROR:  file of setting "penny.jwt_key_file" was refused\nDETAIL:  \S.*\.\nHINT:  Keys that were taken/, "$name: reload_keys() says so");
@@ -413,7 +412,7 @@ subtest 'a bad file leaves the keys that were there' => sub {
 		$node->sql("SELECT pg_terminate_backend($pid)");
 		$node->wait_until(sub { my @pids = $node->backend_pids('penny executor'); @pids >= 3 && !grep { $_ == $pid } @pids }, 20);
 		is(join(' ', map { $http = $node->http; status($good{'EdDSA'})->{status} } 1 .. 12), '200' . (' 200' x 11), "$name: also in new executors") if $name =~ /half|anybody/;
-		rename "$file.good", $file or die;
+		Penny::Keys::write_set($file, @set);
 		is(reload(), 4, "$name: back again");
 	}
 	unlink "$file.away";
@@ -565,7 +564,8 @@ subtest 'sockets of a removed key end' => sub {
 
 	Penny::Keys::write_set($file, $rsa2, $ed);
 	reload();
-	is(join(' ', map { $_->wait_close(20) // 'open' } @gone), '4401' . (' 4401' x 29), 'all of that key are closed with 4401');
+	my $deadline = time + 20;
+	is(join(' ', map { my $left = $deadline - time; $_->wait_close($left > 0.1 ? $left : 0.1) // 'open' } @gone), '4401' . (' 4401' x 29), 'all of that key are closed with 4401');
 	is($_->call({ type => 'message', room => "conversation:$talk", content => 'after' })->{type}, 'ack', 'others stay') for @stay;
 	my $late = $node->websocket(token => $rsa->sign(head('RS256', 'rsa-1'), claims(sub => $user)));
 	is($late->wait_close(20), 4401, 'and none comes in');
