@@ -33,6 +33,9 @@ AUTH = src/auth/certificate.o \
 	src/auth/json_strict.o \
 	src/auth/jwt_parse.o \
 	src/auth/key.o \
+	src/auth/key_der.o \
+	src/auth/key_file.o \
+	src/auth/key_parse.o \
 	src/auth/token.o
 
 STORE = src/store/access.o \

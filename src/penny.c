@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 
 #include "auth/identity.h"
+#include "auth/key.h"
 #include "base/epoch.h"
 #include "base/planemap.h"
 #include "base/registry.h"
@@ -54,6 +55,7 @@ _PG_init(void)
 	penny_epoch_init();
 	penny_planemap_init(penny_config_plane);
 	penny_registry_init();
+	penny_key_init();
 	penny_executor_init();
 	penny_publish_init();
 	penny_change_init(); /* after publish: what it writes back is said, too */

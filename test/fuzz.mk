@@ -9,6 +9,7 @@ FUZZ_CFLAGS = -std=gnu11 -g -O1 -Wall -Wextra -D_GNU_SOURCE -Isrc -Itest/fuzz \
 
 FUZZ_TARGETS = http \
 	jwt \
+	key \
 	websocket \
 	json \
 	route \

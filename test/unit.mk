@@ -15,6 +15,8 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/route.c \
 	src/auth/json_strict.c \
 	src/auth/jwt_parse.c \
+	src/auth/key_der.c \
+	src/auth/key_parse.c \
 	src/edge/utf8.c \
 	src/edge/json_span.c \
 	src/edge/json_text.c \
@@ -32,6 +34,7 @@ UNIT_PLAIN = src/plane/plane.c \
 
 UNIT_TESTS = http \
 	jwt \
+	key \
 	websocket \
 	json \
 	route \

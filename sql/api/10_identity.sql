@@ -21,5 +21,11 @@ LANGUAGE c VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'penny_uuid_v7';
 COMMENT ON FUNCTION penny.uuid_v7() IS 'A UUID of version 7: in the order of time, ascending within a session';
 
-REVOKE EXECUTE ON FUNCTION penny.user_id(), penny.claims(), penny.act_as(uuid, text), penny.uuid_v7() FROM PUBLIC;
+-- For superusers; whoever may reload the keys may be granted it.
+CREATE OR REPLACE FUNCTION penny.reload_keys() RETURNS integer
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_reload_keys';
+COMMENT ON FUNCTION penny.reload_keys() IS 'Reload settings and the keys of tokens; when it returns, no token of a key that was taken away is accepted any more. Returns the number of keys; an error when a file was refused, older keys are then in force';
+
+REVOKE EXECUTE ON FUNCTION penny.user_id(), penny.claims(), penny.act_as(uuid, text), penny.uuid_v7(), penny.reload_keys() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION penny.user_id(), penny.claims(), penny.act_as(uuid, text), penny.uuid_v7() TO penny_user, penny_authenticator;

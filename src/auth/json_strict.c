@@ -30,9 +30,9 @@ typedef struct Walk
 	int members; /* of all open objects */
 	size_t names_len;
 	Member member[PENNY_JSON_MEMBERS];
-	char names[PENNY_JSON_BYTES];
-	char text[PENNY_JSON_BYTES]; /* the string that is being told */
-	const char *top_name;        /* member of the outermost object we are in */
+	char *names;          /* as long as the input */
+	char *text;           /* likewise; the string that is being told */
+	const char *top_name; /* member of the outermost object we are in */
 	size_t top_name_len;
 } Walk;
 
@@ -373,9 +373,10 @@ walk_word(Walk *walk, const char *word, PennyJsonType type)
 static bool
 walk_nested(Walk *walk, PennyJsonType type)
 {
+	const char *start = walk->at;
 	bool ok;
 
-	if (!tell(walk, type, "", 0))
+	if (type == PENNY_JSON_ARRAY && !tell(walk, type, "", 0))
 		return false;
 	walk->at++;
 	if (walk->depth >= PENNY_JSON_DEPTH)
@@ -394,6 +395,8 @@ walk_nested(Walk *walk, PennyJsonType type)
 	else
 		ok = walk_array(walk);
 	walk->depth--;
+	if (ok && type == PENNY_JSON_OBJECT)
+		ok = tell(walk, type, start, (size_t) (walk->at - start));
 	return ok;
 }
 
@@ -430,11 +433,12 @@ walk_value(Walk *walk)
 }
 
 bool
-penny_json_walk(const char *text, size_t len, PennyJsonVisit visit, void *arg)
+penny_json_walk_large(const char *text, size_t len, PennyJsonVisit visit, void *arg, char *scratch,
+					  size_t scratch_len)
 {
 	Walk walk;
 
-	if (len > PENNY_JSON_BYTES)
+	if (scratch_len < PENNY_JSON_SCRATCH(len))
 		return false;
 	walk.at = text;
 	walk.end = text + len;
@@ -442,7 +446,9 @@ penny_json_walk(const char *text, size_t len, PennyJsonVisit visit, void *arg)
 	walk.arg = arg;
 	walk.depth = 1;
 	walk.members = 0;
+	walk.names = scratch;
 	walk.names_len = 0;
+	walk.text = scratch + len;
 	walk.top_name = NULL;
 	walk.top_name_len = 0;
 
@@ -451,4 +457,12 @@ penny_json_walk(const char *text, size_t len, PennyJsonVisit visit, void *arg)
 		return false;
 	skip_space(&walk);
 	return walk.at == walk.end;
+}
+
+bool
+penny_json_walk(const char *text, size_t len, PennyJsonVisit visit, void *arg)
+{
+	char scratch[PENNY_JSON_SCRATCH(PENNY_JSON_BYTES)];
+
+	return penny_json_walk_large(text, len, visit, arg, scratch, sizeof(scratch));
 }

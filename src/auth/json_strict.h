@@ -6,7 +6,8 @@
  * For tokens: RFC 8259 and nothing else, bounded depth and members, duplicate
  * members refused at every level, strings valid UTF-8 without NUL and lone
  * surrogates.  The members of the outermost object, and the elements of an
- * array directly in it, are told to a callback.
+ * array directly in it, are told to a callback; an object among them as the
+ * text it has, which can be walked over in turn.
  *
  * Plain C without PostgreSQL headers, allocation or global state.
  *
@@ -21,7 +22,10 @@
 
 #define PENNY_JSON_DEPTH 16    /* nesting */
 #define PENNY_JSON_MEMBERS 256 /* members of all open objects together */
-#define PENNY_JSON_BYTES 8192  /* bytes of the text */
+#define PENNY_JSON_BYTES 16384 /* bytes of the text */
+
+/* Bytes that a walk over a text of so many bytes wants to write to. */
+#define PENNY_JSON_SCRATCH(len) (2 * (len))
 
 typedef enum PennyJsonType
 {
@@ -30,8 +34,8 @@ typedef enum PennyJsonType
 	PENNY_JSON_TRUE,
 	PENNY_JSON_FALSE,
 	PENNY_JSON_NULL,
-	PENNY_JSON_OBJECT, /* told when it opens */
-	PENNY_JSON_ARRAY   /* likewise */
+	PENNY_JSON_OBJECT, /* told when it closes; text: as written */
+	PENNY_JSON_ARRAY   /* told when it opens; no text */
 } PennyJsonType;
 
 /*
@@ -54,5 +58,8 @@ typedef bool (*PennyJsonVisit)(void *arg, const PennyJsonValue *value);
 
 /* Walk over `text`, which must be exactly one object; false if it is not. */
 extern bool penny_json_walk(const char *text, size_t len, PennyJsonVisit visit, void *arg);
+/* The same for a text of any size, in the caller's scratch memory. */
+extern bool penny_json_walk_large(const char *text, size_t len, PennyJsonVisit visit, void *arg,
+								  char *scratch, size_t scratch_len);
 
 #endif /* PENNY_JSON_STRICT_H */

@@ -49,7 +49,9 @@ penny_jwt_error_text(PennyJwtError error)
 		[PENNY_JWT_BAD_PAYLOAD] = "the payload of the token is not a strict JSON object",
 		[PENNY_JWT_FORBIDDEN_HEADER] = "the header of the token has a member that is not allowed",
 		[PENNY_JWT_BAD_TYP] = "typ of the token is not JWT",
-		[PENNY_JWT_BAD_ALG] = "alg of the token is not that of the key",
+		[PENNY_JWT_BAD_ALG] = "alg of the token is not that of a key",
+		[PENNY_JWT_BAD_KID] = "kid of the token names no key",
+		[PENNY_JWT_MANY_KEYS] = "the token has no kid, and several keys have its alg",
 		[PENNY_JWT_BAD_SIGNATURE] = "the signature of the token is wrong",
 		[PENNY_JWT_BAD_EXP] = "exp, nbf or iat of the token is missing or not a date",
 		[PENNY_JWT_EXPIRED] = "the token has expired",
@@ -202,7 +204,6 @@ static bool
 visit_header(void *arg, const PennyJsonValue *value)
 {
 	Header *header = arg;
-	char kid[PENNY_JWT_NAME_MAX + 1];
 
 	if (is_forbidden(value))
 		return fail_header(header, PENNY_JWT_FORBIDDEN_HEADER);
@@ -210,7 +211,7 @@ visit_header(void *arg, const PennyJsonValue *value)
 		return true;
 	if (is_name(value, "typ") && !is_text(value, "JWT"))
 		return fail_header(header, PENNY_JWT_BAD_TYP);
-	if (is_name(value, "kid") && !copy_name(value, kid))
+	if (is_name(value, "kid") && !copy_name(value, header->jwt->kid))
 		return fail_header(header, PENNY_JWT_BAD_HEADER);
 	if (is_name(value, "alg"))
 	{
@@ -240,6 +241,7 @@ penny_jwt_split(const char *token, size_t len, PennyJwt *jwt)
 	const char *end = token + len;
 	long decoded;
 
+	jwt->kid[0] = '\0';
 	if (len > PENNY_JWT_MAX)
 		return PENNY_JWT_TOO_LONG;
 	payload = memchr(token, '.', len);

@@ -28,7 +28,7 @@
 #define PENNY_JWT_DEPTH 16      /* nesting of its JSON */
 #define PENNY_JWT_MEMBERS 256   /* members of all open objects together */
 #define PENNY_JWT_NAME_MAX 64   /* bytes of alg, kid, role */
-#define PENNY_JWT_SIGNATURE 512 /* bytes of a signature */
+#define PENNY_JWT_SIGNATURE 512 /* bytes of a signature: RSA of 4096 bits */
 
 typedef enum PennyJwtError
 {
@@ -41,6 +41,8 @@ typedef enum PennyJwtError
 	PENNY_JWT_FORBIDDEN_HEADER,
 	PENNY_JWT_BAD_TYP,
 	PENNY_JWT_BAD_ALG,
+	PENNY_JWT_BAD_KID,
+	PENNY_JWT_MANY_KEYS,
 	PENNY_JWT_BAD_SIGNATURE,
 	PENNY_JWT_BAD_EXP,
 	PENNY_JWT_EXPIRED,
@@ -55,13 +57,14 @@ typedef enum PennyJwtError
 } PennyJwtError;
 
 /*
- * A token taken apart.  Filled by penny_jwt_split(): signed_len, alg, payload,
- * signature.  Filled by penny_jwt_claims(): the rest.
+ * A token taken apart.  Filled by penny_jwt_split(): signed_len, alg, kid,
+ * payload, signature.  Filled by penny_jwt_claims(): the rest.
  */
 typedef struct PennyJwt
 {
 	size_t signed_len; /* bytes of the token that the signature covers */
 	char alg[PENNY_JWT_NAME_MAX + 1];
+	char kid[PENNY_JWT_NAME_MAX + 1]; /* empty: not given */
 	size_t payload_len;
 	char payload[PENNY_JWT_MAX]; /* decoded, NUL-terminated */
 	size_t signature_len;

@@ -62,15 +62,14 @@ penny_token_verify_jwt(const char *token, size_t len, PennyClaims *claims)
 	PennyJwt jwt;
 	PennyJwtError error;
 
-	if (penny_key_algorithm() == NULL)
+	if (!penny_key_exists())
 		return PENNY_JWT_NO_KEY;
 	error = penny_jwt_split(token, len, &jwt);
 	if (error != PENNY_JWT_OK)
 		return error;
-	if (strcmp(jwt.alg, penny_key_algorithm()) != 0)
-		return PENNY_JWT_BAD_ALG;
-	if (!penny_key_verify(token, jwt.signed_len, jwt.signature, jwt.signature_len))
-		return PENNY_JWT_BAD_SIGNATURE;
+	error = penny_key_verify(&jwt, token);
+	if (error != PENNY_JWT_OK)
+		return error;
 
 	expect.now = (int64_t) time(NULL);
 	expect.leeway = penny_jwt_leeway;

@@ -42,7 +42,7 @@ extern PennyTokenKind penny_token_kind(const char *token, size_t len);
 extern bool penny_token_is_session(const char *token, size_t len);
 extern void penny_token_hash(const char *token, size_t len, uint8 hash[PENNY_TOKEN_HASH]);
 
-/* Verify a JWT against the key and the settings. */
+/* Verify a JWT against the keys and the settings. */
 extern PennyJwtError penny_token_verify_jwt(const char *token, size_t len, PennyClaims *claims);
 
 /* Is the name one of penny.jwt_roles? */

@@ -40,6 +40,25 @@ penny_config_plane(PennyPlaneConfig *config)
 	config->event_bytes = (uint32) penny_event_ring_size * 1024;
 }
 
+/* A list with single spaces between its words, and nowhere else. */
+static void
+copy_list(char *out, const char *list, size_t size)
+{
+	char *end = out + size - 1;
+
+	for (;;)
+	{
+		list += strspn(list, " ,");
+		if (*list == '\0')
+			break;
+		while (*list != '\0' && *list != ' ' && *list != ',' && out < end)
+			*out++ = *list++;
+		if (list[strspn(list, " ,")] != '\0' && out < end)
+			*out++ = ' ';
+	}
+	*out = '\0';
+}
+
 /*
  * Settings of a running edge.  It is told to stop draining a little before its
  * gateway would end it, so that it closes its sockets itself.
@@ -65,12 +84,8 @@ penny_config_edge(PennyEdgeSettings *settings)
 	settings->rooms_per_connection = penny_rooms_per_connection;
 	settings->drain_timeout = penny_drain_timeout - Min(penny_drain_timeout / 10, 200);
 	settings->queue_size = penny_call_queue_size;
-	strlcpy(settings->origins, penny_allowed_origins, PENNY_ORIGINS_SIZE);
-	for (char *c = settings->origins; *c != '\0'; c++)
-	{
-		if (*c == ',')
-			*c = ' ';
-	}
+	copy_list(settings->origins, penny_allowed_origins, PENNY_ORIGINS_SIZE);
+	copy_list(settings->hosts, penny_allowed_hosts, PENNY_HOSTS_SIZE);
 }
 
 int

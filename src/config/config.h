@@ -23,6 +23,7 @@
 #define PENNY_RESPONSE_PIECE (256 * 1024)
 
 /* gateway */
+extern char *penny_allowed_hosts;   /* space or comma separated; empty: any */
 extern char *penny_allowed_origins; /* space or comma separated */
 extern int penny_body_timeout;      /* ms */
 extern int penny_call_queue_size;   /* calls waiting in the edge */
@@ -61,6 +62,7 @@ extern char *penny_dev_user;     /* uuid or empty */
 extern char *penny_jwt_audience; /* empty: not checked */
 extern char *penny_jwt_default_role;
 extern char *penny_jwt_issuer;      /* empty: not checked */
+extern char *penny_jwt_key_file;    /* empty: no public keys */
 extern int penny_jwt_leeway;        /* s */
 extern char *penny_jwt_roles;       /* comma separated */
 extern char *penny_jwt_secret_file; /* empty: no HS256 tokens */

@@ -22,6 +22,11 @@
 #define KB 1024
 #define MB (1024 * KB)
 
+#define LETTERS_AND_DIGITS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+#define SCHEME_CHARACTERS LETTERS_AND_DIGITS "+-."
+#define HOST_CHARACTERS LETTERS_AND_DIGITS "-._"
+
+char *penny_allowed_hosts = "";
 char *penny_allowed_origins = "";
 int penny_body_timeout = 30 * SECOND;
 int penny_call_queue_size = 1024;
@@ -58,6 +63,8 @@ static void define_int(const char *name, const char *what, const char *more, int
 static void define_string(const char *name, const char *what, const char *more, char **variable,
 						  GucContext context, int flags, GucStringCheckHook check);
 static bool check_addresses(char **value, void **extra, GucSource source);
+static bool check_hosts(char **value, void **extra, GucSource source);
+static size_t host_length(const char *host);
 static bool check_origins(char **value, void **extra, GucSource source);
 static bool check_power_of_two(int *value, void **extra, GucSource source);
 static bool check_program(char **value, void **extra, GucSource source);
@@ -77,8 +84,12 @@ penny_config_gateway(void)
 static void
 define_connections(void)
 {
+	define_string("penny.allowed_hosts", "Sets the names that a request may call this server.",
+				  "A list of hosts separated by spaces or commas, with a port if only that one is "
+				  "meant. Others are answered with 421. Empty means any.",
+				  &penny_allowed_hosts, PGC_SIGHUP, 0, check_hosts);
 	define_string("penny.allowed_origins",
-				  "Sets the origins of web pages that may open a WebSocket.",
+				  "Sets the origins of web pages that may use this server.",
 				  "A list separated by spaces or commas, such as https://app.example.com. "
 				  "Pages of the server's own host are always allowed.",
 				  &penny_allowed_origins, PGC_SIGHUP, 0, check_origins);
@@ -234,15 +245,66 @@ check_origins(char **value, void **extra, GucSource source)
 		GUC_check_errdetail("The list must be shorter than %d bytes.", PENNY_ORIGINS_SIZE);
 		return false;
 	}
-	for (const char *c = *value; *c != '\0'; c++)
+	for (const char *word = *value + strspn(*value, " ,"); *word != '\0';)
 	{
-		if ((unsigned char) *c < ' ' || (unsigned char) *c > '~')
+		size_t len = strcspn(word, " ,");
+		size_t scheme = strspn(word, SCHEME_CHARACTERS);
+
+		if (len > PENNY_ORIGIN_MAX || !isalpha((unsigned char) *word) ||
+			strncmp(word + scheme, "://", 3) != 0 || host_length(word + scheme + 3) == 0 ||
+			scheme + 3 + host_length(word + scheme + 3) != len)
 		{
-			GUC_check_errdetail("An origin is written in printable ASCII characters.");
+			GUC_check_errdetail("An origin is a scheme, a host and maybe a port, such as "
+								"https://app.example.com, without a path or a slash at its end.");
 			return false;
 		}
+		word += len;
+		word += strspn(word, " ,");
 	}
 	return true;
+}
+
+/* Likewise. */
+static bool
+check_hosts(char **value, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (strlen(*value) >= PENNY_HOSTS_SIZE)
+	{
+		GUC_check_errdetail("The list must be shorter than %d bytes.", PENNY_HOSTS_SIZE);
+		return false;
+	}
+	for (const char *word = *value + strspn(*value, " ,"); *word != '\0';)
+	{
+		size_t len = strcspn(word, " ,");
+
+		if (host_length(word) != len)
+		{
+			GUC_check_errdetail("A host is a name or an address, and maybe a port, such as "
+								"api.example.com or [::1]:3000.");
+			return false;
+		}
+		word += len;
+		word += strspn(word, " ,");
+	}
+	return true;
+}
+
+/* Length of host[:port] at the start of a text; 0 = there is none. */
+static size_t
+host_length(const char *host)
+{
+	size_t len = host[0] == '[' ? 1 + strspn(host + 1, "0123456789abcdefABCDEF:.")
+								: strspn(host, HOST_CHARACTERS);
+	size_t digits;
+
+	if (len == 0 || (host[0] == '[' && host[len++] != ']'))
+		return 0;
+	if (host[len] != ':')
+		return len;
+	digits = strspn(host + len + 1, "0123456789");
+	return digits > 0 && digits <= 5 ? len + 1 + digits : 0;
 }
 
 static bool

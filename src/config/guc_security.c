@@ -20,6 +20,7 @@ char *penny_dev_user = "";
 char *penny_jwt_audience = "";
 char *penny_jwt_default_role = "penny_user";
 char *penny_jwt_issuer = "";
+char *penny_jwt_key_file = "";
 int penny_jwt_leeway = 30;
 char *penny_jwt_roles = "penny_user,penny_agent,penny_admin";
 char *penny_jwt_secret_file = "";
@@ -49,6 +50,11 @@ penny_config_security(void)
 	DefineCustomStringVariable("penny.jwt_issuer", "Sets the issuer that a token must name.",
 							   "Empty accepts any.", &penny_jwt_issuer, penny_jwt_issuer,
 							   PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable(
+		"penny.jwt_key_file", "Sets the file with the keys of tokens signed by RS256 or EdDSA.",
+		"Public keys in PEM, or a JWK Set, which may hold secrets for HS256 "
+		"as well. Empty accepts no such token.",
+		&penny_jwt_key_file, penny_jwt_key_file, PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"penny.jwt_leeway", "Sets the difference of clocks allowed in a token's times.", NULL,
 		&penny_jwt_leeway, penny_jwt_leeway, 0, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);

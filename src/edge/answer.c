@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "edge/connection.h"
+#include "edge/origin.h"
 
 static bool on_answer(void *owner, const PennyAnswer *answer);
 
@@ -35,6 +36,8 @@ send_whole(PennyHttp *http, uint32_t status, const char *more, PennySpan body)
 	reply.status = status;
 	reply.more = more;
 	reply.request_id = http->request_id;
+	reply.cors = penny_origin_listing();
+	reply.origin = http->origin;
 	reply.length = body.len;
 	reply.close = !http->keep_alive;
 	if (http->method == PENNY_HEAD)
@@ -71,6 +74,12 @@ penny_http_json(PennyHttp *http, uint32_t status, PennySpan body)
 	send_whole(http, status, "Content-Type: application/json\r\n", body);
 }
 
+void
+penny_http_empty(PennyHttp *http, uint32_t status, const char *more)
+{
+	send_whole(http, status, more, (PennySpan){NULL, 0});
+}
+
 /* ---- executors' answers ------------------------------------------------------- */
 
 void
@@ -103,6 +112,8 @@ send_first(PennyHttp *http, const PennyAnswer *answer)
 	reply.status = answer->status;
 	reply.lines = answer->head;
 	reply.request_id = http->request_id;
+	reply.cors = penny_origin_listing();
+	reply.origin = http->origin;
 	reply.length = answer->body_total;
 	reply.close = !http->keep_alive || penny_edge.draining;
 	http->keep_alive = !reply.close;

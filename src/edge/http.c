@@ -92,6 +92,13 @@ release_parser(PennyHttp *http)
 }
 
 static void
+forget_origin(PennyHttp *http)
+{
+	free(http->origin);
+	http->origin = NULL;
+}
+
+static void
 wait_for_routes(PennyHttp *http)
 {
 	http->state = PENNY_HTTP_ROUTES;
@@ -125,6 +132,7 @@ begin(PennyHttp *http)
 	http->head_done = false;
 	http->body_whole = false;
 	http->started = false;
+	http->screened = false;
 	http->keep_alive = false;
 	http->method = PENNY_GET;
 	http->request_id[0] = '\0';
@@ -142,6 +150,7 @@ penny_http_end(PennyHttp *http, uint32_t status)
 	if (status >= 500)
 		penny_count(&penny_edge.plane, PENNY_COUNT_ERRORS, 1);
 	release_parser(http);
+	forget_origin(http);
 	http->begun = false;
 	http->again = true;
 	if (!http->keep_alive)
@@ -159,6 +168,7 @@ void
 penny_http_detach(PennyHttp *http)
 {
 	release_parser(http);
+	forget_origin(http);
 	free(http);
 }
 
@@ -204,6 +214,9 @@ read_body(PennyHttp *http, char *bytes, size_t len)
 	whole = http->body_whole ? parser->head_len + (size_t) parser->content_length : len;
 	if (http->state != PENNY_HTTP_BODY)
 	{
+		if (!http->screened && !penny_request_screen(http, bytes))
+			return whole;
+		http->screened = true;
 		if (!penny_routes_known() && penny_routes_refusal() == NULL &&
 			penny_request_needs_routes(http, bytes))
 		{
@@ -395,6 +408,7 @@ on_closed(PennyConnection *connection)
 	if (http->call != NULL)
 		penny_call_abandon(http->call);
 	release_parser(http);
+	forget_origin(http);
 	free(http);
 }
 

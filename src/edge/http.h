@@ -36,10 +36,12 @@ struct PennyHttp
 	bool again;      /* not the connection's first request */
 	bool begun;      /* bytes of the request came */
 	bool head_done;  /* its head is parsed */
+	bool screened;   /* its host and origin were looked at */
 	bool keep_alive; /* after the answer */
 	bool body_whole; /* the body is all there */
 	bool started;    /* the answer's head was sent */
 	bool held;       /* a piece of the answer waits until the client reads */
+	char *origin;    /* of the request, when it is listed */
 	char request_id[PENNY_REQUEST_ID_MAX + 1];
 };
 
@@ -52,6 +54,8 @@ extern void penny_http_open(PennyConnection *connection);
 
 /* Does the answer depend on the route table? */
 extern bool penny_request_needs_routes(const PennyHttp *http, const char *bytes);
+/* The head is complete: note its origin; false: the host is not ours, it was answered. */
+extern bool penny_request_screen(PennyHttp *http, const char *bytes);
 /* The head is complete: may its body be read?  False: it was answered. */
 extern bool penny_request_admit(PennyHttp *http, const char *bytes);
 /* Head and body are complete: answer, or hand it to an executor. */
@@ -70,6 +74,8 @@ extern void penny_http_problem(PennyHttp *http, uint32_t status, const char *det
 extern void penny_http_unavailable(PennyHttp *http, const char *detail);
 /* Answer with a small JSON body. */
 extern void penny_http_json(PennyHttp *http, uint32_t status, PennySpan body);
+/* Answer without a body. */
+extern void penny_http_empty(PennyHttp *http, uint32_t status, const char *more);
 /* Start a call with this request; what it answers goes to the client. */
 extern void penny_http_call(PennyHttp *http, const PennyCallOut *out);
 

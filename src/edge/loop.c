@@ -39,6 +39,7 @@
 #include "edge/events.h"
 #include "edge/listener.h"
 #include "edge/routes.h"
+#include "edge/session.h"
 #include "edge/timer.h"
 #include "edge/tls.h"
 
@@ -143,6 +144,7 @@ work(void)
 	look_at_settings();
 	penny_routes_turn();
 	penny_calls_turn();
+	penny_sessions_turn();
 	more = penny_events_turn();
 	penny_connections_flush();
 	penny_connections_reap();

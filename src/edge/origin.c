@@ -1,11 +1,16 @@
 /*-------------------------------------------------------------------------
  *
  * origin.c
- *		Compare the Origin of a request with its Host and with the list.
+ *		Compare the Origin of a request with its Host and with the list, and the
+ *		Host with the list of hosts.
  *
- * Listed origins are compared exactly, in any case of letters.  The same host
- * means host and port alike, where a scheme's own port may be left out.  An
- * Origin that is repeated, "null" or not of http or https is of no host.
+ * An origin is listed when scheme, host and port are those of an entry; case
+ * of letters means nothing in them, and a scheme's own port may be left out.
+ * The same host means host and port alike, likewise.  An Origin that is
+ * repeated, empty or "null" is no origin.
+ *
+ * A listed host without a port stands for all its ports: what is behind a
+ * proxy does not know under which it is reached.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +27,13 @@ same_text(PennySpan a, PennySpan b)
 	return a.len == b.len && strncasecmp(a.data, b.data, a.len) == 0;
 }
 
+/* The port that a scheme has when none is written. */
+static const struct
+{
+	const char *scheme;
+	const char *port;
+} schemes[] = {{"http://", ":80"}, {"https://", ":443"}};
+
 /* Cut ":80" or ":443" off a host. */
 static PennySpan
 without_port(PennySpan host, const char *port)
@@ -33,15 +45,46 @@ without_port(PennySpan host, const char *port)
 	return host;
 }
 
+/* Cut the port of its own scheme off an origin. */
+static PennySpan
+plain_origin(PennySpan origin)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		size_t len = strlen(schemes[i].scheme);
+
+		if (origin.len > len && strncasecmp(origin.data, schemes[i].scheme, len) == 0)
+			return without_port(origin, schemes[i].port);
+	}
+	return origin;
+}
+
+/* Cut any port off a host. */
+static PennySpan
+name_of(PennySpan host)
+{
+	size_t len = host.len;
+
+	while (len > 0 && host.data[len - 1] >= '0' && host.data[len - 1] <= '9')
+		len--;
+	if (len > 0 && host.data[len - 1] == ':')
+		host.len = len - 1;
+	return host;
+}
+
+/* The next word of a list with spaces between; false after the last. */
+static bool
+next_word(const char **list, PennySpan *word)
+{
+	*list += strspn(*list, " ");
+	*word = (PennySpan){*list, strcspn(*list, " ")};
+	*list += word->len;
+	return word->len > 0;
+}
+
 static bool
 is_same_host(PennySpan origin, PennySpan host)
 {
-	static const struct
-	{
-		const char *scheme;
-		const char *port;
-	} schemes[] = {{"http://", ":80"}, {"https://", ":443"}};
-
 	for (int i = 0; i < 2; i++)
 	{
 		size_t len = strlen(schemes[i].scheme);
@@ -59,14 +102,45 @@ is_listed(PennySpan origin)
 {
 	const char *list = penny_edge.settings.origins;
 
-	while (*list != '\0')
-	{
-		size_t len = strcspn(list, " ");
+	PennySpan entry;
 
-		if (same_text(origin, (PennySpan){list, len}))
+	while (next_word(&list, &entry))
+	{
+		if (same_text(plain_origin(origin), plain_origin(entry)))
 			return true;
-		list += len;
-		list += strspn(list, " ");
+	}
+	return false;
+}
+
+bool
+penny_origin_listing(void)
+{
+	return penny_edge.settings.origins[0] != '\0';
+}
+
+bool
+penny_origin_listed(const PennyHttpParser *parser, const char *bytes, PennySpan *origin)
+{
+	return penny_http_header(parser, bytes, "origin", origin) && origin->len > 0 &&
+		   origin->len <= PENNY_ORIGIN_MAX &&
+		   penny_http_header_count(parser, bytes, "origin") == 1 && is_listed(*origin);
+}
+
+bool
+penny_origin_host_allowed(const PennyHttpParser *parser, const char *bytes)
+{
+	const char *list = penny_edge.settings.hosts;
+	PennySpan host = penny_http_span(bytes, parser->host);
+	PennySpan entry;
+
+	if (*list == '\0')
+		return true;
+	while (next_word(&list, &entry))
+	{
+		bool any_port = name_of(entry).len == entry.len;
+
+		if (same_text(any_port ? name_of(host) : host, entry))
+			return true;
 	}
 	return false;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * origin.h
- *		May a page of this origin open a WebSocket?
+ *		From which page, and to which host, does a request come?
  *
  *-------------------------------------------------------------------------
  */
@@ -12,7 +12,14 @@
 
 /* Is this the name or an address of the loopback interface, with or without port? */
 extern bool penny_origin_is_loopback(PennySpan host);
-/* True without Origin, for the host of the request, and for listed origins. */
+/* May it use a WebSocket?  True without Origin, for the host itself, for listed origins. */
 extern bool penny_origin_allowed(const PennyHttpParser *parser, const char *bytes);
+/* Is an origin listed at all: is CORS on? */
+extern bool penny_origin_listing(void);
+/* Take the Origin when there is exactly one and it is listed. */
+extern bool penny_origin_listed(const PennyHttpParser *parser, const char *bytes,
+								PennySpan *origin);
+/* Is the Host of the request one that the settings list, or do they list none? */
+extern bool penny_origin_host_allowed(const PennyHttpParser *parser, const char *bytes);
 
 #endif /* PENNY_EDGE_ORIGIN_H */

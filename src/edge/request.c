@@ -4,16 +4,18 @@
  *		What to do with an HTTP request: answer it here, upgrade it, or make a
  *		call of it.
  *
- * Here are answered: /livez, requests without a route (404) or with another
- * method (405), bodies that are too large (413), and an Authorization that
- * holds no bearer token (401).  Whether a token is valid, and what it may do,
- * executors decide.
+ * Here are answered: /livez, requests for another host (421), preflights of
+ * listed origins (CORS), requests without a route (404) or with another method
+ * (405), bodies that are too large (413), and an Authorization that holds no
+ * bearer token (401).  Whether a token is valid, and what it may do, executors
+ * decide.
  *
  *-------------------------------------------------------------------------
  */
 #include "edge/http.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "edge/http_target.h"
@@ -23,6 +25,10 @@
 
 #define TOKEN_MAX 8192   /* bytes of a token in the query */
 #define READY_LIMIT 2000 /* ms for the answer to /readyz */
+
+/* What pages may send beyond what they always may, and for how long they know (s). */
+#define CORS_HEADERS "Authorization, Content-Type, If-Match, If-None-Match, X-Request-Id"
+#define CORS_MAX_AGE 600
 
 typedef enum Builtin
 {
@@ -57,6 +63,70 @@ bool
 penny_request_needs_routes(const PennyHttp *http, const char *bytes)
 {
 	return builtin(http, bytes) == NOT_BUILTIN;
+}
+
+bool
+penny_request_screen(PennyHttp *http, const char *bytes)
+{
+	PennySpan origin;
+
+	if (!penny_origin_host_allowed(http->parser, bytes))
+	{
+		http->keep_alive = false;
+		penny_http_problem(http, 421, "this server does not go by that host", NULL);
+		return false;
+	}
+	if (penny_origin_listed(http->parser, bytes, &origin))
+	{
+		http->origin = penny_alloc(origin.len + 1);
+		memcpy(http->origin, origin.data, origin.len);
+		http->origin[origin.len] = '\0';
+	}
+	return true;
+}
+
+/* Does a browser ask, for a page of a listed origin, what the page may do? */
+static bool
+is_preflight(const PennyHttp *http, const char *bytes)
+{
+	PennySpan method;
+
+	return http->method == PENNY_OPTIONS && http->origin != NULL &&
+		   penny_http_header(http->parser, bytes, "access-control-request-method", &method);
+}
+
+/* The methods that a path has, as a set. */
+static uint32_t
+methods_of(const PennyHttp *http, const char *bytes)
+{
+	PennySpan path = penny_http_span(bytes, http->parser->path);
+	PennyRouteMatch match;
+	uint32_t methods = 0;
+
+	if (builtin(http, bytes) != NOT_BUILTIN)
+		return 1 << PENNY_GET | 1 << PENNY_HEAD;
+	for (PennyMethod method = PENNY_GET; method < PENNY_METHODS; method++)
+	{
+		if (penny_routes_find(method, path, &match) == PENNY_ROUTE_FOUND)
+			methods |= 1u << method;
+	}
+	return methods;
+}
+
+/* The origin itself is said by every answer, see answer.c. */
+static void
+answer_preflight(PennyHttp *http, uint32_t methods)
+{
+	char allowed[128];
+	char more[400];
+	size_t len = penny_route_allow(methods, allowed, sizeof(allowed));
+
+	snprintf(more, sizeof(more),
+			 "Access-Control-Allow-Methods: %.*s\r\nAccess-Control-Allow-Headers: " CORS_HEADERS
+			 "\r\nAccess-Control-Max-Age: %d\r\n"
+			 "Vary: Access-Control-Request-Method, Access-Control-Request-Headers\r\n",
+			 (int) len, allowed, CORS_MAX_AGE);
+	penny_http_empty(http, 204, more);
 }
 
 /* Only GET and HEAD for a built-in path. */
@@ -108,13 +178,18 @@ penny_request_admit(PennyHttp *http, const char *bytes)
 		penny_http_problem(http, 413, detail, NULL);
 		return false;
 	}
-	if (builtin(http, bytes) != NOT_BUILTIN)
-		return admit_builtin(http);
-	if (penny_routes_refusal() != NULL)
+	if (builtin(http, bytes) == NOT_BUILTIN && penny_routes_refusal() != NULL)
 	{
 		penny_http_unavailable(http, penny_routes_refusal());
 		return false;
 	}
+	if (is_preflight(http, bytes) && methods_of(http, bytes) != 0)
+	{
+		answer_preflight(http, methods_of(http, bytes));
+		return false;
+	}
+	if (builtin(http, bytes) != NOT_BUILTIN)
+		return admit_builtin(http);
 	if (!admit_route(http, penny_http_span(bytes, parser->path)))
 		return false;
 	if (!penny_request_token(parser, bytes, &token))

@@ -9,8 +9,8 @@
  *
  * Headers of an executor are copied line by line.  The connection is the
  * edge's business, so Connection, Content-Length and their like are left out,
- * and so is a line that is not a header: whatever a handler wrote, it cannot
- * split an answer in two.
+ * as is Access-Control-*: which pages may read an answer, the settings say.  So is a line that is not a header: whatever a handler wrote, it cannot split an
+ * answer in two.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,7 +23,7 @@
 
 #include "edge/json_span.h"
 
-#define HEAD_SPARE 1024 /* status line and the edge's own headers */
+#define HEAD_SPARE 2048 /* status line and the edge's own headers */
 
 typedef struct StatusTitle
 {
@@ -56,6 +56,7 @@ static const StatusTitle titles[] = {
 	{414, "URI Too Long"},
 	{415, "Unsupported Media Type"},
 	{417, "Expectation Failed"},
+	{421, "Misdirected Request"},
 	{422, "Unprocessable Content"},
 	{426, "Upgrade Required"},
 	{429, "Too Many Requests"},
@@ -73,6 +74,9 @@ static const char *const reserved[] = {
 	"connection", "content-length",    "date",    "keep-alive",   "proxy-connection", "te",
 	"trailer",    "transfer-encoding", "upgrade", "x-request-id",
 };
+
+/* Nor are these. */
+#define CORS_PREFIX "access-control-"
 
 static char *buffer;
 static size_t buffer_size;
@@ -126,6 +130,8 @@ may_send(const char *line, size_t len)
 		if ((c < 0x20 && c != '\t') || c == 0x7f)
 			return false;
 	}
+	if (name > strlen(CORS_PREFIX) && strncasecmp(line, CORS_PREFIX, strlen(CORS_PREFIX)) == 0)
+		return false;
 	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
 	{
 		if (strlen(reserved[i]) == name && strncasecmp(reserved[i], line, name) == 0)
@@ -225,6 +231,15 @@ penny_response(const PennyReply *reply, PennySpan body)
 		out = copy_text(out, "X-Request-Id: ");
 		out = copy_text(out, reply->request_id);
 		out = copy_text(out, "\r\n");
+	}
+	if (reply->cors)
+		out = copy_text(out, "Vary: Origin\r\n");
+	if (reply->origin != NULL)
+	{
+		out = copy_text(out, "Access-Control-Allow-Origin: ");
+		out = copy_text(out, reply->origin);
+		out = copy_text(out, "\r\nAccess-Control-Expose-Headers: ETag, Location, Retry-After, "
+							 "Server-Timing, X-Request-Id\r\n");
 	}
 	if (reply->more != NULL)
 		out = copy_text(out, reply->more);

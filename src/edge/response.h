@@ -19,6 +19,8 @@ typedef struct PennyReply
 	PennySpan lines;        /* "name: value\n" of an executor, or empty */
 	const char *more;       /* further lines, ended with CR LF, or NULL */
 	const char *request_id; /* with NUL */
+	bool cors;              /* the answer depends on the Origin of the request */
+	const char *origin;     /* whose pages may read it, with NUL; NULL: none's */
 	uint64_t length;        /* of the whole body */
 	bool close;             /* the connection ends after this */
 } PennyReply;

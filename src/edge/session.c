@@ -70,6 +70,7 @@ penny_session_open(PennyWebsocket *websocket, PennySpan token, bool local, bool 
 	websocket->session = session;
 	penny_websocket_deadline(websocket, penny_edge.now + penny_edge.settings.auth_timeout);
 	session->local = local;
+	penny_session_list(session);
 	if (verify && (token.len > 0 || local))
 		penny_session_verify(session, token);
 	return session;
@@ -80,6 +81,7 @@ penny_session_close(PennySession *session)
 {
 	if (session->call != NULL)
 		penny_call_abandon(session->call);
+	penny_session_unlist(session);
 	penny_session_leave_all(session);
 	free(session->token);
 	free(session->offered);

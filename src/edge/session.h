@@ -32,10 +32,15 @@ struct PennySessionRoom
 struct PennySession
 {
 	PennyWebsocket *websocket;
-	PennyPending *call; /* auth or message: further messages wait */
-	char *token;        /* of the user who is signed in */
-	char *offered;      /* token that is being verified */
-	int64_t expires;    /* Unix time (s) at which the token ends, 0 = never */
+	PennyPending *call;    /* auth or message: further messages wait */
+	char *token;           /* of the user who is signed in */
+	char *offered;         /* token that is being verified */
+	int64_t expires;       /* Unix time (s) at which the token ends, 0 = never */
+	uint64_t keys;         /* stamp of the keys when `token` was sent to be verified */
+	uint64_t offered_keys; /* likewise for `offered` */
+	PennyPending *recheck; /* the token is verified again */
+	PennySession *next;    /* of all sessions */
+	PennySession *prev;
 	PennySessionRoom *rooms;
 	uint32_t room_count;
 	uint32_t ref_len; /* of the call */
@@ -67,6 +72,11 @@ extern void penny_session_expired(PennySession *session);
 /* Verify a token; an empty one asks whether none is needed. */
 extern void penny_session_verify(PennySession *session, PennySpan token);
 extern void penny_session_auth_deadline(PennySession *session);
+/* Loop: verify tokens again when the keys have changed. */
+extern void penny_sessions_turn(void);
+/* A session came, or goes. */
+extern void penny_session_list(PennySession *session);
+extern void penny_session_unlist(PennySession *session);
 
 /* ---- session_rooms.c: joining, and what rooms bring ----------------------------- */
 

@@ -8,6 +8,13 @@
  * before that, as the same user.  Another user's token would leave rooms
  * joined by the first one, so it is refused.
  *
+ * When the keys of tokens have changed (keys_stamp of the plane), every token
+ * that was verified before is verified again, a few at a time, so that many
+ * sockets do not crowd out requests.  A walk goes over all sessions; one that
+ * signs in while it goes on, with a stamp older than the present one, starts
+ * it anew.  A token that nobody can verify ends its socket, too: with 1012, so
+ * that the client comes back.  Session tokens do not depend on keys.
+ *
  * A client on this machine that brings no token is asked for one only when an
  * executor says so: a server made for trying penny out lets such clients in.
  *
@@ -19,7 +26,15 @@
 #include <string.h>
 #include <time.h>
 
+#define RECHECKS 8 /* at a time */
+
+static PennySession *sessions; /* all of them */
+static PennySession *walk;     /* the next to be looked at; NULL = all are */
+static uint64_t walk_keys;     /* stamp for which the walk goes on */
+static int rechecks;           /* under way */
+
 static bool on_verified(void *owner, const PennyAnswer *answer);
+static bool on_rechecked(void *owner, const PennyAnswer *answer);
 
 static int64_t
 unix_ms(void)
@@ -49,6 +64,12 @@ penny_session_auth_deadline(PennySession *session)
 								 penny_edge.now + (left < INT32_MAX ? (uint64_t) left : INT32_MAX));
 }
 
+static uint64_t
+keys_stamp(void)
+{
+	return atomic_load_explicit(&penny_edge.plane.p->keys_stamp, memory_order_acquire);
+}
+
 void
 penny_session_verify(PennySession *session, PennySpan token)
 {
@@ -70,9 +91,20 @@ penny_session_verify(PennySession *session, PennySpan token)
 		memcpy(session->offered, token.data, token.len);
 	session->offered[token.len] = '\0';
 	session->probing = token.len == 0;
+	session->offered_keys = keys_stamp();
 	session->call = penny_call_start(&out, on_verified, session);
 	if (session->call == NULL)
 		penny_websocket_come_back(session->websocket, PENNY_CLOSE_RESTART);
+}
+
+static void
+stop_recheck(PennySession *session)
+{
+	if (session->recheck == NULL)
+		return;
+	penny_call_abandon(session->recheck);
+	session->recheck = NULL;
+	rechecks--;
 }
 
 /* Take over the answer; false when it makes no sense or is of another user. */
@@ -103,6 +135,10 @@ sign_in(PennySession *session, PennySpan body)
 	free(session->token);
 	session->token = session->offered;
 	session->offered = NULL;
+	session->keys = session->offered_keys;
+	stop_recheck(session);
+	if (session->keys != keys_stamp())
+		walk = sessions;
 	return true;
 }
 
@@ -143,4 +179,90 @@ on_verified(void *owner, const PennyAnswer *answer)
 	session->ref_len = 0;
 	penny_websocket_go_on(session->websocket);
 	return true;
+}
+
+/* ---- other keys ------------------------------------------------------------------ */
+
+void
+penny_session_list(PennySession *session)
+{
+	session->next = sessions;
+	if (sessions != NULL)
+		sessions->prev = session;
+	sessions = session;
+}
+
+void
+penny_session_unlist(PennySession *session)
+{
+	stop_recheck(session);
+	if (walk == session)
+		walk = session->next;
+	if (session->prev != NULL)
+		session->prev->next = session->next;
+	else
+		sessions = session->next;
+	if (session->next != NULL)
+		session->next->prev = session->prev;
+}
+
+/* Was the token verified with keys that may be gone? */
+static bool
+is_stale(const PennySession *session)
+{
+	return session->token != NULL && session->token[0] != '\0' &&
+		   strncmp(session->token, "pns_", 4) != 0 && session->keys != walk_keys &&
+		   session->recheck == NULL && session->websocket->connection->state == PENNY_OPEN;
+}
+
+/* False when there is no room for the call now. */
+static bool
+recheck(PennySession *session)
+{
+	PennyConnection *connection = session->websocket->connection;
+	PennyCallOut out = {.op = PENNY_OP_AUTH, .whole = true};
+
+	out.field[PENNY_FIELD_TOKEN] = (PennySpan){session->token, strlen(session->token)};
+	out.field[PENNY_FIELD_PEER] = (PennySpan){connection->peer, strlen(connection->peer)};
+	session->recheck = penny_call_start(&out, on_rechecked, session);
+	if (session->recheck == NULL)
+		return false;
+	session->keys = walk_keys;
+	rechecks++;
+	return true;
+}
+
+static bool
+on_rechecked(void *owner, const PennyAnswer *answer)
+{
+	PennySession *session = owner;
+
+	session->recheck = NULL;
+	rechecks--;
+	if (answer->kind != PENNY_ANSWER || answer->status >= 500)
+		penny_websocket_come_back(session->websocket, PENNY_CLOSE_RESTART);
+	else if (answer->status != 200)
+		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT,
+								"the token is not valid any more");
+	else if (session->keys != keys_stamp())
+		walk = sessions;
+	return true;
+}
+
+void
+penny_sessions_turn(void)
+{
+	uint64_t stamp = keys_stamp();
+
+	if (stamp != walk_keys)
+	{
+		walk_keys = stamp;
+		walk = sessions;
+	}
+	while (walk != NULL && rechecks < RECHECKS)
+	{
+		if (is_stale(walk) && !recheck(walk))
+			return; /* answers that are awaited make room, and another turn */
+		walk = walk->next;
+	}
 }

@@ -7,7 +7,8 @@
  * the last one counts, so that a handler meets one type whatever a client
  * sends.  "+" in a query is a space.  A key without "=" is the empty string.
  * Header lines of one name are joined by ", " as RFC 9110 5.3 allows;
- * credentials are left out, a handler has the identity.
+ * credentials are left out, of the query (access_token), too: a handler has the
+ * identity.
  *
  *-------------------------------------------------------------------------
  */
@@ -232,9 +233,12 @@ query_jsonb(PennySpan query)
 		{
 			char *name = percent_decode(key, true, "name of a query parameter");
 
-			push_string(&state, WJB_KEY, name);
-			push_string(&state, WJB_VALUE,
-						percent_decode(value, true, psprintf("query parameter \"%s\"", name)));
+			if (strcmp(name, "access_token") != 0)
+			{
+				push_string(&state, WJB_KEY, name);
+				push_string(&state, WJB_VALUE,
+							percent_decode(value, true, psprintf("query parameter \"%s\"", name)));
+			}
 		}
 		at = stop + 1;
 	}

@@ -33,7 +33,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "auth/key.h"
 #include "base/compat.h"
 #include "base/error.h"
 #include "base/planemap.h"
@@ -89,10 +88,7 @@ penny_executor_main(Datum arg)
 		PennyReadiness readiness;
 
 		if (penny_worker_tick())
-		{
-			penny_key_load();
 			penny_reset_baseline();
-		}
 		readiness = penny_executor_tick(self);
 		if (serve(readiness))
 			idle_since = GetCurrentTimestamp();
@@ -121,7 +117,6 @@ begin(int wanted)
 	penny_executor_await_database(self, refuse_calls);
 	penny_worker_connect(penny_database, "penny_authenticator");
 	penny_executor_connected(self);
-	penny_key_load();
 	penny_plan_init();
 	penny_routes_init();
 	penny_reset_baseline();

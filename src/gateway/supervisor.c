@@ -16,6 +16,8 @@
  * themselves when idle.  While it could not start one anyway, the supervisor
  * does not show itself as asleep, and edges leave it alone.
  *
+ * Keys of tokens.  It alone reads their files (auth/key.h).
+ *
  * Prepared transactions.  While there are any, it sweeps every second for
  * those whose end was missed (realtime/prepared.c).
  *
@@ -35,6 +37,7 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker_internals.h"
 #include "postmaster/interrupt.h"
+#include "storage/latch.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -42,6 +45,7 @@
 #include "utils/ps_status.h"
 #include "utils/rel.h"
 
+#include "auth/key.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/planemap.h"
@@ -99,6 +103,9 @@ penny_supervisor_main(Datum main_arg)
 	penny_worker_begin(PENNY_SUPERVISOR, DatumGetInt32(main_arg));
 	penny_worker_connect(NULL, NULL);
 	penny_supervisor_attach();
+	penny_key_load(); /* before anything is served */
+	if (penny_key_asked())
+		SetLatch(MyLatch); /* the last supervisor was asked, and ended */
 	report_short_slots();
 
 	set = penny_wait_event_set_create(3);
@@ -117,7 +124,10 @@ penny_supervisor_main(Datum main_arg)
 		forget_started();
 		start_by_load(penny_clock_ms());
 		wait_for_work(set);
-		penny_worker_tick();
+		if (penny_key_asked())
+			ConfigReloadPending = true;
+		if (penny_worker_tick())
+			penny_key_load();
 	}
 	penny_worker_exit();
 }

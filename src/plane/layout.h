@@ -36,13 +36,15 @@
 #include <stdint.h>
 
 #define PENNY_PLANE_MAGIC UINT64_C(0x70656e6e79706c31)
-#define PENNY_PLANE_LAYOUT 1 /* raise with every change of this file */
+#define PENNY_PLANE_LAYOUT 2 /* raise with every change of this file */
 
 #define PENNY_MAX_EDGES 8
 #define PENNY_MAX_EXECUTORS 64
 #define PENNY_MAX_SLOTS 64 /* per edge, so that a mask fits one word */
 #define PENNY_SUB_RING 64  /* >= slots: an honest edge never laps itself */
 #define PENNY_ORIGINS_SIZE 2048
+#define PENNY_ORIGIN_MAX 255 /* bytes of one origin */
+#define PENNY_HOSTS_SIZE 1024
 #define PENNY_CACHE_LINE 64
 
 /*
@@ -86,6 +88,7 @@ typedef struct PennyEdgeSettings
 	uint32_t queue_size;             /* calls waiting in the edge */
 	uint32_t reserved;
 	char origins[PENNY_ORIGINS_SIZE]; /* allowed Origins, space separated */
+	char hosts[PENNY_HOSTS_SIZE];     /* allowed Hosts, likewise; empty = any */
 } PennyEdgeSettings;
 
 /* ---- region P -------------------------------------------------------- */
@@ -165,6 +168,7 @@ typedef struct PennyPlaneHeader
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t settings_seq;
 	PennyEdgeSettings settings;
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t routes_stamp; /* raised when routes change */
+	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t keys_stamp;   /* raised when keys of tokens do */
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t ev_tail;      /* next event number */
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t ev_data;      /* next byte position */
 	PennyEdgeControl edge[PENNY_MAX_EDGES];

@@ -327,6 +327,7 @@ penny_plane_settings(const PennyPlane *plane, PennyEdgeSettings *settings)
 	if (atomic_load_explicit(&plane->p->settings_seq, memory_order_relaxed) != seq)
 		return false;
 	settings->origins[PENNY_ORIGINS_SIZE - 1] = '\0';
+	settings->hosts[PENNY_HOSTS_SIZE - 1] = '\0';
 	return true;
 }
 

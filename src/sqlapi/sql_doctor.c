@@ -33,8 +33,8 @@
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
-#include "auth/certificate.h"
 #include "auth/key.h"
+#include "auth/certificate.h"
 #include "base/compat.h"
 #include "base/planemap.h"
 #include "base/registry.h"
@@ -54,6 +54,8 @@ static void check_roles(ReturnSetInfo *out);
 static bool may_connect(Oid role);
 static void check_token_roles(ReturnSetInfo *out);
 static void check_secret(ReturnSetInfo *out);
+static void check_keys(ReturnSetInfo *out);
+static const char *ambiguous_algorithm(void);
 static const char *secret_fault(const char *path, char **detail);
 static void check_certificate(ReturnSetInfo *out);
 static void check_identity(ReturnSetInfo *out);
@@ -81,6 +83,7 @@ penny_doctor(PG_FUNCTION_ARGS)
 		check_token_roles(out);
 		check_secret(out);
 		check_certificate(out);
+		check_keys(out);
 		check_identity(out);
 	}
 	check_others(out);
@@ -318,6 +321,7 @@ check_secret(ReturnSetInfo *out)
 {
 	char *detail = NULL;
 	const char *remedy;
+	PennyKeyStatus status;
 
 	if (penny_jwt_secret_file[0] == '\0')
 	{
@@ -326,6 +330,13 @@ check_secret(ReturnSetInfo *out)
 		return;
 	}
 	remedy = secret_fault(penny_jwt_secret_file, &detail);
+	penny_key_status(PENNY_SECRET_FILE, &status);
+	if (remedy == NULL && status.refused)
+	{
+		detail = psprintf("refused when it was read last: %s", status.reason);
+		remedy = "Mend the file, then execute SELECT penny.reload_keys(); until then the secret "
+				 "before it stays in force.";
+	}
 	report(out, "token secret", remedy == NULL, detail, remedy);
 }
 
@@ -344,7 +355,7 @@ secret_fault(const char *path, char **detail)
 	}
 	*detail =
 		psprintf("%lld bytes, mode 0%03o", (long long) st.st_size, (unsigned) st.st_mode & 07777);
-	if (penny_key_fault(path) == NULL)
+	if (penny_key_fault(PENNY_SECRET_FILE, path) == NULL)
 		return NULL;
 	if (S_ISREG(st.st_mode) && (st.st_mode & (S_IWGRP | S_IXGRP | S_IRWXO)) != 0)
 		return "Take the file from others: chmod 0600.";
@@ -381,6 +392,49 @@ check_certificate(ReturnSetInfo *out)
 		   until > time(NULL) ? psprintf("fits its key, valid for " INT64_FORMAT " more days", days)
 							  : psprintf("it ended " INT64_FORMAT " days ago", -days),
 		   "Get a new certificate, put it in the place of the old one, and reload.");
+}
+
+/* The file of public keys, as the supervisor read it last. */
+static void
+check_keys(ReturnSetInfo *out)
+{
+	PennyKeyStatus status;
+	const char *ambiguous = ambiguous_algorithm();
+
+	penny_key_status(PENNY_KEY_FILE, &status);
+	if (status.refused)
+		report(out, "token keys", false,
+			   psprintf("refused when the file was read last: %s", status.reason),
+			   psprintf("Mend the file, then execute SELECT penny.reload_keys(); until then the "
+						"%d keys before it stay in force.",
+						status.count));
+	else if (ambiguous != NULL)
+		report(out, "token keys", false,
+			   psprintf("several keys are for %s, and not all have a kid", ambiguous),
+			   "Put all keys of one algorithm into one JWK Set, each with a kid.");
+	else if (status.count == 0)
+		report(out, "token keys", true,
+			   pstrdup("not set: tokens signed by RS256 or EdDSA are refused"), NULL);
+	else
+		report(out, "token keys", true,
+			   psprintf("%d keys in force, %d left out, read at %s", status.count, status.skipped,
+						timestamptz_to_str(status.taken)),
+			   NULL);
+}
+
+/* Tokens without kid could mean several keys then. */
+static const char *
+ambiguous_algorithm(void)
+{
+	for (int algorithm = 0; algorithm < PENNY_KEY_ALGORITHMS; algorithm++)
+	{
+		int without_kid;
+		int count = penny_key_count((PennyKeyAlgorithm) algorithm, &without_kid);
+
+		if (count > 1 && without_kid > 0)
+			return penny_key_algorithm_name((PennyKeyAlgorithm) algorithm);
+	}
+	return NULL;
 }
 
 /* Settings that are meant for development, or that leave tokens unbound. */

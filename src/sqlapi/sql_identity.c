@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * sql_identity.c
- *		penny.user_id(), penny.claims(), penny.act_as(), penny.uuid_v7().
+ *		penny.user_id(), penny.claims(), penny.act_as(), penny.uuid_v7(),
+ *		penny.reload_keys().
  *
  *-------------------------------------------------------------------------
  */
@@ -18,12 +19,15 @@
 #include "utils/uuid.h"
 
 #include "auth/identity.h"
+#include "auth/key.h"
+#include "base/error.h"
 #include "store/uuid.h"
 
 PG_FUNCTION_INFO_V1(penny_user_id);
 PG_FUNCTION_INFO_V1(penny_claims);
 PG_FUNCTION_INFO_V1(penny_act_as);
 PG_FUNCTION_INFO_V1(penny_uuid_v7);
+PG_FUNCTION_INFO_V1(penny_reload_keys);
 
 /* penny.user_id() */
 Datum
@@ -122,4 +126,13 @@ penny_uuid_v7(PG_FUNCTION_ARGS)
 	(void) fcinfo;
 	penny_uuid_make(uuid);
 	PG_RETURN_UUID_P(uuid);
+}
+
+/* penny.reload_keys() */
+Datum
+penny_reload_keys(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	penny_require_preload();
+	PG_RETURN_INT32(penny_key_reload());
 }
