@@ -52,6 +52,8 @@ EXECUTOR = src/executor/answer.o \
 	src/executor/params.o \
 	src/executor/plans.o \
 	src/executor/problem.o \
+	src/executor/quarantine.o \
+	src/executor/quarantine_file.o \
 	src/executor/reset.o \
 	src/executor/result.o \
 	src/executor/routes.o \
@@ -70,6 +72,7 @@ GATEWAY = src/gateway/child.o \
 
 SQLAPI = src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_quarantine.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 

@@ -38,6 +38,7 @@
 #include "config/config.h"
 #include "executor/pool.h"
 #include "executor/idle.h"
+#include "executor/quarantine.h"
 #include "executor/reset.h"
 #include "executor/routes.h"
 #include "executor/run.h"
@@ -69,6 +70,7 @@ void
 penny_executor_init(void)
 {
 	penny_idle_init();
+	penny_quarantine_init();
 }
 
 void
@@ -103,6 +105,7 @@ begin(int wanted)
 	HOLD_CANCEL_INTERRUPTS(); /* but for the calls, see run.c */
 	plane = penny_plane();
 	self = penny_executor_attach(wanted);
+	penny_quarantine_attach(self);
 	before_shmem_exit(executor_exit, (Datum) 0);
 	penny_run_init();
 
@@ -128,9 +131,11 @@ executor_exit(int code, Datum arg)
 	PennySpan head = {"content-type: application/problem+json\nretry-after: 1\n", 0};
 	PennySpan body = {document, 0};
 
-	(void) code;
 	(void) arg;
 	penny_idle_set(self, false);
+	/* any other code is a crash to the postmaster: then the mark stays */
+	if (code == 0 || code == 1)
+		penny_quarantine_leave();
 	if (!call_open)
 		return;
 	call_open = false;
@@ -196,6 +201,7 @@ serve_call(const PennyCall *call, PennyReadiness readiness)
 	wrong = penny_reset_session();
 	(void) pgstat_report_stat(false); /* under load there may be no idle moment */
 	penny_executor_call_end(self);
+	penny_quarantine_end();
 	if (wrong != NULL)
 	{
 		ereport(LOG, (errcode(ERRCODE_INTERNAL_ERROR),
