@@ -20,6 +20,8 @@
  */
 #include "postgres.h"
 
+#include <sys/resource.h>
+
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -57,6 +59,7 @@ static bool call_open = false;
 static bool answer_begun = false; /* some of its pieces are written */
 
 static void begin(int wanted);
+static void limit_memory(void);
 static void executor_exit(int code, Datum arg);
 static void refuse_calls(PennyReadiness readiness);
 static bool serve(PennyReadiness readiness);
@@ -86,6 +89,7 @@ penny_executor_main(Datum arg)
 
 		if (penny_worker_tick())
 		{
+			limit_memory();
 			penny_key_load();
 			penny_reset_baseline();
 		}
@@ -117,10 +121,32 @@ begin(int wanted)
 	penny_executor_await_database(self, refuse_calls);
 	penny_worker_connect(penny_database, "penny_authenticator");
 	penny_executor_connected(self);
+	limit_memory();
 	penny_key_load();
 	penny_plan_init();
 	penny_routes_init();
 	penny_reset_baseline();
+}
+
+/*
+ * Memory of its own (heap and private mappings), so that a handler that wants
+ * all there is fails by itself, before the kernel ends somebody for it, and
+ * PostgreSQL with it.
+ */
+static void
+limit_memory(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_DATA, &limit) == 0)
+	{
+		limit.rlim_cur = penny_executor_memory == 0
+							 ? limit.rlim_max
+							 : Min((rlim_t) penny_executor_memory * 1024, limit.rlim_max);
+		if (setrlimit(RLIMIT_DATA, &limit) == 0)
+			return;
+	}
+	ereport(LOG, (errmsg("could not limit the memory of an executor: %m")));
 }
 
 /* The process ends: nobody may wait for it. */
