@@ -57,6 +57,8 @@ EXECUTOR = src/executor/answer.o \
 	src/executor/params.o \
 	src/executor/plans.o \
 	src/executor/problem.o \
+	src/executor/quarantine.o \
+	src/executor/quarantine_file.o \
 	src/executor/reset.o \
 	src/executor/result.o \
 	src/executor/routes.o \
@@ -76,6 +78,7 @@ GATEWAY = src/gateway/certificate.o \
 
 SQLAPI = src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_quarantine.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
@@ -139,13 +142,17 @@ SQL_INSTALL = sql/install/00_header.sql \
 	sql/install/30_routes.sql \
 	sql/install/40_store_steps.sql
 
-SQL_API = sql/api/10_identity.sql \
+SQL_API = sql/api/00_version.sql \
+	sql/api/10_identity.sql \
 	sql/api/20_store.sql \
 	sql/api/30_conversations.sql \
 	sql/api/40_import.sql \
 	sql/api/45_realtime.sql \
 	sql/api/50_http.sql \
 	sql/api/70_status.sql
+
+# What is done once between two versions, in order: sql/updates/A--B.sql.
+SQL_UPDATES =
 
 SQL_STORE = sql/store/10_tables.sql \
 	sql/store/20_triggers.sql \
@@ -187,7 +194,9 @@ SHLIB_LINK = -lssl -lcrypto
 # calls of milliseconds, so it is not built.
 override with_llvm = no
 
-DATA_built = sql/penny--$(EXTVERSION).sql
+update_from = $(firstword $(subst --, ,$(notdir $(1))))
+UPDATE_SCRIPTS = $(foreach step,$(SQL_UPDATES),sql/penny--$(call update_from,$(step))--$(EXTVERSION).sql)
+DATA_built = sql/penny--$(EXTVERSION).sql $(UPDATE_SCRIPTS)
 EXTRA_CLEAN = $(OBJS:.o=.d) .build penny-edge results output_iso tmp_check
 
 # --- goals that drive the others: they work before pgxs is there (a fresh
@@ -239,6 +248,41 @@ sql/penny--$(EXTVERSION).sql: $(SQL_INSTALL) $(SQL_API) $(SQL_STORE) penny.contr
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_INSTALL) $(SQL_API) > $@.new
 	awk -f test/tools/store_steps.awk $(SQL_STORE) >> $@.new
 	mv $@.new $@
+
+# An update from an older version: the steps since, then sql/api again.
+define UPDATE_SCRIPT
+test/tools/update_script.sh $(1) $(2) -- $(SQL_API) > $@.new
+awk -f test/tools/store_steps.awk $(SQL_STORE) >> $@.new
+mv $@.new $@
+endef
+UPDATE_DEPS = $(SQL_UPDATES) $(SQL_API) $(SQL_STORE) penny.control test/tools/update_script.sh \
+	test/tools/store_steps.awk
+
+$(UPDATE_SCRIPTS): $(UPDATE_DEPS)
+	$(call UPDATE_SCRIPT,$(firstword $(subst --, ,$(@:sql/penny--%=%))),$(SQL_UPDATES))
+
+# Versions for the test of updates, never part of an installation: 0.9, which
+# lacks, has and calls differently what an old version may, and 9.9, which is
+# this one under a number that the library does not have.
+UPGRADE_TEST = .build/upgrade/penny--0.9.sql \
+	.build/upgrade/penny--0.9--$(EXTVERSION).sql \
+	.build/upgrade/penny--9.9.sql \
+	.build/upgrade/penny--$(EXTVERSION)--9.9.sql
+.build/upgrade/penny--0.9.sql: test/upgrade/penny--0.9.sql
+	@mkdir -p $(@D)
+	cp $< $@
+.build/upgrade/penny--0.9--$(EXTVERSION).sql: test/upgrade/0.9--1.0.sql $(UPDATE_DEPS)
+	@mkdir -p $(@D)
+	$(call UPDATE_SCRIPT,0.9,test/upgrade/0.9--1.0.sql $(SQL_UPDATES))
+.build/upgrade/penny--9.9.sql: sql/penny--$(EXTVERSION).sql
+	@mkdir -p $(@D)
+	cp $< $@
+.build/upgrade/penny--$(EXTVERSION)--9.9.sql: $(SQL_API)
+	@mkdir -p $(@D)
+	cat $(SQL_API) > $@
+.PHONY: install-upgrade-test
+install-upgrade-test: $(UPGRADE_TEST)
+	$(INSTALL_DATA) $(UPGRADE_TEST) '$(DESTDIR)$(datadir)/extension/'
 
 print-%:
 	@echo $($*)

@@ -80,9 +80,27 @@ $$;
 COMMENT ON FUNCTION penny.doctor() IS
 'One row for each check of the installation, with the remedy where it is not ok';
 
+CREATE OR REPLACE FUNCTION penny.quarantine(
+	OUT id text, OUT kind text, OUT route text, OUT refused boolean, OUT crashes integer,
+	OUT cause text, OUT request_id text, OUT latest timestamp with time zone, OUT refusals bigint)
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
+AS 'MODULE_PATHNAME', 'penny_quarantine';
+COMMENT ON FUNCTION penny.quarantine() IS
+'Requests and routes that were running when their process crashed; what has done so twice is refused until penny.quarantine_clear()';
+
+CREATE OR REPLACE FUNCTION penny.quarantine_clear(id text DEFAULT NULL) RETURNS integer
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_quarantine_forget';
+COMMENT ON FUNCTION penny.quarantine_clear(text) IS
+'Forget one entry of penny.quarantine(), or all of them, so that it is run again; gives how many';
+
 REVOKE EXECUTE ON FUNCTION penny.epoch(), penny.stats(), penny.doctor(),
+	penny.quarantine(), penny.quarantine_clear(text),
 	_penny.doctor(text), _penny.doctor_store() FROM PUBLIC;
 GRANT USAGE ON SCHEMA penny, _penny TO pg_monitor, penny_admin;
 GRANT EXECUTE ON FUNCTION penny.stats(), penny.doctor(),
 	_penny.doctor(text), _penny.doctor_store(), _penny.idle_triggers() TO penny_admin, pg_monitor;
+GRANT EXECUTE ON FUNCTION penny.quarantine() TO penny_admin, pg_monitor;
+GRANT EXECUTE ON FUNCTION penny.quarantine_clear(text) TO penny_admin;
 GRANT EXECUTE ON FUNCTION penny.epoch() TO penny_user, penny_authenticator, pg_monitor;

@@ -11,11 +11,17 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
-#include "commands/extension.h"
+#include "catalog/pg_extension.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
 
 #include "base/clock.h"
 #include "base/compat.h"
@@ -122,6 +128,9 @@ penny_readiness_reason(PennyReadiness readiness)
 			return "a command needs the database of penny without other sessions";
 		case PENNY_NO_EXTENSION:
 			return "the extension penny is not installed in the database of penny";
+		case PENNY_OTHER_VERSION:
+			return "the extension penny in the database is of another version than its library: "
+				   "execute ALTER EXTENSION penny UPDATE, or install the library of that version";
 		case PENNY_READY:
 			break;
 	}
@@ -314,24 +323,53 @@ penny_executor_tick(int number)
 	return penny_readiness();
 }
 
-/* Is the extension there?  The newest question's answer wins. */
+/* Version of the extension's objects in the database; NULL = not installed. */
+static char *
+extension_version(void)
+{
+	Relation rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	char *version = NULL;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
+				CStringGetDatum("penny"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		bool isnull;
+		Datum value =
+			heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(rel), &isnull);
+
+		version = isnull ? pstrdup("") : TextDatumGetCString(value);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return version;
+}
+
+/* Is the extension there, and ours?  The newest question's answer wins. */
 static void
 probe(void)
 {
 	uint64 wanted = pg_atomic_read_u64(&registry->probe_wanted);
-	bool found;
+	uint32 after;
 	bool changed = false;
+	char *version;
 
 	StartTransactionCommand();
-	found = OidIsValid(get_extension_oid("penny", true));
+	version = extension_version();
+	after = version == NULL                       ? PENNY_NO_EXTENSION
+			: strcmp(version, PENNY_VERSION) == 0 ? PENNY_READY
+												  : PENNY_OTHER_VERSION;
 	CommitTransactionCommand();
 
 	SpinLockAcquire(&registry->mutex);
 	if (pg_atomic_read_u64(&registry->probe_done) < wanted &&
 		pg_atomic_read_u32(&registry->readiness) >= PENNY_PROBING)
 	{
-		uint32 after = found ? PENNY_READY : PENNY_NO_EXTENSION;
-
 		pg_atomic_write_u64(&registry->probe_done, wanted);
 		changed = pg_atomic_exchange_u32(&registry->readiness, after) != after;
 	}

@@ -11,14 +11,14 @@
  * work when the extension is installed there.  The supervisor sees shared
  * catalogs only: it says whether database and role exist (PENNY_PROBING: they
  * do).  A connected executor then looks for the extension and says
- * PENNY_READY or PENNY_NO_EXTENSION.  Every change of such an object, told by
+ * PENNY_READY, PENNY_NO_EXTENSION or PENNY_OTHER_VERSION.  Every change of such an object, told by
  * gateway/watch.c after its commit, makes the supervisor look again and raise
  * probe_wanted; the answer of a probe counts only if it began for a later
  * probe_wanted than the answers before it.
  *
  *	STARTING -> NO_DATABASE, NO_ROLE, PROBING		supervisor
  *	NO_DATABASE, NO_ROLE <-> PROBING				supervisor
- *	PROBING, NO_EXTENSION, READY -> NO_EXTENSION, READY		executor, by a probe
+ *	PROBING and above -> NO_EXTENSION, OTHER_VERSION, READY	executor, by a probe
  *	any -> DETACHED									backend that needs the database alone
  *	DETACHED -> any of the supervisor's				supervisor, when the last is done
  *
@@ -38,12 +38,13 @@
 
 typedef enum PennyReadiness
 {
-	PENNY_STARTING,     /* the supervisor has not looked yet */
-	PENNY_NO_DATABASE,  /* penny.database does not exist or takes no connections */
-	PENNY_NO_ROLE,      /* penny_authenticator does not exist or may not log in */
-	PENNY_DETACHED,     /* a command needs the database without other sessions */
-	PENNY_PROBING,      /* executors may connect; one looks for the extension */
-	PENNY_NO_EXTENSION, /* nobody has said CREATE EXTENSION penny there yet */
+	PENNY_STARTING,      /* the supervisor has not looked yet */
+	PENNY_NO_DATABASE,   /* penny.database does not exist or takes no connections */
+	PENNY_NO_ROLE,       /* penny_authenticator does not exist or may not log in */
+	PENNY_DETACHED,      /* a command needs the database without other sessions */
+	PENNY_PROBING,       /* executors may connect; one looks for the extension */
+	PENNY_NO_EXTENSION,  /* nobody has said CREATE EXTENSION penny there yet */
+	PENNY_OTHER_VERSION, /* its objects are not of the version of this library */
 	PENNY_READY
 } PennyReadiness;
 

@@ -14,15 +14,18 @@
 #include "config/config.h"
 
 #define SECOND 1000
+#define MEMORY_LEAST (64 * 1024) /* kB */
 #define HOUR (3600 * SECOND)
 
 int penny_acquire_timeout = 30 * SECOND;
 char *penny_database = "postgres";
 int penny_executor_idle_timeout = 30 * SECOND;
+int penny_executor_memory = 1024 * 1024;
 int penny_executors_max = 10;
 int penny_executors_min = 2;
 int penny_statement_timeout = 30 * SECOND;
 
+static bool check_memory(int *value, void **extra, GucSource source);
 static bool check_database(char **value, void **extra, GucSource source);
 
 /* Define them, sorted by name. */
@@ -40,6 +43,12 @@ penny_config_executor(void)
 		"penny.executor_idle_timeout", "Sets the time after which an idle executor ends.",
 		"Applies to executors above \"penny.executors_min\".", &penny_executor_idle_timeout,
 		penny_executor_idle_timeout, 100, HOUR, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("penny.executor_memory",
+							"Sets the memory that one executor may take for itself.",
+							"A request that wants more fails with 503. Shared memory is not "
+							"counted; 0 sets no limit.",
+							&penny_executor_memory, penny_executor_memory, 0, INT_MAX, PGC_SIGHUP,
+							GUC_UNIT_KB, check_memory, NULL, NULL);
 	DefineCustomIntVariable("penny.executors_max", "Sets the maximum number of executors.",
 							"Each one takes a slot of \"max_worker_processes\" while it runs; "
 							"a value below \"penny.executors_min\" counts as that.",
@@ -55,6 +64,20 @@ penny_config_executor(void)
 							"time; 0 sets no limit.",
 							&penny_statement_timeout, penny_statement_timeout, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+/* With less an executor could not even start. */
+static bool
+check_memory(int *value, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (*value != 0 && *value < MEMORY_LEAST)
+	{
+		GUC_check_errdetail("It is 0 or at least %d MB.", MEMORY_LEAST / 1024);
+		return false;
+	}
+	return true;
 }
 
 static bool

@@ -130,6 +130,12 @@ on_answer(void *owner, const PennyAnswer *answer)
 }
 
 bool
+penny_routes_outdated(void)
+{
+	return stamp != atomic_load_explicit(&penny_edge.plane.p->routes_stamp, memory_order_acquire);
+}
+
+bool
 penny_routes_stale(void)
 {
 	uint64_t current =

@@ -29,5 +29,7 @@ extern PennyRouteResult penny_routes_find(PennyMethod method, PennySpan path,
 extern void penny_routes_turn(void);
 /* Loop: is there another table to fetch? */
 extern bool penny_routes_stale(void);
+/* Has the table changed since the one in force was asked for? */
+extern bool penny_routes_outdated(void);
 
 #endif /* PENNY_EDGE_ROUTES_H */

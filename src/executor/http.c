@@ -20,6 +20,7 @@
 #include "executor/caller.h"
 #include "executor/http.h"
 #include "executor/params.h"
+#include "executor/quarantine.h"
 #include "executor/result.h"
 #include "executor/routes.h"
 #include "executor/plans.h"
@@ -51,6 +52,11 @@ penny_http_run(PennyRun *run)
 
 	penny_caller_find(run);
 	penny_caller_check(run, match.access);
+	if (!penny_quarantine_route(row->method, row->pattern,
+								run->caller.identity.has_user ? &run->caller.identity.user_id
+															  : NULL))
+		ereport(ERROR, (errcode(ERRCODE_PENNY_QUARANTINED),
+						errmsg("the request or its route is refused: it crashed the server")));
 	params.routes = table->compiled;
 	params.match = &match;
 	params.identity = &run->caller.identity;

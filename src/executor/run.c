@@ -43,6 +43,7 @@
 #include "config/config.h"
 #include "executor/dispatch.h"
 #include "executor/http.h"
+#include "executor/quarantine.h"
 #include "executor/run.h"
 
 #define RETRIES 3
@@ -114,6 +115,9 @@ penny_run(PennyPlane *plane, const PennyCall *call)
 	if (!penny_call_request(plane, call, request_copy, &run.request))
 		return penny_run_refuse(plane, call, ERRCODE_PENNY_BAD_REQUEST, "the request is malformed");
 	copy_request_id();
+	if (!penny_quarantine_begin(&run.request, run.request_id))
+		return penny_run_refuse(plane, call, ERRCODE_PENNY_QUARANTINED,
+								"the request is refused: it crashed the server");
 	for (int i = 0; !attempt(i == RETRIES); i++)
 		;
 	penny_http_timing(&run);
@@ -314,7 +318,7 @@ take_error(bool last)
 	again = is_collision(error->sqlerrcode) && !last && !client_gone;
 	run.problem.timed_out =
 		!client_gone && run.problem.timeout > 0 && deadline != 0 && penny_run_clock() >= deadline;
-	if (!again && !client_gone &&
+	if (!again && !client_gone && error->sqlerrcode != ERRCODE_PENNY_QUARANTINED &&
 		penny_problem_status(error->sqlerrcode, run.problem.timed_out) >= 500)
 		EmitErrorReport();
 	AbortCurrentTransaction();

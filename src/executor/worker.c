@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -41,6 +42,7 @@
 #include "config/config.h"
 #include "executor/pool.h"
 #include "executor/idle.h"
+#include "executor/quarantine.h"
 #include "executor/reset.h"
 #include "executor/routes.h"
 #include "executor/run.h"
@@ -61,6 +63,7 @@ static bool answer_begun = false;             /* some of its pieces are written 
 
 static void begin(int wanted);
 static void on_term(SIGNAL_ARGS);
+static void limit_memory(void);
 static void executor_exit(int code, Datum arg);
 static void refuse_calls(PennyReadiness readiness);
 static bool serve(PennyReadiness readiness);
@@ -74,6 +77,7 @@ void
 penny_executor_init(void)
 {
 	penny_idle_init();
+	penny_quarantine_init();
 }
 
 void
@@ -88,7 +92,10 @@ penny_executor_main(Datum arg)
 		PennyReadiness readiness;
 
 		if (penny_worker_tick())
+		{
+			limit_memory();
 			penny_reset_baseline();
+		}
 		readiness = penny_executor_tick(self);
 		if (serve(readiness))
 			idle_since = GetCurrentTimestamp();
@@ -106,6 +113,7 @@ begin(int wanted)
 	HOLD_CANCEL_INTERRUPTS(); /* but for the calls, see run.c */
 	plane = penny_plane();
 	self = penny_executor_attach(wanted);
+	penny_quarantine_attach(self);
 	before_shmem_exit(executor_exit, (Datum) 0);
 	penny_run_init();
 
@@ -117,6 +125,7 @@ begin(int wanted)
 	penny_executor_await_database(self, refuse_calls);
 	penny_worker_connect(penny_database, "penny_authenticator");
 	penny_executor_connected(self);
+	limit_memory();
 	penny_plan_init();
 	penny_routes_init();
 	penny_reset_baseline();
@@ -135,6 +144,27 @@ on_term(SIGNAL_ARGS)
 		die(postgres_signal_arg);
 }
 
+/*
+ * Memory of its own (heap and private mappings), so that a handler that wants
+ * all there is fails by itself, before the kernel ends somebody for it, and
+ * PostgreSQL with it.
+ */
+static void
+limit_memory(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_DATA, &limit) == 0)
+	{
+		limit.rlim_cur = penny_executor_memory == 0
+							 ? limit.rlim_max
+							 : Min((rlim_t) penny_executor_memory * 1024, limit.rlim_max);
+		if (setrlimit(RLIMIT_DATA, &limit) == 0)
+			return;
+	}
+	ereport(LOG, (errmsg("could not limit the memory of an executor: %m")));
+}
+
 /* The process ends: nobody may wait for it. */
 static void
 executor_exit(int code, Datum arg)
@@ -143,9 +173,11 @@ executor_exit(int code, Datum arg)
 	PennySpan head = {"content-type: application/problem+json\nretry-after: 1\n", 0};
 	PennySpan body = {document, 0};
 
-	(void) code;
 	(void) arg;
 	penny_idle_set(self, false);
+	/* any other code is a crash to the postmaster: then the mark stays */
+	if (code == 0 || code == 1)
+		penny_quarantine_leave();
 	if (!call_open)
 		return;
 	call_open = false;
@@ -213,6 +245,7 @@ serve_call(const PennyCall *call, PennyReadiness readiness)
 	wrong = penny_reset_session();
 	(void) pgstat_report_stat(false); /* under load there may be no idle moment */
 	penny_executor_call_end(self);
+	penny_quarantine_end();
 	if (wrong != NULL)
 	{
 		ereport(LOG, (errcode(ERRCODE_INTERNAL_ERROR),

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -29,7 +30,11 @@
 #include "gateway/listener.h"
 #include "plane/plane.h"
 
-#define BACKLOG 4096 /* the kernel caps it at net.core.somaxconn */
+#define BACKLOG 4096          /* the kernel caps it at net.core.somaxconn */
+#define KEEPALIVE_IDLE 30     /* s of silence before the first probe */
+#define KEEPALIVE_INTERVAL 10 /* s between probes */
+#define KEEPALIVE_COUNT 3
+#define UNACKNOWLEDGED 30000 /* ms */
 #define TEXT_SIZE (NI_MAXHOST + 16)
 
 /* One socket that is wanted; unresolved ones hold the place of their name. */
@@ -215,6 +220,28 @@ open_socket(Listener *listener)
 	return true;
 }
 
+/*
+ * A peer that is gone without a word is noticed within a minute: probes on a
+ * silent connection, and an end to sending what nobody acknowledges.  Accepted
+ * sockets inherit all of it.
+ */
+static bool
+watch_peers(int fd)
+{
+	const int on = 1;
+	const int idle = KEEPALIVE_IDLE;
+	const int interval = KEEPALIVE_INTERVAL;
+	const int count = KEEPALIVE_COUNT;
+	const unsigned int unacknowledged = UNACKNOWLEDGED;
+
+	return setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) == 0 &&
+		   setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle)) == 0 &&
+		   setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval)) == 0 &&
+		   setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count)) == 0 &&
+		   setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged, sizeof(unacknowledged)) ==
+			   0;
+}
+
 /* The steps of opening; on failure errno is set, *step says where. */
 static int
 try_socket(const Listener *listener, const char **step)
@@ -229,7 +256,7 @@ try_socket(const Listener *listener, const char **step)
 	if (fd < 0)
 		return -1;
 	*step = "set socket options";
-	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 && watch_peers(fd) &&
 		(address->sa_family != AF_INET6 ||
 		 setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0))
 	{

@@ -215,7 +215,10 @@ tell_readiness(void)
 		ereport(LOG, (errmsg("penny pauses in database \"%s\": %s", penny_database, reason)));
 	else
 		ereport(LOG, (errmsg("penny waits for database \"%s\": %s", penny_database, reason),
-					  errhint("Set \"penny.database\", or execute CREATE EXTENSION penny there.")));
+					  now == PENNY_OTHER_VERSION
+						  ? 0
+						  : errhint("Set \"penny.database\", or execute CREATE EXTENSION penny "
+									"there.")));
 	if (was_ready || now == PENNY_READY)
 		tell_edges();
 }

@@ -111,12 +111,15 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 static const char *
 database_wanted_alone(Node *statement)
 {
+	const char *database;
+
 	switch (nodeTag(statement))
 	{
 		case T_DropdbStmt:
 			return ((DropdbStmt *) statement)->dbname;
 		case T_CreatedbStmt:
-			return option_value(((CreatedbStmt *) statement)->options, "template");
+			database = option_value(((CreatedbStmt *) statement)->options, "template");
+			return database != NULL ? database : "template1";
 		case T_AlterDatabaseStmt:
 			if (option_value(((AlterDatabaseStmt *) statement)->options, "tablespace") != NULL)
 				return ((AlterDatabaseStmt *) statement)->dbname;

@@ -39,6 +39,7 @@
 #include "base/planemap.h"
 #include "base/registry.h"
 #include "config/config.h"
+#include "executor/quarantine.h"
 
 PG_FUNCTION_INFO_V1(penny_doctor);
 
@@ -59,6 +60,7 @@ static const char *ambiguous_algorithm(void);
 static const char *secret_fault(const char *path, char **detail);
 static void check_certificate(ReturnSetInfo *out);
 static void check_identity(ReturnSetInfo *out);
+static void check_quarantine(ReturnSetInfo *out);
 static void check_others(ReturnSetInfo *out);
 static char *missing_membership(const char *roles);
 static void report(ReturnSetInfo *out, const char *check, bool ok, char *detail,
@@ -85,6 +87,7 @@ penny_doctor(PG_FUNCTION_ARGS)
 		check_certificate(out);
 		check_keys(out);
 		check_identity(out);
+		check_quarantine(out);
 	}
 	check_others(out);
 	return (Datum) 0;
@@ -453,6 +456,24 @@ check_identity(ReturnSetInfo *out)
 					penny_jwt_issuer[0] != '\0' ? "checked" : "any",
 					bound ? "" : "; set both when others sign with the same secret"),
 		   NULL);
+}
+
+/* What is refused because it crashed its process. */
+static void
+check_quarantine(ReturnSetInfo *out)
+{
+	PennyQuarantineEntry *entries = palloc_array(PennyQuarantineEntry, PENNY_QUARANTINE_ENTRIES);
+	int n = penny_quarantine_list(entries);
+	int refused = 0;
+
+	for (int i = 0; i < n; i++)
+		refused += entries[i].refused;
+	report(out, "quarantine", refused == 0,
+		   n == 0 ? pstrdup("nothing crashed its process")
+				  : psprintf("%d requests and routes are refused, %d are suspected", refused,
+							 n - refused),
+		   "Look at penny.quarantine(), mend the handlers, then execute SELECT "
+		   "penny.quarantine_clear().");
 }
 
 static void

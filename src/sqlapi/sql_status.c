@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sql_status.c
- *		penny.epoch() and penny.stats().
+ *		penny.epoch(), penny.stats() and the version of the library.
  *
  * Counters of an edge come from memory that the edge writes: they are hints,
  * and are shown as they are.
@@ -25,6 +25,7 @@
 
 PG_FUNCTION_INFO_V1(penny_epoch);
 PG_FUNCTION_INFO_V1(penny_stats);
+PG_FUNCTION_INFO_V1(penny_library_version);
 
 static const char *const counter_names[PENNY_COUNTERS] = {
 	[PENNY_COUNT_ACCEPTED] = "accepted",
@@ -53,6 +54,13 @@ Datum
 penny_epoch(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TEXT_P(cstring_to_text(penny_epoch_text()));
+}
+
+/* _penny.library_version() */
+Datum
+penny_library_version(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(PENNY_VERSION));
 }
 
 /* penny.stats() */

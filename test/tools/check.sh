@@ -199,6 +199,7 @@ fi
 if [ -n "$servers" ]; then
 	say "install into a private copy of PostgreSQL"
 	private_install "$work/pg"
+	make --no-print-directory PG_CONFIG="$pg_config" install-upgrade-test >>"$work/log/build.log" 2>&1 || exit 1
 	pgxs=$("$pg_config" --pgxs)
 	pgxs=${pgxs%/src/makefiles/pgxs.mk}
 	prepare

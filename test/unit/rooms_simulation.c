@@ -18,13 +18,18 @@ extern void *__wrap_malloc(size_t size);
 extern void *__wrap_calloc(size_t n, size_t size);
 
 static Model *starving;
+static uint64_t allocations; /* asked for in this schedule */
+static uint64_t fail_at;     /* the one that fails, from 1 on; 0 = by chance */
 static uint64_t schedules = 100000;
 static uint64_t first_seed = 1;
 
 static bool
 fails(void)
 {
-	return starving != NULL && starving->starved && starving->choose(starving, 20) == 0;
+	if (starving == NULL || !starving->starved)
+		return false;
+	allocations++;
+	return fail_at != 0 ? allocations == fail_at : starving->choose(starving, 20) == 0;
 }
 
 void *
@@ -109,6 +114,29 @@ TEST(starved)
 	simulate(schedules / 5, false, true, true, true, true);
 }
 
+/* Each allocation of a schedule fails once, alone. */
+TEST(every_allocation)
+{
+	uint64_t failed = 0;
+
+	for (uint64_t seed = 0; seed < 10 && unit_failures == 0; seed++)
+	{
+		first_seed += seed;
+		for (fail_at = 1;; fail_at++)
+		{
+			allocations = 0;
+			simulate(1, false, true, true, true, true);
+			if (allocations < fail_at)
+				break;
+			failed++;
+		}
+		first_seed -= seed;
+	}
+	fail_at = 0;
+	printf("# %" PRIu64 " allocations\n", failed);
+	CHECK(failed > 100);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -122,5 +150,6 @@ main(int argc, char **argv)
 	RUN(endings);
 	RUN(restores);
 	RUN(starved);
+	RUN(every_allocation);
 	return unit_done();
 }
