@@ -71,6 +71,12 @@ penny_http_json(PennyHttp *http, uint32_t status, PennySpan body)
 	send_whole(http, status, "Content-Type: application/json\r\n", body);
 }
 
+void
+penny_http_empty(PennyHttp *http, uint32_t status, const char *more)
+{
+	send_whole(http, status, more, (PennySpan){NULL, 0});
+}
+
 /* ---- executors' answers ------------------------------------------------------- */
 
 void

@@ -164,6 +164,18 @@ penny_http_detach(PennyHttp *http)
 
 /* ---- input ------------------------------------------------------------------- */
 
+/* Answer a head that is refused; an answer to HEAD has no body even then. */
+static void
+refuse_head(PennyHttp *http)
+{
+	const PennyHttpParser *parser = http->parser;
+
+	if (parser->method < PENNY_METHODS)
+		http->method = parser->method;
+	penny_http_problem(http, (uint32_t) parser->status, parser->reason,
+					   parser->status == 426 ? PENNY_UPGRADE_LINES : NULL);
+}
+
 /* Look at a head; false when more bytes are needed or it was answered. */
 static bool
 read_head(PennyHttp *http, char *bytes, size_t len)
@@ -179,7 +191,7 @@ read_head(PennyHttp *http, char *bytes, size_t len)
 		case PENNY_HTTP_ERROR:
 			penny_request_id(offered, http->request_id);
 			penny_count(&penny_edge.plane, PENNY_COUNT_MALFORMED, 1);
-			penny_http_problem(http, (uint32_t) http->parser->status, http->parser->reason, NULL);
+			refuse_head(http);
 			return false;
 		case PENNY_HTTP_DONE:
 			break;

@@ -70,6 +70,8 @@ extern void penny_http_problem(PennyHttp *http, uint32_t status, const char *det
 extern void penny_http_unavailable(PennyHttp *http, const char *detail);
 /* Answer with a small JSON body. */
 extern void penny_http_json(PennyHttp *http, uint32_t status, PennySpan body);
+/* Answer without a body. */
+extern void penny_http_empty(PennyHttp *http, uint32_t status, const char *more);
 /* Start a call with this request; what it answers goes to the client. */
 extern void penny_http_call(PennyHttp *http, const PennyCallOut *out);
 

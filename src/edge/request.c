@@ -4,7 +4,7 @@
  *		What to do with an HTTP request: answer it here, upgrade it, or make a
  *		call of it.
  *
- * Here are answered: /livez, requests without a route (404) or with another
+ * Here are answered: /livez, OPTIONS of the server as a whole, requests without a route (404) or with another
  * method (405), bodies that are too large (413), and an Authorization that
  * holds no bearer token (401).  Whether a token is valid, and what it may do,
  * executors decide.
@@ -29,7 +29,8 @@ typedef enum Builtin
 	NOT_BUILTIN,
 	LIVEZ,
 	READYZ,
-	WEBSOCKET
+	WEBSOCKET,
+	SERVER /* "*": no path, the server */
 } Builtin;
 
 static bool
@@ -50,6 +51,8 @@ builtin(const PennyHttp *http, const char *bytes)
 		return READYZ;
 	if (span_is(path, "/ws"))
 		return WEBSOCKET;
+	if (span_is(path, "*"))
+		return SERVER;
 	return NOT_BUILTIN;
 }
 
@@ -59,11 +62,11 @@ penny_request_needs_routes(const PennyHttp *http, const char *bytes)
 	return builtin(http, bytes) == NOT_BUILTIN;
 }
 
-/* Only GET and HEAD for a built-in path. */
+/* Only GET and HEAD for a built-in path; the parser lets only OPTIONS ask the server. */
 static bool
-admit_builtin(PennyHttp *http)
+admit_builtin(PennyHttp *http, Builtin which)
 {
-	if (http->method == PENNY_GET || http->method == PENNY_HEAD)
+	if (which == SERVER || http->method == PENNY_GET || http->method == PENNY_HEAD)
 		return true;
 	penny_http_problem(http, 405, NULL, "Allow: GET, HEAD\r\n");
 	return false;
@@ -105,11 +108,12 @@ penny_request_admit(PennyHttp *http, const char *bytes)
 
 		snprintf(detail, sizeof(detail), "the body may have at most %u bytes",
 				 penny_edge.settings.body_size);
+		http->keep_alive = false; /* however much of it has come */
 		penny_http_problem(http, 413, detail, NULL);
 		return false;
 	}
 	if (builtin(http, bytes) != NOT_BUILTIN)
-		return admit_builtin(http);
+		return admit_builtin(http, builtin(http, bytes));
 	if (penny_routes_refusal() != NULL)
 	{
 		penny_http_unavailable(http, penny_routes_refusal());
@@ -207,6 +211,18 @@ call_ready(PennyHttp *http)
 	penny_http_call(http, &out);
 }
 
+/* What the server as a whole knows. */
+static void
+tell_methods(PennyHttp *http)
+{
+	char methods[128];
+	char more[160];
+	size_t len = penny_route_allow((1 << PENNY_METHODS) - 1, methods, sizeof(methods));
+
+	snprintf(more, sizeof(more), "Allow: %.*s\r\n", (int) len, methods);
+	penny_http_empty(http, 204, more);
+}
+
 void
 penny_request_dispatch(PennyHttp *http, char *bytes)
 {
@@ -222,6 +238,9 @@ penny_request_dispatch(PennyHttp *http, char *bytes)
 			return;
 		case WEBSOCKET:
 			penny_websocket_upgrade(http, bytes);
+			return;
+		case SERVER:
+			tell_methods(http);
 			return;
 		case NOT_BUILTIN:
 			call_route(http, bytes);

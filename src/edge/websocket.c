@@ -117,7 +117,7 @@ penny_websocket_upgrade(PennyHttp *http, char *bytes)
 	if (!parser->websocket)
 	{
 		penny_http_problem(http, 426, "this path speaks WebSocket, version 13",
-						   "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
+						   PENNY_UPGRADE_LINES);
 		return;
 	}
 	if (penny_edge.draining)
