@@ -55,6 +55,7 @@ sub read_cases
 		croak "$id is there twice" if $seen{$id}++;
 		$text =~ s/^ +//;
 		$text = expand($text, \%define);
+		$expected = expand($expected, {}) if $expected !~ /query=/;
 		push @cases, { id => $id, expected => $expected, text => $with{raw} ? $text : unescape($text) };
 	}
 	return @cases;
