@@ -36,7 +36,7 @@
 #include "edge/routes.h"
 #include "edge/timer.h"
 
-#define READ_SIZE (64 * 1024)  /* bytes of one read */
+#define READ_SIZE (12 * 1024)  /* bytes of one read: a stranger's share, see request.c */
 #define SEND_SIZE (256 * 1024) /* bytes of one send */
 #define SERVICE_TIMEOUT 10     /* s, of libwebsockets; its timers are not used */
 

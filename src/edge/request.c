@@ -9,6 +9,13 @@
  * holds no bearer token (401).  Whether a token is valid, and what it may do,
  * executors decide.
  *
+ * Memory before signing in: a request may take STRANGER_MAX bytes here before
+ * an executor has said who sends it; for a larger one the token goes to an
+ * executor alone, and meanwhile nothing more is read.  So a client that is
+ * nobody costs at most header_size and one read (loop.c), 28 kB by default.
+ * Routes that are public take whole bodies from everybody; all that is kept
+ * together is bounded (connection.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "edge/http.h"
@@ -21,8 +28,10 @@
 #include "edge/routes.h"
 #include "edge/websocket.h"
 
-#define TOKEN_MAX 8192   /* bytes of a token in the query */
-#define READY_LIMIT 2000 /* ms for the answer to /readyz */
+#define TOKEN_MAX 8192           /* bytes of a token in the query */
+#define READY_LIMIT 2000         /* ms for the answer to /readyz */
+#define BUILTIN_BODY 1024        /* bytes of a body for a built-in path */
+#define STRANGER_MAX (24 * 1024) /* bytes of a request of somebody unknown */
 
 typedef enum Builtin
 {
@@ -83,6 +92,7 @@ admit_route(PennyHttp *http, PennySpan path)
 	switch (penny_routes_find(http->method, path, &match))
 	{
 		case PENNY_ROUTE_FOUND:
+			http->welcome |= match.access == PENNY_ACCESS_PUBLIC;
 			return true;
 		case PENNY_ROUTE_NOT_FOUND:
 			penny_http_problem(http, 404, "there is no such route", NULL);
@@ -100,14 +110,16 @@ bool
 penny_request_admit(PennyHttp *http, const char *bytes)
 {
 	PennyHttpParser *parser = http->parser;
+	uint32_t limit = penny_edge.settings.body_size;
 	PennySpan token;
 
-	if (parser->content_length > penny_edge.settings.body_size)
+	if (builtin(http, bytes) != NOT_BUILTIN && limit > BUILTIN_BODY)
+		limit = BUILTIN_BODY; /* it is read, and nobody wants it */
+	if (parser->content_length > limit)
 	{
 		char detail[80];
 
-		snprintf(detail, sizeof(detail), "the body may have at most %u bytes",
-				 penny_edge.settings.body_size);
+		snprintf(detail, sizeof(detail), "the body may have at most %u bytes", limit);
 		http->keep_alive = false; /* however much of it has come */
 		penny_http_problem(http, 413, detail, NULL);
 		return false;
@@ -166,6 +178,29 @@ penny_request_is_local(const PennyHttp *http, const char *bytes)
 			return false;
 	}
 	return penny_origin_allowed(http->parser, bytes);
+}
+
+bool
+penny_request_is_strange(const PennyHttp *http)
+{
+	const PennyHttpParser *parser = http->parser;
+
+	return !http->welcome && !http->body_whole &&
+		   parser->head_len + parser->content_length > STRANGER_MAX;
+}
+
+void
+penny_request_sign_in(PennyHttp *http, const char *bytes)
+{
+	PennyCallOut out = {.op = PENNY_OP_AUTH, .whole = true};
+
+	if (penny_request_is_local(http, bytes))
+		out.flags |= PENNY_REQUEST_LOOPBACK;
+	penny_request_token(http->parser, bytes, &out.field[PENNY_FIELD_TOKEN]);
+	out.field[PENNY_FIELD_REQUEST_ID] = (PennySpan){http->request_id, strlen(http->request_id)};
+	out.field[PENNY_FIELD_PEER] =
+		(PennySpan){http->connection->peer, strlen(http->connection->peer)};
+	penny_http_verify(http, &out);
 }
 
 static void
