@@ -74,6 +74,7 @@ penny_config_edge(PennyEdgeSettings *settings)
 	settings->body_size = penny_max_body_size;
 	settings->header_timeout = penny_header_timeout;
 	settings->body_timeout = penny_body_timeout;
+	settings->min_body_rate = penny_min_body_rate;
 	settings->write_timeout = penny_write_timeout;
 	settings->keepalive_timeout = penny_keepalive_timeout;
 	settings->acquire_timeout = penny_acquire_timeout;

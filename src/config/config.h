@@ -41,6 +41,7 @@ extern char *penny_listen_addresses;
 extern int penny_max_body_size; /* bytes */
 extern int penny_max_client_connections;
 extern int penny_max_connections_per_address;
+extern int penny_min_body_rate; /* bytes a second, 0 = any */
 extern int penny_port;
 extern int penny_rooms_per_connection;
 extern int penny_target_size;            /* bytes */

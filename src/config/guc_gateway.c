@@ -44,6 +44,7 @@ char *penny_listen_addresses = "127.0.0.1";
 int penny_max_body_size = 1 * MB;
 int penny_max_client_connections = 10000;
 int penny_max_connections_per_address = 1000;
+int penny_min_body_rate = 500;
 int penny_port = 3000;
 int penny_rooms_per_connection = 100;
 int penny_target_size = 8 * KB;
@@ -167,6 +168,12 @@ define_timeouts(void)
 	define_int("penny.keepalive_timeout",
 			   "Sets the time that an idle HTTP connection is kept open.", NULL,
 			   &penny_keepalive_timeout, 100, HOUR, PGC_SIGHUP, GUC_UNIT_MS, NULL);
+	define_int(
+		"penny.min_body_rate",
+		"Sets the bytes a second that a body must come with, or an answer be read with.",
+		"Looked at when a body has come for 5 seconds, and whenever an answer that waits for "
+		"its client has done so for \"penny.write_timeout\". 0 is no limit.",
+		&penny_min_body_rate, 0, MB, PGC_SIGHUP, 0, NULL);
 	define_int("penny.write_timeout",
 			   "Sets the time that a client may take without reading any of its answer.", NULL,
 			   &penny_write_timeout, 100, HOUR, PGC_SIGHUP, GUC_UNIT_MS, NULL);

@@ -22,6 +22,8 @@
 #include "edge/origin.h"
 
 static bool on_answer(void *owner, const PennyAnswer *answer);
+static bool on_verified(void *owner, const PennyAnswer *answer);
+static void start_call(PennyHttp *http, const PennyCallOut *out, PennyAnswerHandler handler);
 
 /* Send an answer made here; the request ends with it. */
 static void
@@ -85,13 +87,25 @@ penny_http_empty(PennyHttp *http, uint32_t status, const char *more)
 void
 penny_http_call(PennyHttp *http, const PennyCallOut *out)
 {
+	start_call(http, out, on_answer);
+}
+
+void
+penny_http_verify(PennyHttp *http, const PennyCallOut *out)
+{
+	start_call(http, out, on_verified);
+}
+
+static void
+start_call(PennyHttp *http, const PennyCallOut *out, PennyAnswerHandler handler)
+{
 	if (!penny_edge_fits(&penny_edge.plane, out->field))
 	{
 		penny_http_problem(http, 413, "the request is larger than a call to the database may be",
 						   NULL);
 		return;
 	}
-	http->call = penny_call_start(out, on_answer, http);
+	http->call = penny_call_start(out, handler, http);
 	if (http->call == NULL)
 	{
 		penny_http_unavailable(http, "too many requests are waiting");
@@ -172,5 +186,26 @@ on_answer(void *owner, const PennyAnswer *answer)
 		penny_http_end(http, answer->status);
 		penny_http_go_on(connection);
 	}
+	return true;
+}
+
+/* Somebody, whose request is read on; or nobody, who is told so. */
+static bool
+on_verified(void *owner, const PennyAnswer *answer)
+{
+	PennyHttp *http = owner;
+
+	http->call = NULL;
+	if (answer->kind == PENNY_ANSWER && answer->status == 200)
+	{
+		http->welcome = true;
+		http->state = PENNY_HTTP_HEAD;
+		penny_http_go_on(http->connection);
+		return true;
+	}
+	http->keep_alive = false; /* the body has not come */
+	if (answer->kind == PENNY_ANSWER)
+		return on_answer(owner, answer);
+	penny_http_unavailable(http, "no executor verified the token in time");
 	return true;
 }

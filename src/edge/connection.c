@@ -40,6 +40,7 @@
 #define ESTABLISHED 1           /* of tcpi_state; <netinet/tcp.h> excludes <linux/tcp.h> */
 #define LOOK 1000               /* ms between looks whether one not read has gone */
 #define FIRST_INPUT 1024        /* bytes of a first buffer for kept input */
+#define STEP_INPUT 4096         /* by which a small one grows */
 #define FREE_INPUT 32768        /* bytes of such a buffer that everybody may have */
 #define INPUT_TOTAL (512 << 20) /* bytes of larger ones, of all connections */
 #define TELL_AGAIN 60000        /* ms between lines of the log about that */
@@ -156,6 +157,21 @@ free_input(PennyConnection *connection)
 	connection->in_size = 0;
 }
 
+/* Size of a buffer for that much: near it while it is small, since those are many. */
+static size_t
+size_for(size_t needed)
+{
+	size_t size = FREE_INPUT;
+
+	if (needed <= FIRST_INPUT)
+		return FIRST_INPUT;
+	if (needed <= FREE_INPUT)
+		return (needed + STEP_INPUT - 1) / STEP_INPUT * STEP_INPUT;
+	while (size < needed)
+		size *= 2;
+	return size;
+}
+
 void
 penny_connection_keep(PennyConnection *connection, const char *bytes, size_t len)
 {
@@ -163,10 +179,8 @@ penny_connection_keep(PennyConnection *connection, const char *bytes, size_t len
 
 	if (needed > connection->in_size)
 	{
-		size_t size = connection->in_size > 0 ? connection->in_size : FIRST_INPUT;
+		size_t size = size_for(needed);
 
-		while (size < needed)
-			size *= 2;
 		if (!penny_connection_budget(counted(size) - counted(connection->in_size)))
 		{
 			penny_connection_cut(connection);
@@ -240,12 +254,14 @@ penny_connection_set_timer(PennyConnection *connection)
 		penny_timer_set(&connection->timer, due);
 }
 
-/* Did the peer take anything since the write deadline was set? */
+/* Did the peer take enough since the write deadline was set? */
 static bool
 write_progressed(PennyConnection *connection)
 {
+	const PennyEdgeSettings *settings = &penny_edge.settings;
+	uint64_t least = (uint64_t) settings->min_body_rate * settings->write_timeout / 1000;
 	uint64_t acknowledged = penny_connection_acknowledged(connection);
-	bool progressed = acknowledged != connection->acknowledged;
+	bool progressed = acknowledged - connection->acknowledged >= (least > 0 ? least : 1);
 
 	connection->acknowledged = acknowledged;
 	return progressed;

@@ -12,7 +12,9 @@
  *
  * Deadlines: header_timeout from the first byte of a head (from the accept for
  * the first request), body_timeout for its body, keepalive_timeout between
- * requests.  Calls have their own.
+ * requests.  Calls have their own.  A body that has come for BODY_GRACE must
+ * have come at min_body_rate: so few bytes at a time hold a connection and its
+ * memory for long.
  *
  * What to do with a request is in request.c, how it is answered in answer.c.
  *
@@ -25,7 +27,9 @@
 
 #include "edge/routes.h"
 
-#define KEEP_MAX (64 * 1024) /* bytes of further requests kept */
+#define KEEP_MAX (16 * 1024) /* bytes of further requests kept */
+#define BODY_GRACE 5000      /* ms after which its rate is looked at */
+#define BODY_LOOK 1000       /* ms between looks */
 
 static PennyHttpParser *spare_parser; /* one, for the common case */
 static PennyHttp *waiting;            /* for the route table */
@@ -131,6 +135,7 @@ begin(PennyHttp *http)
 	http->begun = true;
 	http->head_done = false;
 	http->body_whole = false;
+	http->welcome = false;
 	http->started = false;
 	http->screened = false;
 	http->keep_alive = false;
@@ -174,6 +179,18 @@ penny_http_detach(PennyHttp *http)
 
 /* ---- input ------------------------------------------------------------------- */
 
+/* Answer a head that is refused; an answer to HEAD has no body even then. */
+static void
+refuse_head(PennyHttp *http)
+{
+	const PennyHttpParser *parser = http->parser;
+
+	if (parser->method < PENNY_METHODS)
+		http->method = parser->method;
+	penny_http_problem(http, (uint32_t) parser->status, parser->reason,
+					   parser->status == 426 ? PENNY_UPGRADE_LINES : NULL);
+}
+
 /* Look at a head; false when more bytes are needed or it was answered. */
 static bool
 read_head(PennyHttp *http, char *bytes, size_t len)
@@ -189,7 +206,7 @@ read_head(PennyHttp *http, char *bytes, size_t len)
 		case PENNY_HTTP_ERROR:
 			penny_request_id(offered, http->request_id);
 			penny_count(&penny_edge.plane, PENNY_COUNT_MALFORMED, 1);
-			penny_http_problem(http, (uint32_t) http->parser->status, http->parser->reason, NULL);
+			refuse_head(http);
 			return false;
 		case PENNY_HTTP_DONE:
 			break;
@@ -200,6 +217,41 @@ read_head(PennyHttp *http, char *bytes, size_t len)
 	penny_http_header(http->parser, bytes, "x-request-id", &offered);
 	penny_request_id(offered, http->request_id);
 	return true;
+}
+
+/* Wait for the rest of a body: to the end of its time, or the next look at its rate. */
+static void
+wait_for_body(PennyHttp *http)
+{
+	uint64_t due = http->body_since + penny_edge.settings.body_timeout;
+	uint64_t look = http->body_since + BODY_GRACE;
+
+	if (look <= penny_edge.now)
+		look = penny_edge.now + BODY_LOOK;
+	if (penny_edge.settings.min_body_rate != 0 && look < due)
+		due = look;
+	penny_connection_deadline(http->connection, due);
+}
+
+/* The time of a body is over, or its rate to be looked at: answer, or wait on. */
+static void
+look_at_body(PennyHttp *http)
+{
+	uint64_t elapsed = penny_edge.now - http->body_since;
+	uint64_t came = http->connection->in_len - http->parser->head_len;
+	const char *wrong = NULL;
+
+	if (elapsed >= penny_edge.settings.body_timeout)
+		wrong = "the body of the request did not come in time";
+	else if (elapsed >= BODY_GRACE && came * 1000 < penny_edge.settings.min_body_rate * elapsed)
+		wrong = "the body of the request comes too slowly";
+	if (wrong == NULL)
+	{
+		wait_for_body(http);
+		return;
+	}
+	http->keep_alive = false;
+	penny_http_problem(http, 408, wrong, NULL);
 }
 
 /* Go on after the head; the number of bytes that the request took. */
@@ -225,11 +277,17 @@ read_body(PennyHttp *http, char *bytes, size_t len)
 		}
 		if (!penny_request_admit(http, bytes))
 			return whole;
+		if (penny_request_is_strange(http))
+		{
+			penny_connection_deadline(http->connection, 0);
+			penny_request_sign_in(http, bytes);
+			return 0;
+		}
 		http->state = PENNY_HTTP_BODY;
 		if (!http->body_whole)
 		{
-			penny_connection_deadline(http->connection,
-									  penny_edge.now + penny_edge.settings.body_timeout);
+			http->body_since = penny_edge.now;
+			wait_for_body(http);
 			if (parser->expect_continue)
 				penny_connection_write(http->connection, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 		}
@@ -385,8 +443,7 @@ on_expired(PennyConnection *connection)
 			penny_http_problem(http, 408, "the head of the request did not come in time", NULL);
 			return;
 		case PENNY_HTTP_BODY:
-			http->keep_alive = false;
-			penny_http_problem(http, 408, "the body of the request did not come in time", NULL);
+			look_at_body(http);
 			return;
 		case PENNY_HTTP_ROUTES:
 			stop_waiting(http);

@@ -18,7 +18,7 @@ typedef enum PennyHttpState
 	PENNY_HTTP_HEAD,   /* waits for a head, or reads it */
 	PENNY_HTTP_BODY,   /* the head is there, reads the body */
 	PENNY_HTTP_ROUTES, /* the head is there, waits for the route table */
-	PENNY_HTTP_CALL,   /* an executor has the request */
+	PENNY_HTTP_CALL,   /* an executor has the request, or first its token */
 	PENNY_HTTP_OVER    /* closes, or became a WebSocket */
 } PennyHttpState;
 
@@ -33,15 +33,17 @@ struct PennyHttp
 	PennyHttp *prev_waiting;
 	PennyHttpState state;
 	PennyMethod method;
-	bool again;      /* not the connection's first request */
-	bool begun;      /* bytes of the request came */
-	bool head_done;  /* its head is parsed */
-	bool screened;   /* its host and origin were looked at */
-	bool keep_alive; /* after the answer */
-	bool body_whole; /* the body is all there */
-	bool started;    /* the answer's head was sent */
-	bool held;       /* a piece of the answer waits until the client reads */
-	char *origin;    /* of the request, when it is listed */
+	uint64_t body_since; /* ms when reading the body began */
+	bool again;          /* not the connection's first request */
+	bool begun;          /* bytes of the request came */
+	bool head_done;      /* its head is parsed */
+	bool screened;       /* its host and origin were looked at */
+	bool keep_alive;     /* after the answer */
+	bool body_whole;     /* the body is all there */
+	bool welcome;        /* may send a large body: the route is public, or it signed in */
+	bool started;        /* the answer's head was sent */
+	bool held;           /* a piece of the answer waits until the client reads */
+	char *origin;        /* of the request, when it is listed */
 	char request_id[PENNY_REQUEST_ID_MAX + 1];
 };
 
@@ -58,6 +60,10 @@ extern bool penny_request_needs_routes(const PennyHttp *http, const char *bytes)
 extern bool penny_request_screen(PennyHttp *http, const char *bytes);
 /* The head is complete: may its body be read?  False: it was answered. */
 extern bool penny_request_admit(PennyHttp *http, const char *bytes);
+/* Must the client sign in before the rest of the body is read? */
+extern bool penny_request_is_strange(const PennyHttp *http);
+/* Ask an executor who the client is; reading goes on when it is somebody. */
+extern void penny_request_sign_in(PennyHttp *http, const char *bytes);
 /* Head and body are complete: answer, or hand it to an executor. */
 extern void penny_request_dispatch(PennyHttp *http, char *bytes);
 /* Is the client on this machine, with no proxy between? */
@@ -78,6 +84,8 @@ extern void penny_http_json(PennyHttp *http, uint32_t status, PennySpan body);
 extern void penny_http_empty(PennyHttp *http, uint32_t status, const char *more);
 /* Start a call with this request; what it answers goes to the client. */
 extern void penny_http_call(PennyHttp *http, const PennyCallOut *out);
+/* Start a call that verifies the token; only a refusal goes to the client. */
+extern void penny_http_verify(PennyHttp *http, const PennyCallOut *out);
 
 /* ---- http.c, for answer.c and websocket.c --------------------------------------- */
 

@@ -209,6 +209,29 @@ read_length(PennySpan text, uint64_t *length)
 	return value <= INT64_MAX;
 }
 
+/* Judge Host, beside the authority of a target in absolute form. */
+static PennyHttpResult
+judge_host(PennyHttpParser *parser, const char *buffer, const Fields *fields)
+{
+	PennySpan authority = penny_http_span(buffer, parser->authority);
+	PennySpan host = fields->hosts > 0 ? fields->host : authority;
+
+	if (fields->hosts > 1)
+		return penny_http_fail(parser, 400, "Host is repeated");
+	if (fields->hosts == 0 && !parser->http10)
+		return penny_http_fail(parser, 400, "Host is missing");
+	if (fields->hosts == 0 && authority.len == 0)
+		return PENNY_HTTP_DONE;
+	if (!host_valid(host))
+		return penny_http_fail(parser, 400, "Host is malformed");
+	/* whoever reads one of them must not see another host than who reads the other */
+	if (authority.len > 0 &&
+		(authority.len != host.len || strncasecmp(authority.data, host.data, host.len) != 0))
+		return penny_http_fail(parser, 400, "Host is not that of the request target");
+	parser->host = penny_http_slice(buffer, host);
+	return PENNY_HTTP_DONE;
+}
+
 /* Judge what decides where the request ends. */
 static PennyHttpResult
 judge_framing(PennyHttpParser *parser, const Fields *fields)
@@ -254,16 +277,8 @@ penny_http_judge_fields(PennyHttpParser *parser, const char *buffer)
 		gather_field(&fields, penny_http_span(buffer, parser->header[i].name),
 					 penny_http_span(buffer, parser->header[i].value));
 
-	if (fields.hosts > 1)
-		return penny_http_fail(parser, 400, "Host is repeated");
-	if (fields.hosts == 0 && !parser->http10)
-		return penny_http_fail(parser, 400, "Host is missing");
-	if (fields.hosts == 1)
-	{
-		if (!host_valid(fields.host))
-			return penny_http_fail(parser, 400, "Host is malformed");
-		parser->host = penny_http_slice(buffer, fields.host);
-	}
+	if (judge_host(parser, buffer, &fields) == PENNY_HTTP_ERROR)
+		return PENNY_HTTP_ERROR;
 	if (judge_framing(parser, &fields) == PENNY_HTTP_ERROR)
 		return PENNY_HTTP_ERROR;
 	if (fields.connection_malformed)

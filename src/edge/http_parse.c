@@ -109,15 +109,22 @@ take_version(PennyHttpParser *parser, const char *text, size_t len)
 	return PENNY_HTTP_DONE;
 }
 
-/* Take the target: its length, bytes, path and query. */
+/* Take the target: its length, form, bytes, path and query. */
 static PennyHttpResult
 take_target(PennyHttpParser *parser, const char *buffer, PennySpan target)
 {
-	PennySpan path, query;
+	PennySpan authority, path, query;
 	const char *wrong;
 
 	if (target.len > parser->target_size)
 		return penny_http_fail(parser, 414, "the request target is too long");
+	if (parser->method == PENNY_OPTIONS && target.len == 1 && target.data[0] == '*')
+	{
+		parser->target = parser->path = penny_http_slice(buffer, target);
+		return PENNY_HTTP_DONE;
+	}
+	penny_http_target_split(&target, &authority);
+	parser->authority = penny_http_slice(buffer, authority);
 	wrong = penny_http_target_check(target, &path, &query);
 	if (wrong != NULL)
 		return penny_http_fail(parser, 400, wrong);
@@ -227,13 +234,19 @@ take_line(PennyHttpParser *parser, char *buffer, char *line, size_t len)
 	return penny_http_judge_fields(parser, buffer);
 }
 
-/* The line is not complete and len bytes are there: go on or give up? */
+/*
+ * The line is not complete and len bytes are there: go on or give up?  A CR is
+ * looked at once what follows it has come.
+ */
 static PennyHttpResult
 wait_for_line(PennyHttpParser *parser, const char *buffer, size_t len)
 {
 	bool request_line = parser->phase == PHASE_REQUEST_LINE;
+	uint32_t looked = parser->scanned > parser->line ? parser->scanned - 1 : parser->line;
 
 	parser->scanned = (uint32_t) len;
+	if (len > looked && memchr(buffer + looked, '\r', len - looked - 1) != NULL)
+		return penny_http_fail(parser, 400, "a line holds a bare CR");
 	if (request_line &&
 		partial_request_line(parser, buffer + parser->line, len - parser->line) == PENNY_HTTP_ERROR)
 		return PENNY_HTTP_ERROR;

@@ -15,11 +15,15 @@
  * connection must be closed after the answer, since where the next request
  * starts is not known.
  *
+ * Targets: origin form; absolute form, of which the host must be that of the
+ * Host header and the rest is taken as if it had come alone; and "*" for
+ * OPTIONS.  CONNECT and its authority form are not known here.
+ *
  * What is refused, beyond plain syntax: bare CR or LF, obs-fold, blanks before
- * the colon, control bytes, header values that are not UTF-8; targets other
- * than origin form; Host missing (1.1), repeated or malformed; Content-Length
- * repeated, not digits alone, or overflowing; any Transfer-Encoding (501, and
- * 400 beside Content-Length); an Expect other than 100-continue (417).
+ * the colon, control bytes, header values that are not UTF-8; Host missing
+ * (1.1), repeated or malformed; Content-Length repeated, not digits alone, or
+ * overflowing; any Transfer-Encoding (501, and 400 beside Content-Length); an
+ * Expect other than 100-continue (417).
  * `Upgrade` is honoured for WebSocket alone; others are ignored, as RFC 9110
  * allows, so there is no h2c.
  *
@@ -74,10 +78,11 @@ typedef struct PennyHttpParser
 	bool has_length;         /* Content-Length was given */
 	bool websocket;          /* a complete, valid WebSocket handshake */
 	uint64_t content_length; /* 0 without Content-Length */
-	PennyHttpSlice target;   /* path and query as received */
+	PennyHttpSlice target;   /* path and query as received; "*" */
 	PennyHttpSlice path;
 	PennyHttpSlice query; /* without '?'; empty when there is none */
 	PennyHttpSlice host;
+	PennyHttpSlice authority;     /* of a target in absolute form, else empty */
 	PennyHttpSlice websocket_key; /* PENNY_WEBSOCKET_KEY_LEN bytes when websocket */
 	int headers;
 	PennyHttpHeader header[PENNY_HTTP_MAX_HEADERS];

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * http_target.c
- *		The request target: checks of path and query, percent-decoding.
+ *		The request target: its forms, checks of path and query,
+ *		percent-decoding.
  *
  * A path is taken as written: nothing is normalised, so what two readers could
  * understand differently is refused instead (dot segments, encoded or not,
@@ -11,6 +12,7 @@
  *-------------------------------------------------------------------------
  */
 #include <string.h>
+#include <strings.h>
 
 #include "edge/http_target.h"
 
@@ -82,6 +84,31 @@ is_dot_segment(PennySpan segment)
 			return false;
 	}
 	return dots > 0;
+}
+
+void
+penny_http_target_split(PennySpan *target, PennySpan *authority)
+{
+	size_t scheme = 0;
+	size_t end;
+
+	*authority = (PennySpan){target->data, 0};
+	if (target->len > 7 && strncasecmp(target->data, "http://", 7) == 0)
+		scheme = 7;
+	else if (target->len > 8 && strncasecmp(target->data, "https://", 8) == 0)
+		scheme = 8;
+	else
+		return;
+	end = scheme;
+	while (end < target->len && target->data[end] != '/' && target->data[end] != '?')
+		end++;
+	if (end == scheme)
+		return;
+	*authority = (PennySpan){target->data + scheme, end - scheme};
+	if (end < target->len)
+		*target = (PennySpan){target->data + end, target->len - end};
+	else
+		*target = (PennySpan){target->data + scheme - 1, 1}; /* the slash before the authority */
 }
 
 const char *

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * http_target.h
- *		The request target: checks of path and query, percent-decoding.
+ *		The request target: its forms, checks of path and query,
+ *		percent-decoding.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,6 +11,12 @@
 
 #include "plane/call.h"
 
+/*
+ * Take scheme and authority off a target in absolute form: what is left is in
+ * origin form ("/" where there was no path).  An empty authority tells that it
+ * was another form, and the target stays as it is.
+ */
+extern void penny_http_target_split(PennySpan *target, PennySpan *authority);
 /*
  * Check a target in origin form and split it; NULL, or the static reason why
  * it is refused.  Refused are: anything not starting with '/', bytes that a

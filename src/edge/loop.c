@@ -43,7 +43,7 @@
 #include "edge/timer.h"
 #include "edge/tls.h"
 
-#define READ_SIZE (64 * 1024)  /* bytes of one read */
+#define READ_SIZE (12 * 1024)  /* bytes of one read: a stranger's share, see request.c */
 #define SEND_SIZE (320 * 1024) /* bytes of one send: PENNY_WRITE_MAX and TLS */
 #define SERVICE_TIMEOUT 10     /* s, of libwebsockets; its timers are not used */
 #define LAST_CALL 100          /* ms, and no more than a 20th of drain_timeout */

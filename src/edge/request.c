@@ -4,11 +4,18 @@
  *		What to do with an HTTP request: answer it here, upgrade it, or make a
  *		call of it.
  *
- * Here are answered: /livez, requests for another host (421), preflights of
- * listed origins (CORS), requests without a route (404) or with another method
- * (405), bodies that are too large (413), and an Authorization that holds no
+ * Here are answered: /livez, OPTIONS of the server as a whole, requests for
+ * another host (421), preflights of listed origins (CORS), requests without a
+ * route (404) or with another method (405), bodies that are too large (413), and an Authorization that holds no
  * bearer token (401).  Whether a token is valid, and what it may do, executors
  * decide.
+ *
+ * Memory before signing in: a request may take STRANGER_MAX bytes here before
+ * an executor has said who sends it; for a larger one the token goes to an
+ * executor alone, and meanwhile nothing more is read.  So a client that is
+ * nobody costs at most header_size and one read (loop.c), 28 kB by default.
+ * Routes that are public take whole bodies from everybody; all that is kept
+ * together is bounded (connection.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -23,8 +30,10 @@
 #include "edge/routes.h"
 #include "edge/websocket.h"
 
-#define TOKEN_MAX 8192   /* bytes of a token in the query */
-#define READY_LIMIT 2000 /* ms for the answer to /readyz */
+#define TOKEN_MAX 8192           /* bytes of a token in the query */
+#define READY_LIMIT 2000         /* ms for the answer to /readyz */
+#define BUILTIN_BODY 1024        /* bytes of a body for a built-in path */
+#define STRANGER_MAX (24 * 1024) /* bytes of a request of somebody unknown */
 
 /* What pages may send beyond what they always may, and for how long they know (s). */
 #define CORS_HEADERS "Authorization, Content-Type, If-Match, If-None-Match, X-Request-Id"
@@ -35,7 +44,8 @@ typedef enum Builtin
 	NOT_BUILTIN,
 	LIVEZ,
 	READYZ,
-	WEBSOCKET
+	WEBSOCKET,
+	SERVER /* "*": no path, the server */
 } Builtin;
 
 static bool
@@ -56,6 +66,8 @@ builtin(const PennyHttp *http, const char *bytes)
 		return READYZ;
 	if (span_is(path, "/ws"))
 		return WEBSOCKET;
+	if (span_is(path, "*"))
+		return SERVER;
 	return NOT_BUILTIN;
 }
 
@@ -129,11 +141,11 @@ answer_preflight(PennyHttp *http, uint32_t methods)
 	penny_http_empty(http, 204, more);
 }
 
-/* Only GET and HEAD for a built-in path. */
+/* Only GET and HEAD for a built-in path; the parser lets only OPTIONS ask the server. */
 static bool
-admit_builtin(PennyHttp *http)
+admit_builtin(PennyHttp *http, Builtin which)
 {
-	if (http->method == PENNY_GET || http->method == PENNY_HEAD)
+	if (which == SERVER || http->method == PENNY_GET || http->method == PENNY_HEAD)
 		return true;
 	penny_http_problem(http, 405, NULL, "Allow: GET, HEAD\r\n");
 	return false;
@@ -154,6 +166,7 @@ admit_route(PennyHttp *http, PennySpan path)
 	switch (result)
 	{
 		case PENNY_ROUTE_FOUND:
+			http->welcome |= match.access == PENNY_ACCESS_PUBLIC;
 			return true;
 		case PENNY_ROUTE_NOT_FOUND:
 			penny_http_problem(http, 404, "there is no such route", NULL);
@@ -171,14 +184,17 @@ bool
 penny_request_admit(PennyHttp *http, const char *bytes)
 {
 	PennyHttpParser *parser = http->parser;
+	uint32_t limit = penny_edge.settings.body_size;
 	PennySpan token;
 
-	if (parser->content_length > penny_edge.settings.body_size)
+	if (builtin(http, bytes) != NOT_BUILTIN && limit > BUILTIN_BODY)
+		limit = BUILTIN_BODY; /* it is read, and nobody wants it */
+	if (parser->content_length > limit)
 	{
 		char detail[80];
 
-		snprintf(detail, sizeof(detail), "the body may have at most %u bytes",
-				 penny_edge.settings.body_size);
+		snprintf(detail, sizeof(detail), "the body may have at most %u bytes", limit);
+		http->keep_alive = false; /* however much of it has come */
 		penny_http_problem(http, 413, detail, NULL);
 		return false;
 	}
@@ -193,7 +209,7 @@ penny_request_admit(PennyHttp *http, const char *bytes)
 		return false;
 	}
 	if (builtin(http, bytes) != NOT_BUILTIN)
-		return admit_builtin(http);
+		return admit_builtin(http, builtin(http, bytes));
 	if (!admit_route(http, penny_http_span(bytes, parser->path)))
 		return false;
 	if (!penny_request_token(parser, bytes, &token))
@@ -243,6 +259,29 @@ penny_request_is_local(const PennyHttp *http, const char *bytes)
 	return penny_origin_allowed(http->parser, bytes);
 }
 
+bool
+penny_request_is_strange(const PennyHttp *http)
+{
+	const PennyHttpParser *parser = http->parser;
+
+	return !http->welcome && !http->body_whole &&
+		   parser->head_len + parser->content_length > STRANGER_MAX;
+}
+
+void
+penny_request_sign_in(PennyHttp *http, const char *bytes)
+{
+	PennyCallOut out = {.op = PENNY_OP_AUTH, .whole = true};
+
+	if (penny_request_is_local(http, bytes))
+		out.flags |= PENNY_REQUEST_LOOPBACK;
+	penny_request_token(http->parser, bytes, &out.field[PENNY_FIELD_TOKEN]);
+	out.field[PENNY_FIELD_REQUEST_ID] = (PennySpan){http->request_id, strlen(http->request_id)};
+	out.field[PENNY_FIELD_PEER] =
+		(PennySpan){http->connection->peer, strlen(http->connection->peer)};
+	penny_http_verify(http, &out);
+}
+
 static void
 call_route(PennyHttp *http, const char *bytes)
 {
@@ -286,6 +325,18 @@ call_ready(PennyHttp *http)
 	penny_http_call(http, &out);
 }
 
+/* What the server as a whole knows. */
+static void
+tell_methods(PennyHttp *http)
+{
+	char methods[128];
+	char more[160];
+	size_t len = penny_route_allow((1 << PENNY_METHODS) - 1, methods, sizeof(methods));
+
+	snprintf(more, sizeof(more), "Allow: %.*s\r\n", (int) len, methods);
+	penny_http_empty(http, 204, more);
+}
+
 void
 penny_request_dispatch(PennyHttp *http, char *bytes)
 {
@@ -301,6 +352,9 @@ penny_request_dispatch(PennyHttp *http, char *bytes)
 			return;
 		case WEBSOCKET:
 			penny_websocket_upgrade(http, bytes);
+			return;
+		case SERVER:
+			tell_methods(http);
 			return;
 		case NOT_BUILTIN:
 			call_route(http, bytes);

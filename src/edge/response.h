@@ -12,6 +12,9 @@
 #include "plane/call.h"
 
 #define PENNY_REQUEST_ID_MAX 64
+/* What an answer of status 426 must say (RFC 9110 15.5.22, RFC 6455 4.4). */
+#define PENNY_UPGRADE_LINES \
+	"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
 
 typedef struct PennyReply
 {

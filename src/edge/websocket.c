@@ -8,8 +8,9 @@
  * read is handed on where it lies; only one that comes in pieces is gathered.
  *
  * While the session waits for an executor, or the client does not read, input
- * is kept unparsed, up to KEEP_MAX, and then the socket is not read.  So the
- * client is slowed down instead of being served out of order.
+ * is kept unparsed, up to KEEP_MAX (SIGN_IN_MAX of somebody unknown), and then
+ * the socket is not read.  So the client is slowed down instead of being served
+ * out of order.
  *
  * Heartbeat: a ping every heartbeat_interval in which nothing was heard; when
  * the next one is due and still nothing was heard, the client is gone (4408).
@@ -117,7 +118,7 @@ penny_websocket_upgrade(PennyHttp *http, char *bytes)
 	if (!parser->websocket)
 	{
 		penny_http_problem(http, 426, "this path speaks WebSocket, version 13",
-						   "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
+						   PENNY_UPGRADE_LINES);
 		return;
 	}
 	if (penny_edge.draining)
@@ -340,6 +341,16 @@ process(PennyWebsocket *websocket, char *bytes, size_t len)
 	return used;
 }
 
+/* Read on, or not while more is kept than somebody unknown, or anybody, may have. */
+static void
+mind_kept(PennyWebsocket *websocket)
+{
+	PennyConnection *connection = websocket->connection;
+	bool unknown = websocket->session->user_id[0] == '\0';
+
+	penny_connection_pause(connection, connection->in_len > (unknown ? SIGN_IN_MAX : KEEP_MAX));
+}
+
 static void
 on_input(PennyConnection *connection, char *bytes, size_t len)
 {
@@ -353,7 +364,7 @@ on_input(PennyConnection *connection, char *bytes, size_t len)
 		used = process(websocket, bytes, len);
 	if (connection->state == PENNY_OPEN && used < len)
 		penny_connection_keep(connection, bytes + used, len - used);
-	penny_connection_pause(connection, connection->in_len > KEEP_MAX);
+	mind_kept(websocket);
 }
 
 void
@@ -369,7 +380,7 @@ penny_websocket_go_on(PennyWebsocket *websocket)
 	used = process(websocket, connection->in, connection->in_len);
 	if (used > 0)
 		penny_connection_consume(connection, used);
-	penny_connection_pause(connection, connection->in_len > KEEP_MAX);
+	mind_kept(websocket);
 }
 
 static void

@@ -71,22 +71,22 @@ typedef struct PennyEdgeSettings
 {
 	uint32_t max_connections; /* open sockets in total */
 	uint32_t max_connections_per_address;
-	uint32_t header_size;            /* bytes of request line and headers */
-	uint32_t target_size;            /* bytes of the request target */
-	uint32_t body_size;              /* bytes of a request body */
-	uint32_t header_timeout;         /* ms until the headers are there */
-	uint32_t body_timeout;           /* ms until the body is there */
-	uint32_t write_timeout;          /* ms without progress of a write */
-	uint32_t keepalive_timeout;      /* ms between requests */
-	uint32_t acquire_timeout;        /* ms a call may wait for an executor */
-	uint32_t auth_timeout;           /* ms until a WebSocket is signed in */
-	uint32_t websocket_message_size; /* bytes of one message */
-	uint32_t websocket_messages;     /* messages a second and socket */
-	uint32_t heartbeat_interval;     /* ms between pings, 0 = none */
-	uint32_t rooms_per_connection;   /* joined rooms of one socket */
-	uint32_t drain_timeout;          /* ms for running requests at an end */
-	uint32_t queue_size;             /* calls waiting in the edge */
-	uint32_t reserved;
+	uint32_t header_size;             /* bytes of request line and headers */
+	uint32_t target_size;             /* bytes of the request target */
+	uint32_t body_size;               /* bytes of a request body */
+	uint32_t header_timeout;          /* ms until the headers are there */
+	uint32_t body_timeout;            /* ms until the body is there */
+	uint32_t write_timeout;           /* ms without progress of a write */
+	uint32_t keepalive_timeout;       /* ms between requests */
+	uint32_t acquire_timeout;         /* ms a call may wait for an executor */
+	uint32_t auth_timeout;            /* ms until a WebSocket is signed in */
+	uint32_t websocket_message_size;  /* bytes of one message */
+	uint32_t websocket_messages;      /* messages a second and socket */
+	uint32_t heartbeat_interval;      /* ms between pings, 0 = none */
+	uint32_t rooms_per_connection;    /* joined rooms of one socket */
+	uint32_t drain_timeout;           /* ms for running requests at an end */
+	uint32_t queue_size;              /* calls waiting in the edge */
+	uint32_t min_body_rate;           /* bytes a second of a body, 0 = any */
 	char origins[PENNY_ORIGINS_SIZE]; /* allowed Origins, space separated */
 	char hosts[PENNY_HOSTS_SIZE];     /* allowed Hosts, likewise; empty = any */
 } PennyEdgeSettings;

@@ -25,7 +25,8 @@ check_request(const PennyHttpParser *parser, const char *buffer)
 	PennySpan value;
 
 	MUST(parser->head_len <= parser->header_size && parser->target.len <= parser->target_size);
-	MUST(path.len > 0 && path.data[0] == '/' && path.len <= target.len);
+	MUST(path.len > 0 && path.len <= target.len);
+	MUST(path.data[0] == '/' || (path.data[0] == '*' && target.len == 1));
 	MUST(parser->method < PENNY_METHODS && parser->headers <= PENNY_HTTP_MAX_HEADERS);
 	MUST(memchr(target.data, ' ', target.len) == NULL);
 	MUST(memcmp(buffer + parser->head_len - 4, "\r\n\r\n", 4) == 0);

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What penny needs from the system, by purpose.
 #
-#	deps.sh missing build|run|check		print the Debian packages that are missing
-#	deps.sh install build|run|check		install them: as root or by sudo, else say how
+#	deps.sh missing build|run|check|fuzz	print the Debian packages that are missing
+#	deps.sh install build|run|check|fuzz	install them: as root or by sudo, else say how
 #
 # A thing is looked for where it is used (a header by the compiler, a program
 # in PATH), so that a self-built library counts.  Nothing is done when nothing
@@ -55,6 +55,13 @@ missing_check() {
 	/usr/bin/python3 -c 'import websockets' 2>/dev/null || echo python3-websockets
 }
 
+# A clang that links libFuzzer.
+missing_fuzz() {
+	command -v make >/dev/null || echo make
+	[ -f "$(clang -print-resource-dir 2>/dev/null)/lib/linux/libclang_rt.fuzzer-$(uname -m).a" ] ||
+		echo clang libclang-rt-14-dev
+}
+
 # Install without making or touching a cluster: postgresql-common would make
 # "main" when the server package comes in.
 apt_install() {
@@ -78,8 +85,8 @@ apt_install() {
 
 purpose=${2:-build}
 case $purpose in
-	build | run | check) ;;
-	*) echo "usage: deps.sh missing|install build|run|check" >&2; exit 2 ;;
+	build | run | check | fuzz) ;;
+	*) echo "usage: deps.sh missing|install build|run|check|fuzz" >&2; exit 2 ;;
 esac
 packages=$("missing_$purpose" | tr '\n' ' ' | sed 's/ *$//')
 
@@ -103,7 +110,7 @@ case ${1:-} in
 		fi
 		;;
 	*)
-		echo "usage: deps.sh missing|install build|run|check" >&2
+		echo "usage: deps.sh missing|install build|run|check|fuzz" >&2
 		exit 2
 		;;
 esac

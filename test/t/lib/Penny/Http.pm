@@ -77,8 +77,9 @@ sub read_response
 		$answer{header}{ lc $name } = defined $old ? "$old, $value" : $value;
 	}
 	$self->{closing} = 1 if lc($answer{header}{connection} || '') eq 'close';
-	return $self->read_response(%of) if $answer{status} =~ /^1/ && $answer{status} != 101;
-	return \%answer if $answer{status} == 101;
+	return $self->read_response(%of)
+	  if $answer{status} =~ /^1/ && $answer{status} != 101 && !$of{informational};
+	return \%answer if $answer{status} =~ /^1/;
 	my $method = $of{method} || 'GET';
 	my $empty = $method eq 'HEAD' || $answer{status} =~ /^(204|304)$/;
 	my $length = $answer{header}{'content-length'};
