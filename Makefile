@@ -12,7 +12,8 @@ PGFILEDESC = "penny - conversation backend inside PostgreSQL"
 PLANE = src/plane/plane.o \
 	src/plane/call.o \
 	src/plane/event.o \
-	src/plane/route.o
+	src/plane/route.o \
+	src/plane/share.o
 
 BASE = src/base/clock.o \
 	src/base/epoch.o \

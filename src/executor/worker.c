@@ -166,6 +166,8 @@ serve(PennyReadiness readiness)
 	while (served < MAX_CALLS_A_TURN && !ConfigReloadPending && penny_readiness() == readiness &&
 		   penny_call_claim(plane, &call))
 	{
+		if (plane->config.edges > 1 && penny_call_backlog(plane) > 0)
+			penny_wake_next(plane);
 		serve_call(&call, readiness);
 		served++;
 	}
