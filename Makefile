@@ -65,6 +65,7 @@ REALTIME = src/realtime/prepared.o \
 GATEWAY = src/gateway/child.o \
 	src/gateway/child_log.o \
 	src/gateway/listener.o \
+	src/gateway/shelf.o \
 	src/gateway/supervisor.o \
 	src/gateway/watch.o \
 	src/gateway/worker.o

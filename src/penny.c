@@ -24,6 +24,7 @@
 #include "base/worker.h"
 #include "config/config.h"
 #include "executor/pool.h"
+#include "gateway/shelf.h"
 #include "gateway/watch.h"
 #include "realtime/publish.h"
 #include "store/access.h"
@@ -54,6 +55,7 @@ _PG_init(void)
 	penny_epoch_init();
 	penny_planemap_init(penny_config_plane);
 	penny_registry_init();
+	penny_shelf_init();
 	penny_executor_init();
 	penny_publish_init();
 	penny_change_init(); /* after publish: what it writes back is said, too */

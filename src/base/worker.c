@@ -26,6 +26,7 @@
 #include "base/worker.h"
 
 #define RESTART_SECONDS 1
+#define RESTART_AT_ONCE 0 /* a gateway: it sees to it itself that it does not spin */
 
 /* What a kind is called, and where it begins. */
 typedef struct WorkerSpec
@@ -76,7 +77,7 @@ penny_worker_register(PennyWorkerKind kind, int number)
 	BackgroundWorker worker;
 
 	describe(kind, number, &worker);
-	worker.bgw_restart_time = RESTART_SECONDS;
+	worker.bgw_restart_time = kind == PENNY_GATEWAY ? RESTART_AT_ONCE : RESTART_SECONDS;
 	RegisterBackgroundWorker(&worker);
 }
 
