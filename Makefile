@@ -53,6 +53,7 @@ EXECUTOR = src/executor/answer.o \
 	src/executor/params.o \
 	src/executor/plans.o \
 	src/executor/problem.o \
+	src/executor/rate.o \
 	src/executor/reset.o \
 	src/executor/result.o \
 	src/executor/routes.o \

@@ -20,6 +20,7 @@
 #include "executor/caller.h"
 #include "executor/http.h"
 #include "executor/params.h"
+#include "executor/rate.h"
 #include "executor/result.h"
 #include "executor/routes.h"
 #include "executor/plans.h"
@@ -51,6 +52,7 @@ penny_http_run(PennyRun *run)
 
 	penny_caller_find(run);
 	penny_caller_check(run, match.access);
+	penny_rate_check(run);
 	params.routes = table->compiled;
 	params.match = &match;
 	params.identity = &run->caller.identity;

@@ -42,6 +42,7 @@
 #include "executor/routes.h"
 #include "executor/run.h"
 #include "executor/plans.h"
+#include "executor/rate.h"
 
 #define MAX_CALLS_A_TURN 64 /* then interrupts and settings are looked at */
 
@@ -69,6 +70,7 @@ void
 penny_executor_init(void)
 {
 	penny_idle_init();
+	penny_rate_init();
 }
 
 void

@@ -197,15 +197,22 @@ bool
 penny_shared_take(PennyPlane *plane, int entry, PennySharedRate which, uint32_t rate,
 				  uint64_t now_us)
 {
-	uint64_t each = rate > 0 ? SECOND / rate : 0;
-	_Atomic uint64_t *at;
-	uint64_t old;
+	PennySharedAddress *address;
 
 	if (rate == 0 || entry == PENNY_SHARED_NOWHERE)
 		return true;
-	at = which == PENNY_RATE_CONNECTS ? &plane->s->address[entry].connects_at
-									  : &plane->s->address[entry].requests_at;
-	old = atomic_load(at);
+	address = &plane->s->address[entry];
+	return penny_rate_take(which == PENNY_RATE_CONNECTS ? &address->connects_at
+														: &address->requests_at,
+						   rate, now_us);
+}
+
+bool
+penny_rate_take(_Atomic uint64_t *at, uint32_t rate, uint64_t now_us)
+{
+	uint64_t each = SECOND / rate;
+	uint64_t old = atomic_load(at);
+
 	for (int i = 0; i < TRIES; i++)
 	{
 		uint64_t full = old > now_us ? old : now_us;

@@ -57,6 +57,9 @@ extern uint32_t penny_shared_open(const PennyPlane *plane, int entry);
 extern bool penny_shared_take(PennyPlane *plane, int entry, PennySharedRate which, uint32_t rate,
 							  uint64_t now_us);
 
+/* The same for any such word. */
+extern bool penny_rate_take(_Atomic uint64_t *at, uint32_t rate, uint64_t now_us);
+
 /* Edge: does it accept? */
 extern void penny_shared_serving(PennyPlane *plane, bool serving);
 /* Edge: has it so many connections more than another one that accepts? */
