@@ -40,6 +40,7 @@ UNIT_TESTS = http \
 	rooms_simulation \
 	plane \
 	plane_processes \
+	share \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)

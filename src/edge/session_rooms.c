@@ -141,9 +141,8 @@ signal_all(PennySession *session, PennySpan ref, const PennySessionRoom *in, Pen
 	if (session->local)
 		out.flags |= PENNY_REQUEST_LOOPBACK;
 	out.field[PENNY_FIELD_TARGET] = penny_rooms_name(in->member);
-	out.field[PENNY_FIELD_HEADERS].len =
-		(size_t) snprintf(number, sizeof(number), "%llu",
-						  (unsigned long long) penny_rooms_number(in->member));
+	out.field[PENNY_FIELD_HEADERS].len = (size_t) snprintf(
+		number, sizeof(number), "%llu", (unsigned long long) penny_rooms_number(in->member));
 	out.field[PENNY_FIELD_HEADERS].data = number;
 	out.field[PENNY_FIELD_TOKEN] = (PennySpan){session->token, strlen(session->token)};
 	out.field[PENNY_FIELD_BODY] = event;

@@ -313,7 +313,8 @@ sender_of(const PennyRun *run)
 	char text[32];
 
 	if (digits.len >= sizeof(text))
-		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("number of a sender is too long")));
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("number of a sender is too long")));
 	memcpy(text, digits.data, digits.len);
 	text[digits.len] = '\0';
 	return strtoull(text, NULL, 10);

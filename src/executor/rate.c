@@ -19,7 +19,6 @@
  */
 #include "postgres.h"
 
-
 #include "base/error.h"
 #include "base/shmem.h"
 #include "config/config.h"
@@ -98,7 +97,7 @@ penny_rate_check(PennyRun *run)
 	run->counted = true;
 	if (!penny_rate_take(&bucket_of(&run->caller.identity.user_id)->at,
 						 (uint32) penny_requests_per_second, (uint64) penny_run_clock()))
-		ereport(ERROR, (errcode(ERRCODE_PENNY_TOO_MANY_REQUESTS),
-						errmsg("user makes too many requests"),
-						errdetail("At most %d a second are served.", penny_requests_per_second)));
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_TOO_MANY_REQUESTS), errmsg("user makes too many requests"),
+				 errdetail("At most %d a second are served.", penny_requests_per_second)));
 }

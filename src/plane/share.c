@@ -202,9 +202,8 @@ penny_shared_take(PennyPlane *plane, int entry, PennySharedRate which, uint32_t 
 	if (rate == 0 || entry == PENNY_SHARED_NOWHERE)
 		return true;
 	address = &plane->s->address[entry];
-	return penny_rate_take(which == PENNY_RATE_CONNECTS ? &address->connects_at
-														: &address->requests_at,
-						   rate, now_us);
+	return penny_rate_take(
+		which == PENNY_RATE_CONNECTS ? &address->connects_at : &address->requests_at, rate, now_us);
 }
 
 bool

@@ -16,9 +16,9 @@
  * Addresses stand in an open hash table without deletion: an entry that
  * nobody is connected by, and whose buckets are empty, is taken for another
  * address.  When all entries that an address may stand in are in use, it is
- * counted by each edge alone, and its rates are not limited: with
- * PENNY_SHARED_ADDRESSES entries that is when about as many addresses are
- * connected.
+ * counted by each edge alone, and its rates are not limited.  That happens to
+ * one in ten thousand when 10,000 addresses are connected, and to one in
+ * seventeen when there are as many as entries.
  *
  * An edge that was taken over could deny others' clients their connections
  * here, as it could by keeping executors busy; that is all it could do.  No
