@@ -13,7 +13,8 @@ PLANE = src/plane/plane.o \
 	src/plane/call.o \
 	src/plane/certificate.o \
 	src/plane/event.o \
-	src/plane/route.o
+	src/plane/route.o \
+	src/plane/share.o
 
 BASE = src/base/clock.o \
 	src/base/epoch.o \
@@ -59,6 +60,7 @@ EXECUTOR = src/executor/answer.o \
 	src/executor/problem.o \
 	src/executor/quarantine.o \
 	src/executor/quarantine_file.o \
+	src/executor/rate.o \
 	src/executor/reset.o \
 	src/executor/result.o \
 	src/executor/routes.o \
@@ -72,6 +74,7 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/child.o \
 	src/gateway/child_log.o \
 	src/gateway/listener.o \
+	src/gateway/shelf.o \
 	src/gateway/supervisor.o \
 	src/gateway/watch.o \
 	src/gateway/worker.o

@@ -25,6 +25,7 @@
 #include "base/worker.h"
 #include "config/config.h"
 #include "executor/pool.h"
+#include "gateway/shelf.h"
 #include "gateway/watch.h"
 #include "realtime/publish.h"
 #include "store/access.h"
@@ -56,6 +57,7 @@ _PG_init(void)
 	penny_planemap_init(penny_config_plane);
 	penny_registry_init();
 	penny_key_init();
+	penny_shelf_init();
 	penny_executor_init();
 	penny_publish_init();
 	penny_change_init(); /* after publish: what it writes back is said, too */

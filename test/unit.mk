@@ -13,6 +13,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/call.c \
 	src/plane/event.c \
 	src/plane/route.c \
+	src/plane/share.c \
 	src/auth/json_strict.c \
 	src/auth/jwt_parse.c \
 	src/auth/key_der.c \
@@ -42,6 +43,7 @@ UNIT_TESTS = http \
 	rooms_simulation \
 	plane \
 	plane_processes \
+	share \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)

@@ -78,6 +78,7 @@ registry_create(void)
 	pg_atomic_init_u32(&registry->look, 1);
 	pg_atomic_init_u32(&registry->slots_reported, 0);
 	pg_atomic_init_u32(&registry->changed, 0);
+	pg_atomic_init_u64(&registry->sockets_stamp, 0);
 	pg_atomic_init_u64(&registry->probe_wanted, 0);
 	pg_atomic_init_u64(&registry->probe_done, 0);
 	for (int i = 0; i < PENNY_MAX_EXECUTORS; i++)
@@ -94,6 +95,8 @@ registry_create(void)
 		PennyGatewayEntry *entry = &registry->gateway[i];
 
 		pg_atomic_init_u32(&entry->pid, 0);
+		pg_atomic_init_u32(&entry->proc, 0);
+		pg_atomic_init_u64(&entry->begun, 0);
 		pg_atomic_init_u32(&entry->edge_pid, 0);
 		pg_atomic_init_u32(&entry->listening, 0);
 		pg_atomic_init_u32(&entry->wanted, 0);
@@ -477,6 +480,13 @@ penny_executors_wake(void)
 		SpinLockRelease(&registry->mutex);
 		set_proc_latch(proc_number);
 	}
+}
+
+void
+penny_gateways_wake(void)
+{
+	for (int i = 0; i < PENNY_MAX_EDGES; i++)
+		set_proc_latch((int) pg_atomic_read_u32(&registry->gateway[i].proc) - 1);
 }
 
 static void

@@ -63,6 +63,8 @@ typedef struct PennyExecutorEntry
 typedef struct PennyGatewayEntry
 {
 	pg_atomic_uint32 pid;        /* of the gateway, 0 = none */
+	pg_atomic_uint32 proc;       /* its PGPROC number plus one, 0 = none */
+	pg_atomic_uint64 begun;      /* ms of penny_clock_ms(), when it began */
 	pg_atomic_uint32 edge_pid;   /* of its edge, 0 = none runs */
 	pg_atomic_uint32 listening;  /* sockets open */
 	pg_atomic_uint32 wanted;     /* sockets that the settings ask for */
@@ -82,6 +84,7 @@ typedef struct PennyRegistry
 	pg_atomic_uint32 readiness;    /* PennyReadiness; written under the mutex */
 	pg_atomic_uint32 look;         /* supervisor shall look again; anybody sets, it clears */
 	pg_atomic_uint32 slots_reported; /* the log has it that worker slots are short */
+	pg_atomic_uint64 sockets_stamp;  /* raised when a gateway has opened a socket */
 	pg_atomic_uint32 changed;        /* some prepared transaction changes what we watch */
 	PennyExecutorEntry executor[PENNY_MAX_EXECUTORS];
 	PennyGatewayEntry gateway[PENNY_MAX_EDGES];
@@ -141,6 +144,7 @@ extern void penny_supervisor_look(void);
 /* Supervisor: was it asked to since the last call? */
 extern bool penny_supervisor_asked(void);
 extern void penny_executors_wake(void);
+extern void penny_gateways_wake(void);
 
 /* Supervisor: what it found in the shared catalogs; returns true on a change. */
 extern bool penny_readiness_found(PennyReadiness found);

@@ -31,6 +31,7 @@
 
 #define RESTART_SECONDS 1
 #define DIRECTORY_LOCK_FILE "postmaster.pid" /* a server runs in its data directory */
+#define RESTART_AT_ONCE 0 /* a gateway: it sees to it itself that it does not spin */
 
 /* What a kind is called, and where it begins. */
 typedef struct WorkerSpec
@@ -81,7 +82,7 @@ penny_worker_register(PennyWorkerKind kind, int number)
 	BackgroundWorker worker;
 
 	describe(kind, number, &worker);
-	worker.bgw_restart_time = RESTART_SECONDS;
+	worker.bgw_restart_time = kind == PENNY_GATEWAY ? RESTART_AT_ONCE : RESTART_SECONDS;
 	RegisterBackgroundWorker(&worker);
 }
 

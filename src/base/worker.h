@@ -15,7 +15,7 @@
  *
  * Exit code: 0 ends a background worker for good, so a worker that should
  * come back leaves with 1 (penny_worker_exit); PostgreSQL restarts it after a
- * second, static ones only.
+ * second, a gateway at once, static ones only.
  *
  *-------------------------------------------------------------------------
  */

@@ -69,6 +69,8 @@ penny_config_edge(PennyEdgeSettings *settings)
 	memset(settings, 0, sizeof(*settings));
 	settings->max_connections = penny_max_client_connections;
 	settings->max_connections_per_address = penny_max_connections_per_address;
+	settings->connections_per_second = penny_connections_per_second;
+	settings->requests_per_second = penny_requests_per_second;
 	settings->header_size = penny_header_size;
 	settings->target_size = Min(penny_target_size, penny_header_size);
 	settings->body_size = penny_max_body_size;

@@ -28,8 +28,9 @@ extern char *penny_allowed_origins; /* space or comma separated */
 extern int penny_body_timeout;      /* ms */
 extern int penny_call_queue_size;   /* calls waiting in the edge */
 extern int penny_call_slots;
-extern int penny_drain_timeout;  /* ms */
-extern char *penny_edge_program; /* empty: beside postgres */
+extern int penny_connections_per_second; /* of one address, 0 = no limit */
+extern int penny_drain_timeout;          /* ms */
+extern char *penny_edge_program;         /* empty: beside postgres */
 extern int penny_event_ring_events;
 extern int penny_event_ring_size; /* kB */
 extern int penny_gateways;
@@ -43,6 +44,7 @@ extern int penny_max_client_connections;
 extern int penny_max_connections_per_address;
 extern int penny_min_body_rate; /* bytes a second, 0 = any */
 extern int penny_port;
+extern int penny_requests_per_second; /* of one address, of one user, 0 = no limit */
 extern int penny_rooms_per_connection;
 extern int penny_target_size;            /* bytes */
 extern int penny_websocket_auth_timeout; /* ms */

@@ -31,6 +31,7 @@ char *penny_allowed_origins = "";
 int penny_body_timeout = 30 * SECOND;
 int penny_call_queue_size = 1024;
 int penny_call_slots = 24;
+int penny_connections_per_second = 0;
 int penny_drain_timeout = 2 * SECOND;
 char *penny_edge_program = "";
 int penny_event_ring_events = 16384;
@@ -46,6 +47,7 @@ int penny_max_client_connections = 10000;
 int penny_max_connections_per_address = 1000;
 int penny_min_body_rate = 500;
 int penny_port = 3000;
+int penny_requests_per_second = 0;
 int penny_rooms_per_connection = 100;
 int penny_target_size = 8 * KB;
 int penny_websocket_auth_timeout = 10 * SECOND;
@@ -94,11 +96,16 @@ define_connections(void)
 				  "A list separated by spaces or commas, such as https://app.example.com. "
 				  "Pages of the server's own host are always allowed.",
 				  &penny_allowed_origins, PGC_SIGHUP, 0, check_origins);
+	define_int("penny.connections_per_second",
+			   "Sets the number of HTTP connections a second that one client address may open.",
+			   "Further ones are refused with 429, over all gateways. 0 sets no limit.",
+			   &penny_connections_per_second, 0, 1000000, PGC_SIGHUP, 0, NULL);
 	define_string("penny.edge_program", "Sets the path of the program penny-edge.",
 				  "Empty means the one beside the server's own program.", &penny_edge_program,
 				  PGC_POSTMASTER, GUC_SUPERUSER_ONLY, check_program);
-	define_int("penny.gateways", "Sets the number of gateways.", "One is supported for now.",
-			   &penny_gateways, 1, 1, PGC_POSTMASTER, 0, NULL);
+	define_int("penny.gateways", "Sets the number of gateways.",
+			   "Each has an edge of its own, a process that uses one processor.", &penny_gateways,
+			   1, PENNY_MAX_EDGES, PGC_POSTMASTER, 0, NULL);
 	define_string("penny.listen_addresses",
 				  "Sets the host names or addresses that the gateway listens on.",
 				  "A list separated by commas, of at most 8 sockets; * means all addresses.",
@@ -113,6 +120,10 @@ define_connections(void)
 	define_int("penny.port", "Sets the TCP port that the gateway listens on.",
 			   "When it is taken, the database runs without, and the gateway tries again.",
 			   &penny_port, 1, 65535, PGC_SIGHUP, 0, NULL);
+	define_int("penny.requests_per_second",
+			   "Sets the number of requests a second of one client address, and of one user.",
+			   "Further ones are answered with 429, over all gateways. 0 sets no limit.",
+			   &penny_requests_per_second, 0, 1000000, PGC_SIGHUP, 0, NULL);
 }
 
 /* What sizes the plane. */

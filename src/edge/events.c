@@ -164,6 +164,7 @@ penny_events_init(void)
 		.left = penny_session_left,
 	};
 
+	config.edge = (uint64_t) penny_edge.plane.self + 1;
 	penny_random(&config.seed, sizeof(config.seed));
 	rooms = penny_rooms_create(&config, &callbacks, NULL);
 	if (rooms == NULL)

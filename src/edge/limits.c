@@ -8,6 +8,9 @@
  * client has a whole /64 to pick from, so it counts as one; an IPv4 address
  * that comes mapped into IPv6 is the IPv4 address.
  *
+ * What counts is what all edges have together: an address holds an entry of
+ * region S (plane/share.h) as long as it has connections here.
+ *
  *-------------------------------------------------------------------------
  */
 #include "edge/limits.h"
@@ -17,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "plane/share.h"
+
 #define BUCKETS 4096
 
 struct PennyAddress
@@ -24,6 +29,7 @@ struct PennyAddress
 	PennyAddress *next;
 	uint32_t bucket;
 	uint32_t connections;
+	int entry;       /* in region S */
 	uint8_t key[17]; /* family, then 4 or 8 bytes */
 };
 
@@ -62,36 +68,84 @@ make_key(const struct sockaddr *from, uint8_t key[17])
 	}
 }
 
-PennyAddress *
-penny_address_take(const struct sockaddr *from)
+/* The loop's clock is in ms, that of region S in us. */
+static uint64_t
+now_us(void)
 {
-	uint8_t key[17];
+	return penny_edge.now * 1000;
+}
+
+/* The entry of an address, made if there is none yet. */
+static PennyAddress *
+find_address(const uint8_t key[17])
+{
 	uint32_t bucket;
 	PennyAddress *address;
 
 	if (seed == 0)
 		penny_random(&seed, sizeof(seed));
-	make_key(from, key);
-	bucket = (uint32_t) (penny_hash(key, sizeof(key), seed) % BUCKETS);
+	bucket = (uint32_t) (penny_hash(key, 17, seed) % BUCKETS);
 	for (address = table[bucket]; address != NULL; address = address->next)
 	{
-		if (memcmp(address->key, key, sizeof(key)) == 0)
-			break;
+		if (memcmp(address->key, key, 17) == 0)
+			return address;
 	}
-	if (address == NULL)
-	{
-		address = penny_alloc(sizeof(*address));
-		memcpy(address->key, key, sizeof(key));
-		address->bucket = bucket;
-		address->connections = 0;
-		address->next = table[bucket];
-		table[bucket] = address;
-		addresses++;
-	}
-	else if (address->connections >= penny_edge.settings.max_connections_per_address)
-		return NULL;
-	address->connections++;
+	address = penny_alloc(sizeof(*address));
+	memset(address, 0, sizeof(*address));
+	memcpy(address->key, key, 17);
+	address->bucket = bucket;
+	address->entry = PENNY_SHARED_NOWHERE;
+	address->next = table[bucket];
+	table[bucket] = address;
+	addresses++;
 	return address;
+}
+
+/* Connections of the address, over all edges if it has an entry there. */
+static uint32_t
+open_of(const PennyAddress *address)
+{
+	if (address->entry == PENNY_SHARED_NOWHERE)
+		return address->connections;
+	return penny_shared_open(&penny_edge.plane, address->entry);
+}
+
+PennyAdmission
+penny_address_take(const struct sockaddr *from, PennyAddress **taken)
+{
+	const PennyEdgeSettings *settings = &penny_edge.settings;
+	uint8_t key[17];
+	PennyAddress *address;
+	PennyAdmission why = PENNY_ADMITTED;
+
+	if (!penny_shared_connect(&penny_edge.plane, settings->max_connections))
+		return PENNY_ALL_TAKEN;
+	make_key(from, key);
+	address = find_address(key);
+	if (address->connections > 0)
+		penny_shared_hold_again(&penny_edge.plane, address->entry);
+	else
+		address->entry = penny_shared_hold(&penny_edge.plane, key, sizeof(key), now_us());
+	address->connections++;
+	if (open_of(address) > settings->max_connections_per_address)
+		why = PENNY_ADDRESS_TAKEN;
+	else if (!penny_shared_take(&penny_edge.plane, address->entry, PENNY_RATE_CONNECTS,
+								settings->connections_per_second, now_us()))
+		why = PENNY_ADDRESS_FAST;
+	if (why != PENNY_ADMITTED)
+		penny_address_release(address);
+	else
+		*taken = address;
+	return why;
+}
+
+bool
+penny_address_request(PennyAddress *address)
+{
+	uint32_t rate = penny_edge.settings.requests_per_second;
+
+	return rate == 0 || penny_shared_take(&penny_edge.plane, address->entry, PENNY_RATE_REQUESTS,
+										  rate, now_us());
 }
 
 void
@@ -99,6 +153,8 @@ penny_address_release(PennyAddress *address)
 {
 	PennyAddress **link = &table[address->bucket];
 
+	penny_shared_disconnect(&penny_edge.plane);
+	penny_shared_release(&penny_edge.plane, address->entry);
 	if (--address->connections > 0)
 		return;
 	while (*link != address)

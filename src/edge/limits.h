@@ -2,7 +2,7 @@
  *
  * limits.h
  *		How much one client may take: connections for each address, messages
- *		for each WebSocket.
+ *		for each WebSocket, rates.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,9 +18,19 @@
 /* An address with open connections. */
 typedef struct PennyAddress PennyAddress;
 
-/* Count a connection of this address; NULL when it has as many as it may. */
-extern PennyAddress *penny_address_take(const struct sockaddr *from);
+typedef enum PennyAdmission
+{
+	PENNY_ADMITTED,
+	PENNY_ALL_TAKEN,     /* there are as many connections as there may be */
+	PENNY_ADDRESS_TAKEN, /* the address has as many as it may */
+	PENNY_ADDRESS_FAST   /* it opens them faster than it may */
+} PennyAdmission;
+
+/* Count a connection of this address, if all edges together may have one more. */
+extern PennyAdmission penny_address_take(const struct sockaddr *from, PennyAddress **address);
 extern void penny_address_release(PennyAddress *address);
+/* Count a request; false when the address has made as many as it may. */
+extern bool penny_address_request(PennyAddress *address);
 /* Addresses with open connections. */
 extern uint32_t penny_addresses(void);
 

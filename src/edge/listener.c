@@ -4,8 +4,11 @@
  *		accept4() until there is nothing more, within the limits.
  *
  * The gateway made the sockets and keeps them, so the backlog outlives this
- * process.  Several edges may accept from the same socket, so finding nothing
- * there is normal.
+ * process.  All edges accept from the same sockets, so finding nothing there
+ * is normal.  The kernel wakes all that sleep, and the quickest would take
+ * most; so an edge that is AHEAD connections before another leaves a new one
+ * to the others for YIELD, and takes it after that if nobody has: one that is
+ * stuck holds nothing up.
  *
  * Above a limit a client is told so, in one packet and without reading what it
  * sent, and closed: 503 above the total, 429 above the limit of its address.
@@ -30,8 +33,12 @@
 #include "edge/connection.h"
 #include "edge/loop.h"
 #include "edge/tls.h"
+#include "plane/share.h"
 
 #define BATCH 64         /* accepted in a row, then others have their turn */
+#define SHARED_BATCH 4   /* likewise, when other edges could have them */
+#define AHEAD 4          /* connections that an edge may have more than another */
+#define YIELD 2          /* ms */
 #define PAUSE 250        /* ms */
 #define TELL_AGAIN 60000 /* ms between lines of the log about that */
 
@@ -40,13 +47,20 @@ static PennyTimer pause_timer;
 static uint32_t max_connections; /* that the descriptors allow */
 static bool running;
 static bool paused;
+static PennyTimer yield_timer;
+static bool yielding; /* leaves it to the others */
+static bool yielded;  /* it has, the next are its own */
 
 static char too_many[384];
 static char too_many_of_yours[384];
+static char too_fast[384];
 
+/* Watch the sockets, or not, as things stand. */
 static void
-set_running(bool run)
+apply(void)
 {
+	bool run = running && !paused && !yielding;
+
 	for (int i = 0; i < penny_edge.listeners; i++)
 	{
 		if (run)
@@ -76,7 +90,7 @@ pause_accepting(int error)
 		told = penny_edge.now;
 	}
 	paused = true;
-	set_running(false);
+	apply();
 	penny_timer_set(&pause_timer, penny_edge.now + PAUSE);
 }
 
@@ -87,7 +101,33 @@ penny_listener_resume(void)
 		return;
 	paused = false;
 	penny_timer_stop(&pause_timer);
-	set_running(true);
+	apply();
+}
+
+static void
+on_yield_over(PennyTimer *timer)
+{
+	(void) timer;
+	yielding = false;
+	yielded = true;
+	apply();
+}
+
+/* Should others have the next connections?  Not twice in a row. */
+static bool
+leaves_it(void)
+{
+	if (penny_edge.plane.config.edges == 1)
+		return false;
+	if (yielded || !penny_shared_ahead(&penny_edge.plane, AHEAD))
+	{
+		yielded = false;
+		return false;
+	}
+	yielding = true;
+	apply();
+	penny_timer_set(&yield_timer, penny_edge.now + YIELD);
+	return true;
 }
 
 /* Tell the client why, as far as one packet goes. */
@@ -109,23 +149,28 @@ static void
 welcome(int fd, const struct sockaddr *from)
 {
 	const int on = 1;
-	uint32_t limit = penny_edge.settings.max_connections;
 	char peer[PENNY_PEER_TEXT];
-	PennyAddress *address;
+	PennyAddress *address = NULL;
 	bool loopback;
 
-	if (limit > max_connections)
-		limit = max_connections;
-	if (penny_connections() >= limit)
+	if (penny_connections() >= max_connections)
 	{
 		refuse(fd, too_many);
 		return;
 	}
-	address = penny_address_take(from);
-	if (address == NULL)
+	switch (penny_address_take(from, &address))
 	{
-		refuse(fd, too_many_of_yours);
-		return;
+		case PENNY_ADMITTED:
+			break;
+		case PENNY_ALL_TAKEN:
+			refuse(fd, too_many);
+			return;
+		case PENNY_ADDRESS_TAKEN:
+			refuse(fd, too_many_of_yours);
+			return;
+		case PENNY_ADDRESS_FAST:
+			refuse(fd, too_fast);
+			return;
 	}
 	penny_count(&penny_edge.plane, PENNY_COUNT_ACCEPTED, 1);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
@@ -136,9 +181,13 @@ welcome(int fd, const struct sockaddr *from)
 static void
 on_connection(struct ev_loop *loop, ev_io *io, int events)
 {
+	int batch = penny_edge.plane.config.edges > 1 ? SHARED_BATCH : BATCH;
+
 	(void) loop;
 	(void) events;
-	for (int i = 0; i < BATCH; i++)
+	if (leaves_it())
+		return;
+	for (int i = 0; i < batch; i++)
 	{
 		struct sockaddr_storage from;
 		socklen_t len = sizeof(from);
@@ -182,19 +231,25 @@ penny_listener_start(uint32_t ceiling)
 				 "all connections are taken");
 	make_refusal(too_many_of_yours, sizeof(too_many_of_yours), 429, "Too Many Requests",
 				 "your address has too many connections");
+	make_refusal(too_fast, sizeof(too_fast), 429, "Too Many Requests",
+				 "your address opens connections too fast");
 	penny_timer_init(&pause_timer, on_pause_over);
+	penny_timer_init(&yield_timer, on_yield_over);
 	for (int i = 0; i < penny_edge.listeners; i++)
 		ev_io_init(&watcher[i], on_connection, PENNY_FD_LISTEN + i, EV_READ);
 	running = true;
-	set_running(true);
+	penny_shared_serving(&penny_edge.plane, true);
+	apply();
 }
 
 void
 penny_listener_stop(void)
 {
 	running = false;
-	set_running(false);
+	penny_shared_serving(&penny_edge.plane, false);
+	apply();
 	penny_timer_stop(&pause_timer);
+	penny_timer_stop(&yield_timer);
 	for (int i = 0; i < penny_edge.listeners; i++)
 		close(PENNY_FD_LISTEN + i);
 }

@@ -180,6 +180,21 @@ admit_route(PennyHttp *http, PennySpan path)
 	return false;
 }
 
+/* Not more than its address may make; looks at the server's health are free. */
+static bool
+admit_rate(PennyHttp *http, const char *bytes)
+{
+	Builtin path;
+
+	if (penny_edge.settings.requests_per_second == 0)
+		return true;
+	path = builtin(http, bytes);
+	if (path == LIVEZ || path == READYZ || penny_address_request(http->connection->address))
+		return true;
+	penny_http_problem(http, 429, "your address makes too many requests", "Retry-After: 1\r\n");
+	return false;
+}
+
 bool
 penny_request_admit(PennyHttp *http, const char *bytes)
 {
@@ -198,6 +213,8 @@ penny_request_admit(PennyHttp *http, const char *bytes)
 		penny_http_problem(http, 413, detail, NULL);
 		return false;
 	}
+	if (!admit_rate(http, bytes))
+		return false;
 	if (builtin(http, bytes) == NOT_BUILTIN && penny_routes_refusal() != NULL)
 	{
 		penny_http_unavailable(http, penny_routes_refusal());

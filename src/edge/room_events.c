@@ -187,6 +187,21 @@ broadcast(PennyRooms *rooms, PennyRoom *room, PennyFrame *frame, const PennyMemb
 	}
 }
 
+/* The member here that has sent this itself, or NULL. */
+static const PennyMember *
+sender_of(const PennyRooms *rooms, const PennyRoom *room, const PennyEventIn *event)
+{
+	const PennyMember *member = room->members;
+	PennyEventSender sender;
+
+	memcpy(&sender, event->user, sizeof(sender));
+	if (sender.edge == 0 || sender.edge != rooms->config.edge)
+		return NULL;
+	while (member != NULL && member->number != sender.member)
+		member = member->next;
+	return member;
+}
+
 /* A broadcast; without memory everybody is told that one was missed. */
 static void
 publish(PennyRooms *rooms, PennyRoom *room, const PennyEventIn *event)
@@ -196,7 +211,7 @@ publish(PennyRooms *rooms, PennyRoom *room, const PennyEventIn *event)
 	if (frame == NULL)
 		penny_room_lose(rooms, room, true);
 	else
-		broadcast(rooms, room, frame, NULL);
+		broadcast(rooms, room, frame, sender_of(rooms, room, event));
 	penny_frame_unref(frame);
 }
 

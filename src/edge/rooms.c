@@ -29,6 +29,7 @@ penny_rooms_create(const PennyRoomsConfig *config, const PennyRoomsCallbacks *ca
 	rooms->config = *config;
 	rooms->call = *callbacks;
 	rooms->arg = arg;
+	rooms->last_number = config->seed;
 	rooms->buckets = rooms->read_buckets = FIRST_SIZE;
 	rooms->bucket = calloc(FIRST_SIZE, sizeof(*rooms->bucket));
 	rooms->read = calloc(FIRST_SIZE, sizeof(*rooms->read));
@@ -206,6 +207,7 @@ penny_rooms_join(PennyRooms *rooms, PennySpan name, PennySpan since, void *data,
 	}
 	member->room = room;
 	member->data = data;
+	member->number = ++rooms->last_number;
 	member->state = MEMBER_ENTERING;
 	member->since_version = version_of(since);
 	member->since_len = (uint32_t) since.len;
@@ -305,6 +307,12 @@ PennySpan
 penny_rooms_name(const PennyMember *member)
 {
 	return room_name(member->room);
+}
+
+uint64_t
+penny_rooms_number(const PennyMember *member)
+{
+	return member->number;
 }
 
 const uint8_t *

@@ -57,6 +57,7 @@ typedef struct PennyRoomsConfig
 {
 	uint64_t seed;       /* random, against chosen collisions */
 	uint64_t kept_bytes; /* frames kept and held back over all rooms, e.g. 64 MB */
+	uint64_t edge;       /* as in PennyEventSender */
 	uint32_t reads;      /* reads in flight that no client asked for, e.g. 8 */
 } PennyRoomsConfig;
 
@@ -123,7 +124,13 @@ extern PennySpan penny_rooms_name(const PennyMember *member);
 /* The user's id by the last answer; only when it is in. */
 extern const uint8_t *penny_rooms_user(const PennyMember *member);
 
-/* A frame of a member for the others who are in, not stored. */
+/* Its number, as in PennyEventSender. */
+extern uint64_t penny_rooms_number(const PennyMember *member);
+
+/*
+ * A frame of a member for the others who are in, not stored; only right where
+ * all of them are here, else it goes by PENNY_OP_SIGNAL.
+ */
 extern bool penny_rooms_signal(PennyRooms *rooms, PennyMember *from, PennySpan frame);
 
 /* The answer to a read, whole; an unknown number is ignored. */

@@ -70,6 +70,7 @@ struct PennyMember
 	PennyMember *next; /* in the room */
 	PennyMember *prev;
 	void *data; /* the caller's */
+	uint64_t number;
 	MemberState state;
 	bool missed;       /* a broadcast could not be passed on: tell it */
 	bool doubted;      /* events were lost since its access was last read */
@@ -134,7 +135,8 @@ struct PennyRooms
 	PennyRoomsConfig config;
 	PennyRoomsCallbacks call;
 	void *arg;
-	uint64_t now; /* as last told */
+	uint64_t now;         /* as last told */
+	uint64_t last_number; /* of a member; begins anywhere, so that it is not a dead edge's */
 
 	PennyRoom **bucket;
 	size_t buckets;         /* a power of two */

@@ -148,8 +148,8 @@ penny_sandbox_limits(uint32_t connections)
 	set_limit(RLIMIT_CORE, 0);
 	set_limit(RLIMIT_NPROC, 0);
 	if (!SANITIZED)
-		set_limit(RLIMIT_AS,
-				  ADDRESS_SPACE + penny_edge.plane.sizes.p_size + penny_edge.plane.sizes.e_size);
+		set_limit(RLIMIT_AS, ADDRESS_SPACE + penny_edge.plane.sizes.p_size +
+								 penny_edge.plane.sizes.e_size + sizeof(PennySharedHeader));
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)
 		penny_log(PENNY_LOG_WARNING, "could not set process options: errno %d", errno);
 	/* Libraries ask for local time now and then, and would open a file. */

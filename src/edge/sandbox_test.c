@@ -304,10 +304,11 @@ make_plane(PennyPlane *whole, PennyPlane *attached)
 	readonly = fcntl(penny_plane_readonly_fd(whole), F_DUPFD, 100);
 	whole->e_fd[0] = fcntl(whole->e_fd[0], F_DUPFD, 100);
 	whole->edge_wake[0] = fcntl(whole->edge_wake[0], F_DUPFD, 100);
+	whole->s_fd = fcntl(whole->s_fd, F_DUPFD, 100);
 	for (int i = 0; i < 2; i++)
 		whole->sleeper_wake[i] = fcntl(whole->sleeper_wake[i], F_DUPFD, 100);
 	if (dup2(readonly, PENNY_FD_P) < 0 || dup2(whole->e_fd[0], PENNY_FD_E) < 0 ||
-		dup2(whole->edge_wake[0], PENNY_FD_WAKE) < 0)
+		dup2(whole->edge_wake[0], PENNY_FD_WAKE) < 0 || dup2(whole->s_fd, PENNY_FD_S) < 0)
 		return "dup2";
 	for (int i = 0; i < 2; i++)
 	{

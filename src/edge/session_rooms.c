@@ -7,10 +7,16 @@
  * queue frames and unlink, and never call into rooms.c again; a connection
  * that is cut because of what they queue goes at the end of the turn.
  *
+ * Signals.  Where this is the only edge, all members are here and get one at
+ * once.  Else it is a call: an executor publishes it for all edges, this one
+ * too, and further messages of the socket wait for that, so that its signals
+ * stay in order.
+ *
  *-------------------------------------------------------------------------
  */
 #include "edge/session.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -108,6 +114,51 @@ penny_session_leave(PennySession *session, PennySpan ref, PennySpan room)
 	penny_say_send(session);
 }
 
+static bool
+on_signalled(void *owner, const PennyAnswer *answer)
+{
+	PennySession *session = owner;
+	PennySpan ref = {session->ref, session->ref_len};
+
+	session->call = NULL;
+	session->ref_len = 0;
+	if (answer->kind != PENNY_ANSWER)
+		penny_say_error(session, ref, 503, "no executor took the signal in time");
+	else if (answer->status != 204)
+		penny_say_problem(session, ref, (PennySpan){NULL, 0}, answer->status, answer->body);
+	penny_websocket_go_on(session->websocket);
+	return true;
+}
+
+/* To members at all edges. */
+static void
+signal_all(PennySession *session, PennySpan ref, const PennySessionRoom *in, PennySpan event)
+{
+	PennyConnection *connection = session->websocket->connection;
+	PennyCallOut out = {.op = PENNY_OP_SIGNAL, .whole = true};
+	char number[24];
+
+	if (session->local)
+		out.flags |= PENNY_REQUEST_LOOPBACK;
+	out.field[PENNY_FIELD_TARGET] = penny_rooms_name(in->member);
+	out.field[PENNY_FIELD_HEADERS].len = (size_t) snprintf(
+		number, sizeof(number), "%llu", (unsigned long long) penny_rooms_number(in->member));
+	out.field[PENNY_FIELD_HEADERS].data = number;
+	out.field[PENNY_FIELD_TOKEN] = (PennySpan){session->token, strlen(session->token)};
+	out.field[PENNY_FIELD_BODY] = event;
+	out.field[PENNY_FIELD_PEER] = (PennySpan){connection->peer, strlen(connection->peer)};
+	if (penny_edge_fits(&penny_edge.plane, out.field))
+		session->call = penny_call_start(&out, on_signalled, session);
+	if (session->call == NULL)
+	{
+		penny_say_error(session, ref, 503, "the signal could not be sent");
+		return;
+	}
+	session->ref_len = (uint32_t) ref.len;
+	if (ref.len > 0)
+		memcpy(session->ref, ref.data, ref.len);
+}
+
 /* To the others in the room, with the sender's id; not stored. */
 void
 penny_session_signal(PennySession *session, PennySpan ref, PennySpan room, PennySpan event)
@@ -122,6 +173,11 @@ penny_session_signal(PennySession *session, PennySpan ref, PennySpan room, Penny
 	if (in == NULL || !penny_rooms_is_in(in->member))
 	{
 		penny_say_error(session, ref, 403, "only members of a room may signal");
+		return;
+	}
+	if (penny_edge.plane.config.edges > 1)
+	{
+		signal_all(session, ref, in, event);
 		return;
 	}
 	penny_say_begin("event", (PennySpan){NULL, 0});

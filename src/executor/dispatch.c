@@ -12,6 +12,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -24,15 +25,18 @@
 #include "executor/dispatch.h"
 #include "executor/http.h"
 #include "executor/params.h"
+#include "executor/rate.h"
 #include "executor/routes.h"
 #include "executor/plans.h"
 #include "plane/event.h"
+#include "realtime/publish.h"
 
 static void run_ready(PennyRun *run);
 static void run_routes(PennyRun *run);
 static void run_auth(PennyRun *run);
 static void run_join(PennyRun *run);
 static void run_message(PennyRun *run);
+static void run_signal(PennyRun *run);
 
 bool
 penny_dispatch_writes(const PennyRequest *request)
@@ -70,6 +74,9 @@ penny_dispatch(PennyRun *run)
 			break;
 		case PENNY_OP_MESSAGE:
 			run_message(run);
+			break;
+		case PENNY_OP_SIGNAL:
+			run_signal(run);
 			break;
 		case PENNY_OPS:
 			break;
@@ -280,6 +287,7 @@ run_message(PennyRun *run)
 	penny_run_show(run, "MESSAGE");
 	penny_caller_find(run);
 	penny_caller_check(run, PENNY_ACCESS_USER);
+	penny_rate_check(run);
 	values[0] = room_of(run);
 	values[1] = penny_params_json(run->request.field[PENNY_FIELD_BODY], "message");
 	penny_caller_become(run);
@@ -295,4 +303,60 @@ run_message(PennyRun *run)
 				created != NULL && created->type == jbvBool && created->val.boolean ? 201 : 200,
 				&json);
 	penny_answer_header(&run->answer, "content-type", "application/json");
+}
+
+/* The number of the sender at its edge; that edge alone uses it. */
+static uint64
+sender_of(const PennyRun *run)
+{
+	PennySpan digits = run->request.field[PENNY_FIELD_HEADERS];
+	char text[32];
+
+	if (digits.len >= sizeof(text))
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("number of a sender is too long")));
+	memcpy(text, digits.data, digits.len);
+	text[digits.len] = '\0';
+	return strtoull(text, NULL, 10);
+}
+
+/*
+ * A signal for the others in a room, wherever they are.  Who may see the room
+ * may signal, as at the edge, where only members may.
+ */
+static void
+run_signal(PennyRun *run)
+{
+	static const char query[] = "SELECT FROM _penny.join_room($1, $2) j";
+	static const Oid types[] = {TEXTOID, INT8OID};
+	char *room;
+	Datum values[2] = {0};
+	Jsonb *event;
+	StringInfoData frame;
+	char *utf8;
+
+	penny_run_show(run, "SIGNAL");
+	penny_caller_find(run);
+	penny_caller_check(run, PENNY_ACCESS_USER);
+	values[0] = room_of(run);
+	room = TextDatumGetCString(values[0]);
+	event = DatumGetJsonbP(penny_params_json(run->request.field[PENNY_FIELD_BODY], "event"));
+	if (!JB_ROOT_IS_OBJECT(event))
+		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("event must be an object")));
+	penny_caller_become(run);
+	penny_plan_run(query, 2, types, values, " n", 1);
+	if (SPI_processed == 0)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));
+
+	initStringInfo(&frame);
+	appendStringInfoString(&frame, "{\"type\":\"event\",\"room\":");
+	escape_json(&frame, room);
+	appendStringInfoChar(&frame, ',');
+	append_user_id(&frame, run);
+	appendStringInfoString(&frame, ",\"event\":");
+	JsonbToCString(&frame, &event->root, VARSIZE(event));
+	appendStringInfoChar(&frame, '}');
+	utf8 = pg_server_to_any(frame.data, frame.len, PG_UTF8);
+	penny_publish_signal(room, utf8, (int) strlen(utf8), run->call.edge, sender_of(run));
+	run->answer.status = 204;
 }

@@ -21,6 +21,7 @@
 #include "executor/http.h"
 #include "executor/params.h"
 #include "executor/quarantine.h"
+#include "executor/rate.h"
 #include "executor/result.h"
 #include "executor/routes.h"
 #include "executor/plans.h"
@@ -57,6 +58,7 @@ penny_http_run(PennyRun *run)
 															  : NULL))
 		ereport(ERROR, (errcode(ERRCODE_PENNY_QUARANTINED),
 						errmsg("the request or its route is refused: it crashed the server")));
+	penny_rate_check(run);
 	params.routes = table->compiled;
 	params.match = &match;
 	params.identity = &run->caller.identity;

@@ -36,6 +36,7 @@ typedef struct PennyRun
 	PennyAnswer answer;
 	PennyProblemContext problem;
 	PennyCaller caller;
+	bool counted;        /* for the rate of its user */
 	int nest_level;      /* of the settings that the call makes */
 	int64 started;       /* us, when the call was claimed */
 	int64 authenticated; /* us, when the caller was known */

@@ -47,6 +47,7 @@
 #include "executor/routes.h"
 #include "executor/run.h"
 #include "executor/plans.h"
+#include "executor/rate.h"
 
 #define MAX_CALLS_A_TURN 64 /* then interrupts and settings are looked at */
 
@@ -78,6 +79,7 @@ penny_executor_init(void)
 {
 	penny_idle_init();
 	penny_quarantine_init();
+	penny_rate_init();
 }
 
 void
@@ -213,6 +215,8 @@ serve(PennyReadiness readiness)
 	while (served < MAX_CALLS_A_TURN && !ConfigReloadPending && penny_readiness() == readiness &&
 		   penny_call_claim(plane, &call))
 	{
+		if (plane->config.edges > 1 && penny_call_backlog(plane) > 0)
+			penny_wake_next(plane);
 		serve_call(&call, readiness);
 		served++;
 	}

@@ -4,9 +4,9 @@
  *		The gateway's child: one penny-edge process.
  *
  * The edge gets nothing of PostgreSQL but what it needs: region P by a
- * read-only descriptor, its region E, the eventfds of the wakes, the listening
- * sockets, a socket by which certificates come, and a pipe for its log lines.
- * The first certificate lies in its socket when it starts.  Everything else is closed, the
+ * read-only descriptor, its region E, region S, the eventfds of the wakes, the
+ * listening sockets, a socket by which certificates come, and a pipe for its
+ * log lines.  The first certificate lies in its socket when it starts.  Everything else is closed, the
  * environment is empty, and it leads a session of its own: PostgreSQL signals
  * the process groups of its workers, and those signals are not meant for it.
  *
@@ -281,6 +281,7 @@ place_descriptors(const Launch *launch)
 	from[STDERR_FILENO] = launch->log_fd;
 	from[PENNY_FD_P] = launch->p_fd;
 	from[PENNY_FD_E] = plane->e_fd[launch->edge];
+	from[PENNY_FD_S] = plane->s_fd;
 	from[PENNY_FD_WAKE] = plane->edge_wake[launch->edge];
 	from[PENNY_FD_CONTROL] = launch->control_fd;
 	for (int i = 0; i < launch->nlisten; i++)

@@ -3,8 +3,10 @@
  * listener.c
  *		The gateway's listening sockets.
  *
- * The gateway opens and keeps them, its edge accepts from copies: so the
- * backlog outlives an edge, and the edge needs neither socket nor bind.
+ * A gateway opens them, its edge accepts from copies: so the backlog outlives
+ * an edge, and the edge needs neither socket nor bind.  What is open lies on
+ * the shelf (shelf.c), where the other gateways and the next one find it: so
+ * the backlog outlives a gateway, too.
  *
  * An address that cannot be had (taken, not there, not resolvable) never
  * stops anything: it is logged once, tried again by the gateway with growing
@@ -28,6 +30,7 @@
 
 #include "config/config.h"
 #include "gateway/listener.h"
+#include "gateway/shelf.h"
 #include "plane/plane.h"
 
 #define BACKLOG 4096          /* the kernel caps it at net.core.somaxconn */
@@ -55,11 +58,16 @@ static Listener listeners[PENNY_MAX_LISTEN];
 static int nlisteners = 0;
 static char *configured_addresses = NULL;
 static int configured_port = 0;
+static bool quiet = false; /* another gateway says it */
 
 static void add_host(const char *host);
 static bool resolve(Listener *listener);
 static void take_address(Listener *listener, const struct addrinfo *info);
 static bool already_wanted(const struct addrinfo *info);
+static void clear_shelf(bool all);
+static bool names(const char *addresses, const char *host);
+static bool find_on_shelf(Listener *listener, PennyShelf *shelf);
+static void put_on_shelf(const Listener *listener, PennyShelf *shelf);
 static bool open_socket(Listener *listener);
 static int try_socket(const Listener *listener, const char **step);
 static void report_failure(Listener *listener, const char *what, const char *why);
@@ -77,6 +85,7 @@ penny_listeners_configure(void)
 		strcmp(configured_addresses, penny_listen_addresses) == 0)
 		return false;
 
+	clear_shelf(false);
 	penny_listeners_close();
 	nlisteners = 0;
 	old = MemoryContextSwitchTo(TopMemoryContext);
@@ -117,24 +126,138 @@ add_host(const char *host)
 	listener->fd = -1;
 }
 
-/* Open what is not open; resolving may add further sockets at the end. */
-int
-penny_listeners_open(void)
+/*
+ * Drop from the shelf what the settings no longer name.  Another gateway may
+ * know newer settings than this one, so this one drops only what itself had
+ * asked for; the first time all: a process that has just been started knows
+ * the newest.
+ */
+static void
+clear_shelf(bool all)
 {
-	int opened = 0;
+	PennyShelf *shelf;
+	int kept = 0;
 
+	penny_shelf_lock();
+	shelf = penny_shelf_take();
+	for (int i = 0; i < shelf->n; i++)
+	{
+		const PennyShelved *socket = &shelf->socket[i];
+		bool had = configured_addresses == NULL ||
+				   (socket->port == configured_port && names(configured_addresses, socket->host));
+		bool wanted =
+			!all && socket->port == penny_port && names(penny_listen_addresses, socket->host);
+
+		if ((had && !wanted) || all)
+			close(socket->fd);
+		else
+			shelf->socket[kept++] = *socket;
+	}
+	shelf->n = kept;
+	penny_shelf_put(shelf);
+	for (int i = 0; i < kept; i++)
+		close(shelf->socket[i].fd);
+	penny_shelf_unlock();
+}
+
+/* Does the list name this host? */
+static bool
+names(const char *addresses, const char *host)
+{
+	char *copy = pstrdup(addresses);
+	List *hosts = NIL;
+	ListCell *lc;
+	bool found = false;
+
+	if (SplitGUCList(copy, ',', &hosts))
+	{
+		foreach (lc, hosts)
+			found |= strcmp((const char *) lfirst(lc), host) == 0;
+	}
+	list_free(hosts);
+	pfree(copy);
+	return found;
+}
+
+/*
+ * Open what is not open, or take it from the shelf.  Resolving may add further
+ * sockets at the end, and may take its time: so it comes before the lock.
+ */
+int
+penny_listeners_open(bool be_quiet, int *opened)
+{
+	PennyShelf *shelf;
+	int taken = 0;
+	int n;
+
+	quiet = be_quiet;
+	*opened = 0;
+	for (int i = 0; i < nlisteners; i++)
+	{
+		if (listeners[i].fd < 0 && !listeners[i].redundant && !listeners[i].resolved)
+			(void) resolve(&listeners[i]);
+	}
+
+	penny_shelf_lock();
+	shelf = penny_shelf_take();
+	n = shelf->n;
 	for (int i = 0; i < nlisteners; i++)
 	{
 		Listener *listener = &listeners[i];
 
-		if (listener->fd >= 0 || listener->redundant)
+		if (listener->fd >= 0 || listener->redundant || !listener->resolved)
 			continue;
-		if (!listener->resolved && !resolve(listener))
-			continue;
-		if (open_socket(listener))
-			opened++;
+		if (find_on_shelf(listener, shelf))
+			taken++;
+		else if (open_socket(listener))
+		{
+			put_on_shelf(listener, shelf);
+			(*opened)++;
+		}
 	}
-	return opened;
+	penny_shelf_put(shelf);
+	for (int i = 0; i < n; i++)
+		close(shelf->socket[i].fd);
+	penny_shelf_unlock();
+	return taken + *opened;
+}
+
+/* Another gateway, or the one before this, has opened it. */
+static bool
+find_on_shelf(Listener *listener, PennyShelf *shelf)
+{
+	for (int i = 0; i < shelf->n; i++)
+	{
+		const PennyShelved *socket = &shelf->socket[i];
+
+		if (socket->address_len != listener->address_len ||
+			memcmp(&socket->address, &listener->address, listener->address_len) != 0)
+			continue;
+		listener->fd = fcntl(socket->fd, F_DUPFD_CLOEXEC, 0);
+		if (listener->fd < 0)
+			return false;
+		listener->failure = 0;
+		listener->reported = false;
+		ereport(DEBUG1, (errmsg_internal("penny goes on listening on %s", listener->text)));
+		return true;
+	}
+	return false;
+}
+
+static void
+put_on_shelf(const Listener *listener, PennyShelf *shelf)
+{
+	PennyShelved *socket;
+
+	if (shelf->n == PENNY_SHELF_SIZE)
+		return; /* then it lives and dies with this gateway */
+	socket = &shelf->socket[shelf->n++];
+	memset(socket, 0, sizeof(*socket));
+	strlcpy(socket->host, listener->host, sizeof(socket->host));
+	socket->port = configured_port;
+	socket->address = listener->address;
+	socket->address_len = listener->address_len;
+	socket->fd = listener->fd;
 }
 
 /* Find the addresses of a name; the first takes its place. */
@@ -278,7 +401,7 @@ try_socket(const Listener *listener, const char **step)
 static void
 report_failure(Listener *listener, const char *what, const char *why)
 {
-	if (listener->reported)
+	if (listener->reported || quiet)
 		return;
 	listener->reported = true;
 	ereport(LOG, (errcode(ERRCODE_CONNECTION_FAILURE),
@@ -348,4 +471,11 @@ penny_listeners_close(void)
 			close(listeners[i].fd);
 		listeners[i].fd = -1;
 	}
+}
+
+/* Two sockets an address: the shelf's, and this process's own. */
+void
+penny_listeners_give_up(void)
+{
+	clear_shelf(true);
 }

@@ -7,7 +7,8 @@
  * the sockets, starts penny-edge with copies of them, publishes the settings,
  * logs what the edge says, and starts another when it ends.
  *
- *	sockets		what cannot be opened is tried again after 1, 2, 4 .. 30 s;
+ *	sockets		what cannot be opened is tried again after 1, 2, 4 .. 30 s, or
+ *				when another gateway has opened something;
  *				the edge is started with those that are open, and started
  *				anew when one more has opened or the settings name others
  *	edge		after a death, by whatever cause, the next starts at once;
@@ -19,7 +20,12 @@
  *	stop		SIGTERM to the edge, or SIGUSR1 when another will follow, then
  *				penny.drain_timeout for it, SIGKILL.  Another follows when
  *				sockets changed, when the program was replaced (looked at when
- *				settings are reloaded), and when the gateway ends alone
+ *				settings are reloaded), and when the gateway ends alone.
+ *				The sockets stay on the shelf for the next gateway, which begins
+ *				at once, but no sooner than LEAST_AGE after this one
+ *
+ * Gateways are alike: each has an edge, all edges accept from the same
+ * sockets.  The first of them speaks for all where they find the same.
  *
  * One loop, one wait event set.  The set holds descriptors of the present
  * edge, and PostgreSQL's sets cannot forget one, so each edge gets a new set.
@@ -34,8 +40,10 @@
 
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"
+#include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/backend_status.h"
+#include "utils/pidfile.h"
 #include "utils/ps_status.h"
 
 #include "base/clock.h"
@@ -47,9 +55,11 @@
 #include "gateway/certificate.h"
 #include "gateway/child.h"
 #include "gateway/listener.h"
+#include "gateway/shelf.h"
 
 #define MAX_FAILURES 5      /* deaths in a row before there is a pause */
 #define HEALTHY_AGE 60000   /* ms; an edge that lived so long did not fail at start */
+#define LEAST_AGE 500       /* ms between the starts of gateways */
 #define FIRST_PAUSE 1000    /* ms */
 #define LONGEST_PAUSE 30000 /* ms */
 #define TELL_PAUSE 100      /* ms; a control socket that was full */
@@ -64,6 +74,7 @@ static WaitEventSet *wait_set = NULL;
 /* sockets */
 static int64 listen_at = 0; /* next attempt */
 static int listen_pause = FIRST_PAUSE;
+static uint64 sockets_seen = 0; /* sockets_stamp of the last attempt */
 
 /* edge */
 static int64 started_at;
@@ -72,6 +83,7 @@ static int64 start_at = 0;    /* next start */
 static bool stopping = false; /* SIGTERM was sent */
 static int64 kill_at;         /* then SIGKILL follows */
 
+static void attach(void);
 static void take_settings(void);
 static void take_certificate(void);
 static void open_sockets(int64 now);
@@ -95,9 +107,7 @@ penny_gateway_main(Datum main_arg)
 {
 	edge_number = DatumGetInt32(main_arg);
 	penny_worker_begin(PENNY_GATEWAY, edge_number);
-	entry = &penny_registry()->gateway[edge_number];
-	pg_atomic_write_u32(&entry->pid, MyProcPid);
-	before_shmem_exit(gateway_exit, (Datum) 0);
+	attach();
 	penny_worker_connect(NULL, NULL);
 
 	take_settings();
@@ -116,14 +126,41 @@ penny_gateway_main(Datum main_arg)
 	penny_worker_exit();
 }
 
-/* At start and after SIGHUP. */
+/*
+ * Take the entry.  PostgreSQL starts a gateway again at once; one whose
+ * predecessor had no time to do anything waits.
+ */
+static void
+attach(void)
+{
+	int64 now = penny_clock_ms();
+	int64 begun;
+
+	entry = &penny_registry()->gateway[edge_number];
+	before_shmem_exit(gateway_exit, (Datum) 0);
+	begun = (int64) pg_atomic_read_u64(&entry->begun);
+	while (begun != 0 && now - begun < LEAST_AGE && !ShutdownRequestPending)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 LEAST_AGE - (now - begun), penny_worker_wait_event());
+		ResetLatch(MyLatch);
+		now = penny_clock_ms();
+	}
+	pg_atomic_write_u64(&entry->begun, (uint64) now);
+	pg_atomic_write_u32(&entry->pid, MyProcPid);
+	pg_atomic_write_u32(&entry->proc, PENNY_MY_PROC_NUMBER + 1);
+}
+
+/* At start and after SIGHUP.  Region P has one place for the settings of all edges. */
 static void
 take_settings(void)
 {
 	PennyEdgeSettings settings;
 
 	penny_config_edge(&settings);
+	penny_shelf_lock();
 	penny_plane_set_settings(penny_plane(), &settings);
+	penny_shelf_unlock();
 	penny_wake_edge(penny_plane(), edge_number);
 
 	take_certificate();
@@ -159,16 +196,26 @@ open_sockets(int64 now)
 {
 	int fds[PENNY_MAX_LISTEN];
 	int missing = penny_listeners_wanted() - penny_listeners_fds(fds);
+	uint64 stamp = pg_atomic_read_u64(&penny_registry()->sockets_stamp);
+	int opened;
 
-	if (missing > 0 && now >= listen_at)
+	if (missing > 0 && (now >= listen_at || stamp != sockets_seen))
 	{
+		opened = 0;
 		if (penny_gateway_tls() == PENNY_TLS_MISSING)
 			take_certificate();
-		if (penny_gateway_tls() != PENNY_TLS_MISSING && penny_listeners_open() > 0)
+		if (penny_gateway_tls() != PENNY_TLS_MISSING &&
+			penny_listeners_open(edge_number != 0, &opened) > 0)
 			stop_edge(now, true);
 		listen_at = now + listen_pause;
 		listen_pause = Min(listen_pause * 2, LONGEST_PAUSE);
+		if (opened > 0)
+		{
+			pg_atomic_fetch_add_u64(&penny_registry()->sockets_stamp, 1);
+			penny_gateways_wake();
+		}
 	}
+	sockets_seen = stamp;
 	pg_atomic_write_u32(&entry->wanted, penny_listeners_wanted());
 	pg_atomic_write_u32(&entry->listening, penny_listeners_fds(fds));
 	pg_atomic_write_u32(&entry->bind_errno, penny_listeners_errno());
@@ -284,7 +331,11 @@ pause_after(int failures)
 static void
 drain(void)
 {
-	stop_edge(penny_clock_ms(), !penny_worker_server_stops());
+	bool last = penny_worker_server_stops();
+
+	if (last)
+		penny_listeners_give_up();
+	stop_edge(penny_clock_ms(), !last);
 	while (child.pid != 0)
 	{
 		look_after_edge(penny_clock_ms());
@@ -388,6 +439,7 @@ gateway_exit(int code, Datum arg)
 	(void) arg;
 	penny_child_kill(&child);
 	penny_listeners_close();
+	pg_atomic_write_u32(&entry->proc, 0);
 	pg_atomic_write_u32(&entry->edge_pid, 0);
 	pg_atomic_write_u32(&entry->listening, 0);
 	pg_atomic_write_u32(&entry->pid, 0);

@@ -59,6 +59,7 @@ typedef enum PennyOp
 	PENNY_OP_AUTH,    /* who is this token? 200 {"user_id","role","exp"} or a problem */
 	PENNY_OP_JOIN,    /* TARGET room, BODY {"since":{…}} or {}; see join answer below */
 	PENNY_OP_MESSAGE, /* TARGET room, BODY the client's frame; 201/200 {"id","seq","version"} */
+	PENNY_OP_SIGNAL,  /* TARGET room, HEADERS sender, BODY event; 204: see below */
 	PENNY_OPS
 } PennyOp;
 
@@ -69,6 +70,14 @@ typedef enum PennyOp
  *	 <version> SP <frame, one line of JSON> LF
  * in version order.  The version of the position is that of the snapshot that
  * gave the frames.  With any other status the body is a problem document.
+ */
+
+/*
+ * PENNY_OP_SIGNAL: a frame of a member for the others in the room, not stored,
+ * when these may be at other edges.  HEADERS holds the number that the sender
+ * has at its edge, in decimal digits.  The executor publishes
+ *	 {"type":"event","room":"…","user_id":"…","event":{…}}
+ * as PENNY_EVENT_PUBLISH that names the sender, who does not get it.
  */
 
 typedef enum PennyMethod

@@ -41,6 +41,16 @@ typedef enum PennyEventKind
 	PENNY_EVENT_KINDS
 } PennyEventKind;
 
+/*
+ * In `user` of a PENNY_EVENT_PUBLISH: the member that sent it, who does not
+ * get it.  All zero: it is for everybody.
+ */
+typedef struct PennyEventSender
+{
+	uint64_t edge;   /* the number of its edge plus one */
+	uint64_t member; /* its number there */
+} PennyEventSender;
+
 /* One event to publish; pointers are the caller's. */
 typedef struct PennyEventOut
 {

@@ -10,11 +10,15 @@
  *			   read-only, and the seals keep it from changing that
  *	region E   one for each edge, written by that edge; PostgreSQL distrusts
  *			   every word of it
+ *	region S   written by all edges, which count their clients there, so that
+ *			   a limit holds over all of them (share.h); PostgreSQL reads
+ *			   nothing from it
  *
  * One writing side per word; no read-modify-write crosses the border.  In
  * region P several processes of PostgreSQL may write one word; they then use
- * compare-and-swap among themselves.  In region E the edge is one thread, and
- * while no edge runs, its gateway takes the edge's place (penny_plane_sweep).
+ * compare-and-swap among themselves, and so do the edges in region S.  In
+ * region E the edge is one thread, and while no edge runs, its gateway takes
+ * the edge's place (penny_plane_sweep), in region S likewise.
  *
  * Everything here is rebuildable: a crash restart makes a new plane.  Nothing
  * here is a pointer, a descriptor or a handle of a process.
@@ -45,6 +49,7 @@
 #define PENNY_ORIGINS_SIZE 2048
 #define PENNY_ORIGIN_MAX 255 /* bytes of one origin */
 #define PENNY_HOSTS_SIZE 1024
+#define PENNY_SHARED_ADDRESSES 16384 /* client addresses counted over all edges */
 #define PENNY_CACHE_LINE 64
 
 /*
@@ -87,6 +92,8 @@ typedef struct PennyEdgeSettings
 	uint32_t drain_timeout;           /* ms for running requests at an end */
 	uint32_t queue_size;              /* calls waiting in the edge */
 	uint32_t min_body_rate;           /* bytes a second of a body, 0 = any */
+	uint32_t connections_per_second;  /* of one address, 0 = no limit */
+	uint32_t requests_per_second;     /* of one address, 0 = no limit */
 	char origins[PENNY_ORIGINS_SIZE]; /* allowed Origins, space separated */
 	char hosts[PENNY_HOSTS_SIZE];     /* allowed Hosts, likewise; empty = any */
 } PennyEdgeSettings;
@@ -153,7 +160,7 @@ typedef struct PennyEventSlot
 	uint32_t kind;          /* PennyEventKind */
 	uint32_t room_len;      /* bytes of the room's name, first in the bytes */
 	uint32_t frame_len;     /* bytes of the frame that follow it, 0 = none */
-	uint8_t user[16];       /* PENNY_EVENT_LEFT: who lost access */
+	uint8_t user[16];       /* LEFT: who lost access; PUBLISH: see event.h */
 	uint32_t head_checksum; /* over the fields above */
 	uint32_t data_checksum; /* over the bytes */
 } PennyEventSlot;
@@ -236,6 +243,29 @@ typedef struct PennyEdgeHeader
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t counter[PENNY_COUNTERS];
 	PennyEdgeSlot slot[PENNY_MAX_SLOTS];
 } PennyEdgeHeader;
+
+/* ---- region S -------------------------------------------------------- */
+
+/*
+ * A client address that has connections, or had some a moment ago.  See
+ * share.h for who may take an entry, and how.
+ */
+typedef struct PennySharedAddress
+{
+	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t key;
+	_Atomic uint64_t connects_at;           /* us: when its new connections are all forgotten */
+	_Atomic uint64_t requests_at;           /* us: likewise its requests */
+	_Atomic uint32_t open[PENNY_MAX_EDGES]; /* connections, each edge its own word */
+} PennySharedAddress;
+
+typedef struct PennySharedHeader
+{
+	uint64_t magic;
+	uint64_t seed;                                                     /* of the keys, random */
+	_Alignas(PENNY_CACHE_LINE) _Atomic uint32_t open[PENNY_MAX_EDGES]; /* connections */
+	_Atomic uint32_t serving[PENNY_MAX_EDGES];                         /* the edge accepts */
+	PennySharedAddress address[PENNY_SHARED_ADDRESSES];
+} PennySharedHeader;
 
 /* Offsets of the parts that follow the headers, and the whole sizes. */
 typedef struct PennyPlaneSizes

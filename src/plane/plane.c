@@ -21,6 +21,7 @@
 #include "plane/plane.h"
 
 #include "plane/call.h"
+#include "plane/share.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,6 +136,13 @@ create_regions(PennyPlane *plane)
 	if (getrandom(&plane->p->generation, sizeof(uint64_t), 0) != sizeof(uint64_t))
 		return "getrandom";
 
+	plane->s = create_region("penny-s", sizeof(PennySharedHeader), seals_e, &plane->s_fd);
+	if (plane->s == NULL)
+		return "allocation of region S";
+	plane->s->magic = PENNY_PLANE_MAGIC;
+	if (getrandom(&plane->s->seed, sizeof(uint64_t), 0) != sizeof(uint64_t))
+		return "getrandom";
+
 	for (uint32_t i = 0; i < plane->config.edges; i++)
 	{
 		plane->e[i] = create_region("penny-e", plane->sizes.e_size, seals_e, &plane->e_fd[i]);
@@ -190,7 +198,7 @@ reset_handle(PennyPlane *plane)
 {
 	memset(plane, 0, sizeof(*plane));
 	plane->self = -1;
-	plane->p_fd = -1;
+	plane->p_fd = plane->s_fd = -1;
 	for (int i = 0; i < PENNY_MAX_EDGES; i++)
 		plane->e_fd[i] = plane->edge_wake[i] = -1;
 	for (int i = 0; i <= PENNY_MAX_EXECUTORS; i++)
@@ -205,6 +213,10 @@ penny_plane_destroy(PennyPlane *plane)
 		munmap(plane->p, plane->sizes.p_size);
 	if (plane->p_fd >= 0)
 		close(plane->p_fd);
+	if (plane->s != NULL)
+		munmap(plane->s, sizeof(*plane->s));
+	if (plane->s_fd >= 0)
+		close(plane->s_fd);
 	for (int i = 0; i < PENNY_MAX_EDGES; i++)
 	{
 		if (plane->e[i] != NULL)
@@ -255,10 +267,12 @@ penny_plane_attach(PennyPlane *plane, int self)
 	PennyPlaneHeader *header;
 	struct stat p_stat;
 	struct stat e_stat;
+	struct stat s_stat;
 
 	reset_handle(plane);
 	errno = 0;
-	if (fstat(PENNY_FD_P, &p_stat) < 0 || fstat(PENNY_FD_E, &e_stat) < 0)
+	if (fstat(PENNY_FD_P, &p_stat) < 0 || fstat(PENNY_FD_E, &e_stat) < 0 ||
+		fstat(PENNY_FD_S, &s_stat) < 0)
 		return "fstat of the plane";
 	if ((size_t) p_stat.st_size < sizeof(PennyPlaneHeader))
 		return "check of region P";
@@ -269,7 +283,8 @@ penny_plane_attach(PennyPlane *plane, int self)
 	if (header->magic != PENNY_PLANE_MAGIC || header->layout != PENNY_PLANE_LAYOUT ||
 		!penny_plane_sizes(&plane->config, &plane->sizes) ||
 		plane->sizes.p_size != (size_t) p_stat.st_size ||
-		plane->sizes.e_size != (size_t) e_stat.st_size || self < 0 ||
+		plane->sizes.e_size != (size_t) e_stat.st_size ||
+		(size_t) s_stat.st_size < sizeof(PennySharedHeader) || self < 0 ||
 		(uint32_t) self >= plane->config.edges)
 	{
 		munmap(header, sizeof(*header));
@@ -290,8 +305,15 @@ penny_plane_attach(PennyPlane *plane, int self)
 		plane->e[self] = NULL;
 		return "mmap of region E";
 	}
+	plane->s = mmap(NULL, sizeof(*plane->s), PROT_READ | PROT_WRITE, MAP_SHARED, PENNY_FD_S, 0);
+	if (plane->s == MAP_FAILED)
+	{
+		plane->s = NULL;
+		return "mmap of region S";
+	}
 	close(PENNY_FD_P);
 	close(PENNY_FD_E);
+	close(PENNY_FD_S);
 	plane->self = self;
 	plane->edge_wake[self] = PENNY_FD_WAKE;
 	for (uint32_t i = 0; i < SLEEPERS(&plane->config); i++)
@@ -460,6 +482,24 @@ penny_wake_executor(PennyPlane *plane)
 	}
 }
 
+/* Other than an edge, it does not remember whom it woke: a wake may be extra. */
+void
+penny_wake_next(PennyPlane *plane)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+	for (uint32_t i = 0; i < SLEEPERS(&plane->config); i++)
+	{
+		PennySleeper *s = &plane->p->sleeper[i];
+
+		if ((atomic_load_explicit(&s->word, memory_order_relaxed) & 1) != 0 &&
+			atomic_load_explicit(&s->present, memory_order_relaxed) != 0)
+		{
+			signal_eventfd(plane->sleeper_wake[i]);
+			return;
+		}
+	}
+}
+
 /*
  * Wake every executor that sleeps, each once.  Waking one after the other
  * with penny_wake_executor() would not do: the first may sleep again meanwhile
@@ -540,6 +580,7 @@ penny_plane_sweep(PennyPlane *plane, int edge)
 		atomic_store(&e->slot[i].word, (pw >> 8) << 8 | PENNY_E_IDLE);
 	}
 	atomic_store(&e->sub_tail, atomic_load(&control->sub_head));
+	penny_shared_sweep(plane, edge);
 
 	word = atomic_load(&e->sleep_word);
 	woken = atomic_load(&control->woken);

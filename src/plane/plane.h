@@ -23,7 +23,8 @@
 #define PENNY_FD_E 4       /* its region E */
 #define PENNY_FD_WAKE 5    /* its eventfd, to be woken by */
 #define PENNY_FD_CONTROL 6 /* socket with certificates (certificate.h); may be missing */
-#define PENNY_FD_LISTEN 7  /* first of the listening sockets */
+#define PENNY_FD_S 7       /* region S */
+#define PENNY_FD_LISTEN 8  /* first of the listening sockets */
 #define PENNY_MAX_LISTEN 8 /* listening sockets: PENNY_FD_LISTEN .. +7 */
 #define PENNY_FD_SLEEPER (PENNY_FD_LISTEN + PENNY_MAX_LISTEN)
 
@@ -33,7 +34,9 @@ typedef struct PennyPlane
 	PennyPlaneSizes sizes;               /* computed from it */
 	PennyPlaneHeader *p;                 /* region P */
 	PennyEdgeHeader *e[PENNY_MAX_EDGES]; /* regions E; an edge has only its own */
+	PennySharedHeader *s;                /* region S */
 	int p_fd;                            /* -1 once closed */
+	int s_fd;
 	int e_fd[PENNY_MAX_EDGES];
 	int edge_wake[PENNY_MAX_EDGES];               /* eventfds of the edges */
 	int sleeper_wake[PENNY_MAX_EXECUTORS + 1];    /* of executors and supervisor */
@@ -63,8 +66,8 @@ extern bool penny_plane_settings(const PennyPlane *plane, PennyEdgeSettings *set
 
 /*
  * Gateway, while no edge runs on region E[edge]: discard what was submitted
- * and not claimed, take the edge's sleep word to a defined even value, raise
- * the incarnation.  Must run before every start of an edge.
+ * and not claimed, forget the clients it counted, take its sleep word to a
+ * defined even value, raise the incarnation.  Must run before every start of an edge.
  */
 extern void penny_plane_sweep(PennyPlane *plane, int edge);
 
@@ -84,6 +87,11 @@ extern void penny_wake_edge(PennyPlane *plane, int edge);
 extern void penny_wake_edges(PennyPlane *plane);
 /* Edge: wake one sleeping executor, or the supervisor when none sleeps. */
 extern void penny_wake_executor(PennyPlane *plane);
+/*
+ * PostgreSQL: an executor that took a call wakes one more, when calls are
+ * left: two edges that wake at the same moment may have woken the same one.
+ */
+extern void penny_wake_next(PennyPlane *plane);
 /* Edge: wake all sleeping executors, for what only one of them waits for. */
 extern void penny_wake_executors(PennyPlane *plane);
 /* PostgreSQL: make a sleeper look again, whatever its word says. */

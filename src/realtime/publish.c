@@ -77,6 +77,17 @@ penny_publish_event(const char *room, const char *frame, int frame_len)
 }
 
 void
+penny_publish_signal(const char *room, const char *frame, int frame_len, int edge, uint64 member)
+{
+	PennyEventSender sender = {.edge = (uint64_t) edge + 1, .member = member};
+	pg_uuid_t bytes;
+
+	StaticAssertStmt(sizeof(sender) == sizeof(bytes), "a sender takes the place of a user");
+	memcpy(&bytes, &sender, sizeof(bytes));
+	say(PENNY_EVENT_PUBLISH, room, 0, frame, frame_len, &bytes);
+}
+
+void
 penny_publish_left(const char *room, int64 version, const pg_uuid_t *user_id)
 {
 	say(PENNY_EVENT_LEFT, room, version, NULL, 0, user_id);

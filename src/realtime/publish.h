@@ -29,6 +29,9 @@
 extern void penny_publish_change(const char *room, int64 version, const char *frame, int frame_len);
 /* Broadcast without a version, in the order of the commits. */
 extern void penny_publish_event(const char *room, const char *frame, int frame_len);
+/* The same, but not for that member of that edge; see plane/event.h. */
+extern void penny_publish_signal(const char *room, const char *frame, int frame_len, int edge,
+								 uint64 member);
 /* A user lost access to the room at `version`. */
 extern void penny_publish_left(const char *room, int64 version, const pg_uuid_t *user_id);
 /* The room's conversation is gone. */

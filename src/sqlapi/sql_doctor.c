@@ -49,8 +49,9 @@ static void check_database(ReturnSetInfo *out);
 static void check_slots(ReturnSetInfo *out);
 static void check_executors(ReturnSetInfo *out);
 static void check_gateway(ReturnSetInfo *out);
-static void check_port(ReturnSetInfo *out, const PennyGatewayEntry *entry);
-static void check_edge(ReturnSetInfo *out, const PennyGatewayEntry *entry);
+static const char *of_gateway(const char *check, int number);
+static void check_port(ReturnSetInfo *out, const char *name, const PennyGatewayEntry *entry);
+static void check_edge(ReturnSetInfo *out, const char *name, const PennyGatewayEntry *entry);
 static void check_roles(ReturnSetInfo *out);
 static bool may_connect(Oid role);
 static void check_token_roles(ReturnSetInfo *out);
@@ -184,20 +185,27 @@ check_gateway(ReturnSetInfo *out)
 	{
 		const PennyGatewayEntry *entry = &penny_registry()->gateway[i];
 
-		check_port(out, entry);
-		check_edge(out, entry);
+		check_port(out, of_gateway("port", i), entry);
+		check_edge(out, of_gateway("edge", i), entry);
 	}
 }
 
+/* The name of a check; where there are several gateways, of which. */
+static const char *
+of_gateway(const char *check, int number)
+{
+	return penny_gateways == 1 ? check : psprintf("%s of gateway %d", check, number + 1);
+}
+
 static void
-check_port(ReturnSetInfo *out, const PennyGatewayEntry *entry)
+check_port(ReturnSetInfo *out, const char *name, const PennyGatewayEntry *entry)
 {
 	uint32 listening = pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &entry->listening));
 	uint32 wanted = pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &entry->wanted));
 	int error = (int) pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &entry->bind_errno));
 	bool ok = wanted > 0 && listening == wanted;
 
-	report(out, "port", ok,
+	report(out, name, ok,
 		   psprintf("port %d: %u of %u sockets listen on %s%s%s", penny_port, listening, wanted,
 					penny_listen_addresses, ok || error == 0 ? "" : ": ",
 					ok || error == 0 ? "" : strerror(error)),
@@ -206,13 +214,13 @@ check_port(ReturnSetInfo *out, const PennyGatewayEntry *entry)
 }
 
 static void
-check_edge(ReturnSetInfo *out, const PennyGatewayEntry *entry)
+check_edge(ReturnSetInfo *out, const char *name, const PennyGatewayEntry *entry)
 {
 	uint32 pid = pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &entry->edge_pid));
 	uint32 failures = pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, &entry->failures));
 	uint64 crashes = pg_atomic_read_u64(unconstify(pg_atomic_uint64 *, &entry->crashes));
 
-	report(out, "edge", pid != 0 && failures == 0,
+	report(out, name, pid != 0 && failures == 0,
 		   psprintf("%s; ended unasked " UINT64_FORMAT " times, lately %u without an answer",
 					pid != 0 ? psprintf("process %u", pid) : "no penny-edge runs", crashes,
 					failures),

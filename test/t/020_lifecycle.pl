@@ -70,9 +70,10 @@ subtest 'the edge has nothing of PostgreSQL' => sub {
 	my @others = grep { !m{^(?:socket:|pipe:|anon_inode:\[eventfd|/memfd:penny-|/dev/null$)} && $_ ne "$note.sh" && $_ ne "$note.fds" } values %fd;
 	is("@others", '', 'no file of the server');
 	# stdin to its listening socket, the wakes of 10 executors and the supervisor; 10 to 13 are the shell's own
-	is(join(' ', sort { $a <=> $b } grep { $_ < 10 || $_ > 13 } keys %fd), join(' ', 0 .. 6, 14 .. 24), 'no other descriptor');
+	is(join(' ', sort { $a <=> $b } grep { $_ < 10 || $_ > 13 } keys %fd), join(' ', 0 .. 8, 16 .. 26), 'no other descriptor');
 	like($fd{3}, qr/memfd:penny-p/, 'region P');
 	like($fd{4}, qr/memfd:penny-e/, 'region E');
+	like($fd{6}, qr/memfd:penny-s/, 'region S');
 	like(slurp_file("/proc/$edge/cmdline"), qr/^[^\0]*penny-edge\0\x30\0001\0\d\0$/, 'arguments');
 	my ($mask) = slurp_file("/proc/$edge/status") =~ /^SigBlk:\s*([0-9a-f]+)/m;
 	is($mask, '0' x 16, 'no signal blocked');

@@ -60,7 +60,7 @@ subtest 'a healthy server' => sub {
 	like(doctor($node, 'roles'), qr/^f\|.*rights it must not have; .*lets clients log in\|/, 'a role that was given too much');
 
 	for my $bad ("penny.dev_user = 'me'", "penny.event_ring_size = '9MB'", "penny.allowed_origins = '" . ('x' x 3000) . "'",
-		"penny.jwt_roles = 'a,,b'", "penny.gateways = 2", "penny.no_such_setting = 1")
+		"penny.jwt_roles = 'a,,b'", "penny.gateways = 9", "penny.no_such_setting = 1")
 	{
 		my ($name) = $bad =~ /^(\S+)/;
 		my ($failed, $nothing, $error) = $node->psql('postgres', "ALTER SYSTEM SET $bad");

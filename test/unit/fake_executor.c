@@ -439,6 +439,7 @@ serve(const PennyCall *call)
 		case PENNY_OP_MESSAGE:
 			serve_message(call, &request);
 			return;
+		case PENNY_OP_SIGNAL:
 		case PENNY_OPS:
 			return;
 	}

@@ -194,6 +194,7 @@ make_plane(void)
 		die(failed);
 	move_high(&plane.p_fd);
 	move_high(&plane.e_fd[0]);
+	move_high(&plane.s_fd);
 	move_high(&plane.edge_wake[0]);
 	for (uint32_t i = 0; i <= config.executors; i++)
 		move_high(&plane.sleeper_wake[i]);
@@ -283,6 +284,7 @@ start_edge(void)
 		dup2(plane.e_fd[0], PENNY_FD_E);
 		dup2(plane.edge_wake[0], PENNY_FD_WAKE);
 		dup2(pair[0], PENNY_FD_CONTROL);
+		dup2(plane.s_fd, PENNY_FD_S);
 		dup2(listener, PENNY_FD_LISTEN);
 		for (uint32_t i = 0; i <= config.executors; i++)
 			dup2(plane.sleeper_wake[i], PENNY_FD_SLEEPER + (int) i);

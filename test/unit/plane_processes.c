@@ -153,14 +153,15 @@ start_executor(int self)
 static void
 become_edge(PennyPlane *edge)
 {
-	int from[3 + PENNY_MAX_EXECUTORS + 1];
-	int to[3 + PENNY_MAX_EXECUTORS + 1];
+	int from[4 + PENNY_MAX_EXECUTORS + 1];
+	int to[4 + PENNY_MAX_EXECUTORS + 1];
 	int n = 0;
 	const char *failed;
 
 	from[n] = penny_plane_readonly_fd(&plane), to[n++] = PENNY_FD_P;
 	from[n] = plane.e_fd[0], to[n++] = PENNY_FD_E;
 	from[n] = plane.edge_wake[0], to[n++] = PENNY_FD_WAKE;
+	from[n] = plane.s_fd, to[n++] = PENNY_FD_S;
 	for (uint32_t i = 0; i <= config.executors; i++)
 		from[n] = plane.sleeper_wake[i], to[n++] = PENNY_FD_SLEEPER + (int) i;
 	for (int i = 0; i < n; i++)

@@ -94,7 +94,7 @@ start(void)
 {
 	static const PennyRoomsCallbacks callbacks = {on_read, on_forget, on_joined, on_deliver,
 												  on_left};
-	PennyRoomsConfig config = {.seed = 42, .kept_bytes = 1 << 20, .reads = 4};
+	PennyRoomsConfig config = {.seed = 42, .edge = 3, .kept_bytes = 1 << 20, .reads = 4};
 
 	rooms = penny_rooms_create(&config, &callbacks, NULL);
 	told[0] = '\0';
@@ -173,6 +173,22 @@ event(PennyEventKind kind, uint64_t version, const char *frame)
 	penny_rooms_event(rooms, &in, now);
 }
 
+/* A broadcast that a member of some edge has sent. */
+static void
+sent(uint64_t edge, uint64_t member, const char *frame)
+{
+	PennyEventSender sender = {.edge = edge, .member = member};
+	PennyEventIn in = {.kind = PENNY_EVENT_PUBLISH,
+					   .room = "room",
+					   .room_len = 4,
+					   .room_hash = penny_hash("room", 4, 0),
+					   .frame = frame,
+					   .frame_len = (uint32_t) strlen(frame)};
+
+	memcpy(in.user, &sender, sizeof(in.user));
+	penny_rooms_event(rooms, &in, now);
+}
+
 /* Let two members in at version 10. */
 static void
 start_two(void)
@@ -199,6 +215,12 @@ TEST(live)
 	expect("B:hey A:hey ");
 	CHECK(penny_rooms_signal(rooms, seat[0].member, (PennySpan){"typing", 6}));
 	expect("B:typing ");
+	sent(3, penny_rooms_number(seat[0].member), "mine");
+	expect("B:mine ");
+	sent(2, penny_rooms_number(seat[0].member), "another edge's");
+	expect("B:another edge's A:another edge's ");
+	sent(3, penny_rooms_number(seat[1].member) + 1, "gone");
+	expect("B:gone A:gone ");
 	CHECK(penny_rooms_counts(rooms).kept_bytes == 0);
 	penny_rooms_leave(rooms, seat[0].member);
 	seat[0].member = NULL;
