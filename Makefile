@@ -38,6 +38,10 @@ STORE = src/store/access.o \
 	src/store/import.o \
 	src/store/publish_rows.o \
 	src/store/read.o \
+	src/store/read_changes.o \
+	src/store/read_list.o \
+	src/store/read_rows.o \
+	src/store/read_statements.o \
 	src/store/render.o \
 	src/store/statement.o \
 	src/store/tables.o \
