@@ -36,6 +36,8 @@ AUTH = src/auth/identity.o \
 STORE = src/store/access.o \
 	src/store/change.o \
 	src/store/import.o \
+	src/store/import_json.o \
+	src/store/import_message.o \
 	src/store/publish_rows.o \
 	src/store/read.o \
 	src/store/read_changes.o \
