@@ -35,6 +35,8 @@ AUTH = src/auth/identity.o \
 
 STORE = src/store/access.o \
 	src/store/change.o \
+	src/store/change_known.o \
+	src/store/change_write.o \
 	src/store/import.o \
 	src/store/import_json.o \
 	src/store/import_message.o \
