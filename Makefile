@@ -40,6 +40,7 @@ STORE = src/store/access.o \
 	src/store/import.o \
 	src/store/import_json.o \
 	src/store/import_message.o \
+	src/store/lookup.o \
 	src/store/publish_rows.o \
 	src/store/read.o \
 	src/store/read_changes.o \

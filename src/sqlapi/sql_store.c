@@ -27,6 +27,7 @@
 #include "store/access.h"
 #include "store/change.h"
 #include "store/import.h"
+#include "store/lookup.h"
 #include "store/publish_rows.h"
 #include "store/read.h"
 #include "store/render.h"

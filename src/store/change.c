@@ -32,6 +32,7 @@
 
 #include "store/change.h"
 #include "store/change_private.h"
+#include "store/lookup.h"
 #include "store/tables.h"
 
 static void load_change(PennyChange *change, const PennyRow *row);

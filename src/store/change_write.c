@@ -24,6 +24,7 @@
 
 #include "store/change.h"
 #include "store/change_private.h"
+#include "store/lookup.h"
 #include "store/publish_rows.h"
 #include "store/statement.h"
 #include "store/uuid.h"

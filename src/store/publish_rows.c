@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 
 #include "realtime/publish.h"
+#include "store/lookup.h"
 #include "store/publish_rows.h"
 #include "store/render.h"
 #include "store/statement.h"

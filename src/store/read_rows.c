@@ -17,6 +17,7 @@
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
 
+#include "store/lookup.h"
 #include "store/read_rows.h"
 #include "store/uuid.h"
 

@@ -35,6 +35,7 @@
 #include "realtime/publish.h"
 #include "store/access.h"
 #include "store/change.h"
+#include "store/lookup.h"
 #include "store/publish_rows.h"
 #include "store/statement.h"
 #include "store/tables.h"
