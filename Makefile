@@ -51,6 +51,7 @@ STORE = src/store/access.o \
 	src/store/statement.o \
 	src/store/tables.o \
 	src/store/triggers.o \
+	src/store/triggers_order.o \
 	src/store/uuid.o
 
 EXECUTOR = src/executor/answer.o \
