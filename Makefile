@@ -80,6 +80,7 @@ GATEWAY = src/gateway/child.o \
 
 SQLAPI = src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 

@@ -268,6 +268,19 @@ penny_rows_publish_created(PennyChange *change)
 	penny_publish_change(room, change->version, NULL, 0);
 }
 
+/*
+ * The conversation that a room's name means: one name for one room.
+ */
+bool
+penny_room_conversation(text *room, pg_uuid_t *conversation)
+{
+	int len = sizeof(PENNY_CONVERSATION_ROOM) - 1;
+
+	return VARSIZE_ANY_EXHDR(room) == len + PENNY_UUID_TEXT &&
+		   memcmp(VARDATA_ANY(room), PENNY_CONVERSATION_ROOM, len) == 0 &&
+		   penny_uuid_read_exact(conversation, VARDATA_ANY(room) + len);
+}
+
 /* Write the name of a conversation's room, with a terminator. */
 static void
 write_room(char *room, const pg_uuid_t *conversation)

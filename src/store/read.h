@@ -30,6 +30,8 @@ typedef struct PennyListCursor
 	pg_uuid_t id;
 } PennyListCursor;
 
+/* Take a cursor as it came with the page before; false: it is none of ours. */
+extern bool penny_read_cursor(PennyListCursor *cursor, const char *text);
 extern void penny_read_list(StringInfo out, const pg_uuid_t *user, int limit,
 							const PennyListCursor *cursor, bool archived);
 

@@ -117,3 +117,23 @@ render_cursor(StringInfo out, const PennyRow *row)
 					 DatumGetTimestampTz(row->value[PENNY_PARTICIPANT_ACTIVE_AT]), PENNY_UUID_TEXT,
 					 id);
 }
+
+/*
+ * Read a cursor that render_cursor() wrote.
+ */
+bool
+penny_read_cursor(PennyListCursor *cursor, const char *text)
+{
+	const char *separator = strchr(text, '_');
+	char *end;
+
+	cursor->valid = false;
+	if (separator == NULL || strlen(separator + 1) != PENNY_UUID_TEXT ||
+		(!isdigit((unsigned char) text[0]) && text[0] != '-'))
+		return false;
+	errno = 0;
+	cursor->active_at = strtoll(text, &end, 10);
+	cursor->valid =
+		errno == 0 && end == separator && penny_uuid_read_exact(&cursor->id, separator + 1);
+	return cursor->valid;
+}
