@@ -48,6 +48,8 @@ STORE = src/store/access.o \
 	src/store/read_rows.o \
 	src/store/read_statements.o \
 	src/store/render.o \
+	src/store/render_jsonb.o \
+	src/store/shape.o \
 	src/store/statement.o \
 	src/store/tables.o \
 	src/store/triggers.o \
@@ -167,6 +169,7 @@ REGRESS = install \
 	order \
 	policies \
 	corners \
+	jsonb \
 	owner \
 	import \
 	http \

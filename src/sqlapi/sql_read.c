@@ -11,13 +11,13 @@
 #include "funcapi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/uuid.h"
 
 #include "auth/identity.h"
 #include "base/error.h"
 #include "store/publish_rows.h"
 #include "store/read.h"
+#include "store/render.h"
 
 #define MAX_MESSAGES 200 /* of an eager fetch or a page */
 #define MAX_LISTED 100
@@ -29,14 +29,6 @@ PG_FUNCTION_INFO_V1(penny_messages);
 PG_FUNCTION_INFO_V1(penny_message);
 PG_FUNCTION_INFO_V1(penny_conversations);
 PG_FUNCTION_INFO_V1(penny_join_room);
-
-static Datum
-jsonb_of(StringInfo json)
-{
-	/* the renderer appends without a terminator; there is room for one */
-	json->data[json->len] = '\0';
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json->data));
-}
 
 /* An argument that must lie within bounds. */
 static int
@@ -57,9 +49,9 @@ penny_conversation(PG_FUNCTION_ARGS)
 	StringInfoData json;
 
 	initStringInfo(&json);
-	if (!penny_read_conversation(&json, PG_GETARG_UUID_P(0), messages))
+	if (!penny_read_conversation(&json, penny_render_jsonb, PG_GETARG_UUID_P(0), messages))
 		PG_RETURN_NULL();
-	return jsonb_of(&json);
+	PG_RETURN_POINTER(json.data);
 }
 
 /* _penny.conversation_json(id uuid, messages int): the same as text, for HTTP */
@@ -71,7 +63,7 @@ penny_conversation_json(PG_FUNCTION_ARGS)
 
 	initStringInfo(&json);
 	appendStringInfoSpaces(&json, VARHDRSZ);
-	if (!penny_read_conversation(&json, PG_GETARG_UUID_P(0), messages))
+	if (!penny_read_conversation(&json, penny_render_text, PG_GETARG_UUID_P(0), messages))
 		PG_RETURN_NULL();
 	SET_VARSIZE(json.data, json.len);
 	PG_RETURN_TEXT_P((text *) json.data);
@@ -99,14 +91,13 @@ penny_conversations_by_id(PG_FUNCTION_ARGS)
 		bool unseen = true;
 
 		resetStringInfo(&json);
-		if (!isnull[i] && penny_read_conversation(&json, DatumGetUUIDP(ids[i]), messages))
+		if (!isnull[i] &&
+			penny_read_conversation(&json, penny_render_jsonb, DatumGetUUIDP(ids[i]), messages))
 		{
-			value = jsonb_of(&json);
+			value = PointerGetDatum(json.data);
 			unseen = false;
 		}
 		tuplestore_putvalues(out->setResult, out->setDesc, &value, &unseen);
-		if (!unseen)
-			pfree(DatumGetPointer(value));
 	}
 	return (Datum) 0;
 }
@@ -123,10 +114,10 @@ penny_messages(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	initStringInfo(&json);
 	if (!penny_read_messages(
-			&json, PG_GETARG_UUID_P(0), before, after,
+			&json, penny_render_jsonb, PG_GETARG_UUID_P(0), before, after,
 			bounded(PG_ARGISNULL(3) ? 50 : PG_GETARG_INT32(3), 1, MAX_MESSAGES, "limit")))
 		PG_RETURN_NULL();
-	return jsonb_of(&json);
+	PG_RETURN_POINTER(json.data);
 }
 
 /* _penny.message(id uuid) */
@@ -136,9 +127,9 @@ penny_message(PG_FUNCTION_ARGS)
 	StringInfoData json;
 
 	initStringInfo(&json);
-	if (!penny_read_message(&json, PG_GETARG_UUID_P(0)))
+	if (!penny_read_message(&json, penny_render_jsonb, PG_GETARG_UUID_P(0)))
 		PG_RETURN_NULL();
-	return jsonb_of(&json);
+	PG_RETURN_POINTER(json.data);
 }
 
 /* penny.conversations(limit int, cursor text, archived boolean) */
@@ -159,9 +150,9 @@ penny_conversations(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_PENNY_UNAUTHORIZED),
 				 errmsg("a list of conversations belongs to a user, and nobody is calling")));
 	initStringInfo(&json);
-	penny_read_list(&json, &identity->user_id, limit, &cursor,
+	penny_read_list(&json, penny_render_jsonb, &identity->user_id, limit, &cursor,
 					!PG_ARGISNULL(2) && PG_GETARG_BOOL(2));
-	return jsonb_of(&json);
+	PG_RETURN_POINTER(json.data);
 }
 
 /* _penny.join_room(room text, since bigint) */

@@ -72,11 +72,8 @@ by_line(const void *a, const void *b)
 }
 
 static void
-render_line(StringInfo out, PennyResult *result, const ChangeLine *line, int64 since)
+render_line(StringInfo out, const ChangeLine *line, int64 since)
 {
-	PennyRow *tools;
-	int ntools;
-
 	appendStringInfo(out, INT64_FORMAT " ", line->version);
 	switch (line->kind)
 	{
@@ -84,11 +81,9 @@ render_line(StringInfo out, PennyResult *result, const ChangeLine *line, int64 s
 			penny_frame_conversation(out, line->row);
 			break;
 		case PENNY_ROW_MESSAGE:
-			tools = penny_result_tools(result, line->row, &ntools);
 			penny_frame_message(out, line->row,
 								DatumGetInt64(line->row->value[PENNY_MESSAGE_CREATED_VERSION]) >
-									since,
-								tools, ntools);
+									since);
 			break;
 		case PENNY_ROW_TOOL_EXECUTION:
 			penny_frame_tool_execution(out, line->row);
@@ -120,7 +115,7 @@ render_changes(StringInfo out, PennyResult *result, int64 since)
 	int n = 0;
 	int i;
 
-	penny_result_sort(result, PENNY_ROW_TOOL_EXECUTION, penny_row_by_message);
+	penny_result_give_tools(result);
 	for (kind = 1; kind <= PENNY_ROW_KINDS; kind++)
 		end = Max(end, penny_result_rows(result, kind) + result->n[kind]);
 	lines = palloc((end - row) * sizeof(ChangeLine));
@@ -138,7 +133,7 @@ render_changes(StringInfo out, PennyResult *result, int64 since)
 	qsort(lines, n, sizeof(ChangeLine), by_line);
 	for (i = 0; i < n && out->len <= MAX_CHANGES_BYTES; i++)
 		if (i == 0 || lines[i].version != lines[i - 1].version)
-			render_line(out, result, &lines[i], since);
+			render_line(out, &lines[i], since);
 	pfree(lines);
 	return out->len <= MAX_CHANGES_BYTES;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * read_list.c
- *		Reading a user's list of conversations as JSON text, page by page.
+ *		Reading a user's list of conversations as JSON, page by page.
  *
  * The order is that of the participants' active_at, newest first.  A cursor
  * names the place of the last conversation of a page in that order, so that a
@@ -14,68 +14,28 @@
 #include <ctype.h>
 
 #include "executor/spi.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "store/read.h"
 #include "store/read_rows.h"
-#include "store/render.h"
 #include "store/uuid.h"
 
-static void render_cursor(StringInfo out, const PennyRow *row);
-
-/* The row with an identifier among sorted or unsorted few. */
-static PennyRow *
-find_row(PennyRow *rows, int n, PennyColumn column, const pg_uuid_t *id)
-{
-	int i;
-
-	for (i = 0; i < n; i++)
-		if (!rows[i].isnull[column] && penny_uuid_equal(PENNY_UUID(&rows[i], column), id))
-			return &rows[i];
-	return NULL;
-}
-
-/* A conversation of a list, with its newest message. */
-static void
-render_listed(StringInfo out, PennyResult *result, PennyRow *conversation)
-{
-	PennyRow *tools = penny_result_rows(result, PENNY_ROW_TOOL_EXECUTION);
-	int ntools = result->n[PENNY_ROW_TOOL_EXECUTION];
-	PennyRow *message =
-		find_row(penny_result_rows(result, PENNY_ROW_MESSAGE), result->n[PENNY_ROW_MESSAGE],
-				 PENNY_CONVERSATION_ID, PENNY_UUID(conversation, PENNY_ID));
-
-	appendStringInfoChar(out, '{');
-	penny_render_conversation(out, conversation);
-	appendStringInfoString(out, ",\"last_message\":");
-	if (message == NULL)
-		appendStringInfoString(out, "null");
-	else
-	{
-		PennyRow *first =
-			find_row(tools, ntools, PENNY_TOOL_MESSAGE, PENNY_UUID(message, PENNY_ID));
-		int n = 0;
-
-		while (first != NULL && first + n < tools + ntools &&
-			   penny_uuid_equal(PENNY_UUID(first + n, PENNY_TOOL_MESSAGE),
-								PENNY_UUID(message, PENNY_ID)))
-			n++;
-		penny_render_message(out, message, first, n);
-	}
-	appendStringInfoChar(out, '}');
-}
+static void give_message(PennyResult *result, PennyRow *conversation);
+static Datum make_cursor(const PennyRow *row);
 
 /*
- * A page of a user's conversations: {"data", "has_more", "next_cursor"}.
+ * A page of a user's conversations: {"data", "has_more", "next_cursor"}, each
+ * conversation with its newest message.
  */
 void
-penny_read_list(StringInfo out, const pg_uuid_t *user, int limit, const PennyListCursor *cursor,
-				bool archived)
+penny_read_list(StringInfo out, PennyWriter write, const pg_uuid_t *user, int limit,
+				const PennyListCursor *cursor, bool archived)
 {
 	pg_uuid_t last;
 	Datum values[5];
 	PennyResult result;
-	int n;
+	PennyRow page;
 	int i;
 
 	values[0] = UUIDPGetDatum(user);
@@ -86,40 +46,50 @@ penny_read_list(StringInfo out, const pg_uuid_t *user, int limit, const PennyLis
 	values[4] = UUIDPGetDatum(cursor->valid ? &cursor->id : &last);
 	SPI_connect();
 	penny_result_run(&result, &penny_read_list_page, values);
-	penny_result_sort(&result, PENNY_ROW_TOOL_EXECUTION, penny_row_by_message);
-	n = Min(result.n[PENNY_ROW_CONVERSATION], limit);
-	appendStringInfoString(out, "{\"data\":[");
-	for (i = 0; i < n; i++)
+	penny_result_give_tools(&result);
+	penny_result_page(&page, &result, PENNY_ROW_CONVERSATION, limit, true);
+	for (i = 0; i < page.list[0].n; i++)
+		give_message(&result, &page.list[0].rows[i]);
+	if (DatumGetInt64(page.value[PENNY_PAGE_MORE]) > 0)
 	{
-		if (i > 0)
-			appendStringInfoChar(out, ',');
-		render_listed(out, &result, penny_result_rows(&result, PENNY_ROW_CONVERSATION) + i);
+		page.value[PENNY_PAGE_CURSOR] =
+			make_cursor(penny_result_rows(&result, PENNY_ROW_PARTICIPANT) + limit - 1);
+		page.isnull[PENNY_PAGE_CURSOR] = false;
 	}
-	if (result.n[PENNY_ROW_CONVERSATION] > limit)
-	{
-		appendStringInfoString(out, "],\"has_more\":true,\"next_cursor\":");
-		render_cursor(out, penny_result_rows(&result, PENNY_ROW_PARTICIPANT) + n - 1);
-		appendStringInfoChar(out, '}');
-	}
-	else
-		appendStringInfoString(out, "],\"has_more\":false,\"next_cursor\":null}");
+	write(out, &penny_shape_conversation_page, &page);
 	SPI_finish();
 }
 
-/* A cursor: microseconds and UUID, opaque to the client. */
+/* Give a conversation its newest message. */
 static void
-render_cursor(StringInfo out, const PennyRow *row)
+give_message(PennyResult *result, PennyRow *conversation)
+{
+	PennyRow *messages = penny_result_rows(result, PENNY_ROW_MESSAGE);
+	int i;
+
+	for (i = 0; i < result->n[PENNY_ROW_MESSAGE]; i++)
+		if (penny_uuid_equal(PENNY_UUID(&messages[i], PENNY_CONVERSATION_ID),
+							 PENNY_UUID(conversation, PENNY_ID)))
+		{
+			conversation->list[0].rows = &messages[i];
+			conversation->list[0].n = 1;
+		}
+}
+
+/* A cursor: microseconds and UUID, opaque to the client. */
+static Datum
+make_cursor(const PennyRow *row)
 {
 	char id[PENNY_UUID_TEXT];
 
 	penny_uuid_write(id, PENNY_UUID(row, PENNY_ID));
-	appendStringInfo(out, "\"" INT64_FORMAT "_%.*s\"",
-					 DatumGetTimestampTz(row->value[PENNY_PARTICIPANT_ACTIVE_AT]), PENNY_UUID_TEXT,
-					 id);
+	return CStringGetTextDatum(
+		psprintf(INT64_FORMAT "_%.*s", DatumGetTimestampTz(row->value[PENNY_PARTICIPANT_ACTIVE_AT]),
+				 PENNY_UUID_TEXT, id));
 }
 
 /*
- * Read a cursor that render_cursor() wrote.
+ * Read a cursor that make_cursor() wrote.
  */
 bool
 penny_read_cursor(PennyListCursor *cursor, const char *text)

@@ -19,6 +19,7 @@
 
 #include "store/lookup.h"
 #include "store/read_rows.h"
+#include "store/shape.h"
 #include "store/uuid.h"
 
 static void name_users(PennyResult *result, PennyRowKind kind);
@@ -51,6 +52,7 @@ penny_result_run(PennyResult *result, PennyStatement *statement, const Datum *va
 		heap_deform_tuple(SPI_tuptable->vals[i], desc, columns, isnull);
 		memcpy(row->value, &columns[1], sizeof(row->value));
 		memcpy(row->isnull, &isnull[1], sizeof(row->isnull));
+		memset(row->list, 0, sizeof(row->list));
 		kind = DatumGetInt32(columns[0]);
 		if (result->n[kind]++ == 0)
 			result->first[kind] = i;
@@ -180,8 +182,8 @@ by_id(const void *a, const void *b)
 }
 
 /* Tool executions: by message, then in the order of their change. */
-int
-penny_row_by_message(const void *a, const void *b)
+static int
+by_message(const void *a, const void *b)
 {
 	const PennyRow *ra = a;
 	const PennyRow *rb = b;
@@ -194,16 +196,14 @@ penny_row_by_message(const void *a, const void *b)
 	return messages != 0 ? messages : penny_row_by_version(a, b);
 }
 
-/*
- * The executions of a message among those sorted by message.
- */
-PennyRow *
-penny_result_tools(PennyResult *result, const PennyRow *message, int *ntools)
+/* The executions of a message among those sorted by message. */
+static PennyRowList
+tools_of_message(PennyResult *result, const PennyRow *message)
 {
 	PennyRow *tools = penny_result_rows(result, PENNY_ROW_TOOL_EXECUTION);
 	int low = 0;
 	int high = result->n[PENNY_ROW_TOOL_EXECUTION];
-	int end;
+	PennyRowList found;
 
 	while (low < high)
 	{
@@ -216,10 +216,41 @@ penny_result_tools(PennyResult *result, const PennyRow *message, int *ntools)
 		else
 			high = middle;
 	}
-	for (end = low; end < result->n[PENNY_ROW_TOOL_EXECUTION]; end++)
-		if (!penny_uuid_equal(PENNY_UUID(&tools[end], PENNY_TOOL_MESSAGE),
-							  PENNY_UUID(message, PENNY_ID)))
-			break;
-	*ntools = end - low;
-	return &tools[low];
+	found.rows = &tools[low];
+	found.n = 0;
+	while (low + found.n < result->n[PENNY_ROW_TOOL_EXECUTION] &&
+		   penny_uuid_equal(PENNY_UUID(&found.rows[found.n], PENNY_TOOL_MESSAGE),
+							PENNY_UUID(message, PENNY_ID)))
+		found.n++;
+	return found;
+}
+
+/*
+ * Give each message the executions of its calls, in the order of their change.
+ */
+void
+penny_result_give_tools(PennyResult *result)
+{
+	PennyRow *messages = penny_result_rows(result, PENNY_ROW_MESSAGE);
+	int i;
+
+	penny_result_sort(result, PENNY_ROW_TOOL_EXECUTION, by_message);
+	for (i = 0; i < result->n[PENNY_ROW_MESSAGE]; i++)
+		messages[i].list[0] = tools_of_message(result, &messages[i]);
+}
+
+/*
+ * Make the row that a page is.  One row more was asked for than the page holds:
+ * it is the last, or the first where the page ends at a place (not `forward`).
+ */
+void
+penny_result_page(PennyRow *page, PennyResult *result, PennyRowKind kind, int limit, bool forward)
+{
+	int more = Max(result->n[kind] - limit, 0);
+
+	memset(page->isnull, true, sizeof(page->isnull));
+	page->isnull[PENNY_PAGE_MORE] = false;
+	page->value[PENNY_PAGE_MORE] = Int64GetDatum(more);
+	page->list[0].rows = penny_result_rows(result, kind) + (forward ? 0 : more);
+	page->list[0].n = result->n[kind] - more;
 }

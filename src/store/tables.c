@@ -361,6 +361,7 @@ penny_row_from_slot(PennyRow *row, PennyTable table, TupleTableSlot *slot)
 	int i;
 
 	slot_getallattrs(slot);
+	memset(row->list, 0, sizeof(row->list));
 	for (i = 0; i < PENNY_COLUMNS; i++)
 	{
 		AttrNumber attribute = info->attribute[i];
@@ -382,6 +383,7 @@ penny_row_from_tuple(PennyRow *row, PennyTable table, HeapTuple tuple, TupleDesc
 	int i;
 
 	heap_deform_tuple(tuple, desc, values, isnull);
+	memset(row->list, 0, sizeof(row->list));
 	for (i = 0; i < PENNY_COLUMNS; i++)
 	{
 		AttrNumber attribute = info->attribute[i];

@@ -123,10 +123,20 @@ typedef enum PennyColumn
 #define PENNY_SESSION_ROLE PENNY_S0
 #define PENNY_SESSION_EXPIRES_AT PENNY_T1
 
+/* Rows that belong to a row, where a reader has put them together. */
+typedef struct PennyRowList
+{
+	struct PennyRow *rows;
+	int n;
+} PennyRowList;
+
+#define PENNY_ROW_LISTS 2
+
 typedef struct PennyRow
 {
 	Datum value[PENNY_COLUMNS];
 	bool isnull[PENNY_COLUMNS];
+	PennyRowList list[PENNY_ROW_LISTS];
 } PennyRow;
 
 #define PENNY_UUID(row, column) DatumGetUUIDP((row)->value[column])
