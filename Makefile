@@ -41,13 +41,25 @@ AUTH = src/auth/certificate.o \
 
 STORE = src/store/access.o \
 	src/store/change.o \
+	src/store/change_known.o \
+	src/store/change_write.o \
 	src/store/import.o \
+	src/store/import_json.o \
+	src/store/import_message.o \
+	src/store/lookup.o \
 	src/store/publish_rows.o \
 	src/store/read.o \
+	src/store/read_changes.o \
+	src/store/read_list.o \
+	src/store/read_rows.o \
+	src/store/read_statements.o \
 	src/store/render.o \
+	src/store/render_jsonb.o \
+	src/store/shape.o \
 	src/store/statement.o \
 	src/store/tables.o \
 	src/store/triggers.o \
+	src/store/triggers_order.o \
 	src/store/uuid.o
 
 EXECUTOR = src/executor/answer.o \
@@ -82,6 +94,7 @@ GATEWAY = src/gateway/certificate.o \
 SQLAPI = src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_quarantine.o \
+	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
@@ -173,6 +186,7 @@ REGRESS = install \
 	order \
 	policies \
 	corners \
+	jsonb \
 	owner \
 	import \
 	http \

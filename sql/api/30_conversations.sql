@@ -19,7 +19,7 @@ COMMENT ON FUNCTION penny.conversation(uuid, integer) IS 'A conversation with it
 CREATE OR REPLACE FUNCTION _penny.conversation_json(id uuid, messages integer) RETURNS json
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 1000
 AS 'MODULE_PATHNAME', 'penny_conversation_json';
-COMMENT ON FUNCTION _penny.conversation_json(uuid, integer) IS 'penny.conversation() as the text that it is made from: half the work when text is wanted';
+COMMENT ON FUNCTION _penny.conversation_json(uuid, integer) IS 'penny.conversation() as text, for answers that are text: a jsonb would have to be written out again';
 
 CREATE OR REPLACE FUNCTION penny.conversations_by_id(ids uuid[], messages integer DEFAULT 50) RETURNS SETOF jsonb
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 5000 ROWS 10

@@ -34,6 +34,7 @@
 
 #include "auth/identity.h"
 #include "store/access.h"
+#include "store/lookup.h"
 #include "store/tables.h"
 #include "store/uuid.h"
 

@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 
 #include "realtime/publish.h"
+#include "store/lookup.h"
 #include "store/publish_rows.h"
 #include "store/render.h"
 #include "store/statement.h"
@@ -43,7 +44,7 @@ static const char *const tombstone_kinds[PENNY_TABLES] = {
 };
 
 static void write_room(char *room, const pg_uuid_t *conversation);
-static void frame_message_with_tools(StringInfo frame, const PennyRow *row);
+static void frame_message_with_tools(StringInfo frame, PennyRow *row);
 static void frame_artifact_with_number(StringInfo frame, PennyRow *row);
 static void frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created);
 
@@ -70,8 +71,7 @@ begin_event(StringInfo out, const PennyRow *row, const char *event)
 }
 
 void
-penny_frame_message(StringInfo out, const PennyRow *row, bool created, const PennyRow *tools,
-					int ntools)
+penny_frame_message(StringInfo out, const PennyRow *row, bool created)
 {
 	if (created)
 		penny_frame_begin(out, "message", PENNY_UUID(row, PENNY_CONVERSATION_ID),
@@ -79,7 +79,7 @@ penny_frame_message(StringInfo out, const PennyRow *row, bool created, const Pen
 	else
 		begin_event(out, row, "message.updated");
 	appendStringInfoString(out, "\"message\":");
-	penny_render_message(out, row, tools, ntools);
+	penny_render_text(out, &penny_shape_message, row);
 	appendStringInfoString(out, created ? "}" : "}}");
 }
 
@@ -88,9 +88,9 @@ penny_frame_conversation(StringInfo out, const PennyRow *row)
 {
 	penny_frame_begin(out, "event", PENNY_UUID(row, PENNY_ID),
 					  DatumGetInt64(row->value[PENNY_CONVERSATION_STATE_VERSION]));
-	appendStringInfoString(out, "\"event\":{\"type\":\"conversation.updated\",\"conversation\":{");
-	penny_render_conversation(out, row);
-	appendStringInfoString(out, "}}}");
+	appendStringInfoString(out, "\"event\":{\"type\":\"conversation.updated\",\"conversation\":");
+	penny_render_text(out, &penny_shape_conversation, row);
+	appendStringInfoString(out, "}}");
 }
 
 void
@@ -98,7 +98,7 @@ penny_frame_participant(StringInfo out, const PennyRow *row)
 {
 	begin_event(out, row, "participant.added");
 	appendStringInfoString(out, "\"user\":");
-	penny_render_user(out, row);
+	penny_render_text(out, &penny_shape_user, row);
 	appendStringInfoString(out, "}}");
 }
 
@@ -107,7 +107,7 @@ penny_frame_tool_execution(StringInfo out, const PennyRow *row)
 {
 	begin_event(out, row, "tool_execution.changed");
 	appendStringInfoString(out, "\"tool_execution\":");
-	penny_render_tool_execution(out, row);
+	penny_render_text(out, &penny_shape_tool_execution, row);
 	appendStringInfoString(out, "}}");
 }
 
@@ -116,7 +116,7 @@ penny_frame_artifact(StringInfo out, const PennyRow *row)
 {
 	begin_event(out, row, "artifact.changed");
 	appendStringInfoString(out, "\"artifact\":");
-	penny_render_artifact(out, row);
+	penny_render_text(out, &penny_shape_artifact, row);
 	appendStringInfoString(out, "}}");
 }
 
@@ -267,6 +267,19 @@ penny_rows_publish_created(PennyChange *change)
 	penny_publish_change(room, change->version, NULL, 0);
 }
 
+/*
+ * The conversation that a room's name means: one name for one room.
+ */
+bool
+penny_room_conversation(text *room, pg_uuid_t *conversation)
+{
+	int len = sizeof(PENNY_CONVERSATION_ROOM) - 1;
+
+	return VARSIZE_ANY_EXHDR(room) == len + PENNY_UUID_TEXT &&
+		   memcmp(VARDATA_ANY(room), PENNY_CONVERSATION_ROOM, len) == 0 &&
+		   penny_uuid_read_exact(conversation, VARDATA_ANY(room) + len);
+}
+
 /* Write the name of a conversation's room, with a terminator. */
 static void
 write_room(char *room, const pg_uuid_t *conversation)
@@ -302,7 +315,7 @@ frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created)
 	if (table == PENNY_PARTICIPANTS)
 		penny_frame_participant(frame, row);
 	else if (created)
-		penny_frame_message(frame, row, true, NULL, 0);
+		penny_frame_message(frame, row, true);
 	else
 		frame_message_with_tools(frame, row);
 	if (looked_up)
@@ -322,7 +335,7 @@ compare_versions(const void *a, const void *b)
 
 /* Render a changed message with its tool executions. */
 static void
-frame_message_with_tools(StringInfo frame, const PennyRow *row)
+frame_message_with_tools(StringInfo frame, PennyRow *row)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	int max = MESSAGE_TOOLS;
@@ -343,7 +356,9 @@ frame_message_with_tools(StringInfo frame, const PennyRow *row)
 							 ExecCopySlotHeapTuple(lookup.slot), RelationGetDescr(lookup.table));
 	}
 	qsort(tools, ntools, sizeof(PennyRow), compare_versions);
-	penny_frame_message(frame, row, false, tools, ntools);
+	row->list[0].rows = tools;
+	row->list[0].n = ntools;
+	penny_frame_message(frame, row, false);
 	penny_lookup_end(&lookup);
 	UnregisterSnapshot(snapshot);
 	pfree(tools);

@@ -17,12 +17,14 @@
 
 #define PENNY_CONVERSATION_ROOM "conversation:"
 
+/* The conversation that a room's name means; false: it means none. */
+extern bool penny_room_conversation(text *room, pg_uuid_t *conversation);
+
 /* The beginnings of frames, up to and with the version and a comma. */
 extern void penny_frame_begin(StringInfo out, const char *type, const pg_uuid_t *conversation,
 							  int64 version);
 /* Frames of rows; the row carries its user along. */
-extern void penny_frame_message(StringInfo out, const PennyRow *row, bool created,
-								const PennyRow *tools, int ntools);
+extern void penny_frame_message(StringInfo out, const PennyRow *row, bool created);
 extern void penny_frame_conversation(StringInfo out, const PennyRow *row);
 extern void penny_frame_participant(StringInfo out, const PennyRow *row);
 extern void penny_frame_tool_execution(StringInfo out, const PennyRow *row);

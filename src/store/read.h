@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * read.h
- *		Reading conversations as JSON text, under the caller's policies.
+ *		Reading conversations as JSON, under the caller's policies.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,13 +14,19 @@
 #include "lib/stringinfo.h"
 #include "utils/uuid.h"
 
+#include "store/shape.h"
+
+/* How rows become JSON: penny_render_text or penny_render_jsonb. */
+typedef void (*PennyWriter)(StringInfo out, PennyShape *shape, const PennyRow *row);
+
 /* The eager fetch; false where the caller may not see the conversation. */
-extern bool penny_read_conversation(StringInfo out, const pg_uuid_t *id, int messages);
+extern bool penny_read_conversation(StringInfo out, PennyWriter write, const pg_uuid_t *id,
+									int messages);
 /* A page of history; false where the caller may not see the conversation. */
-extern bool penny_read_messages(StringInfo out, const pg_uuid_t *id, int64 before, int64 after,
-								int limit);
+extern bool penny_read_messages(StringInfo out, PennyWriter write, const pg_uuid_t *id,
+								int64 before, int64 after, int limit);
 /* One message with its user and tool executions; false if not to be seen. */
-extern bool penny_read_message(StringInfo out, const pg_uuid_t *id);
+extern bool penny_read_message(StringInfo out, PennyWriter write, const pg_uuid_t *id);
 
 /* Where a page of a user's list begins. */
 typedef struct PennyListCursor
@@ -30,7 +36,9 @@ typedef struct PennyListCursor
 	pg_uuid_t id;
 } PennyListCursor;
 
-extern void penny_read_list(StringInfo out, const pg_uuid_t *user, int limit,
+/* Take a cursor as it came with the page before; false: it is none of ours. */
+extern bool penny_read_cursor(PennyListCursor *cursor, const char *text);
+extern void penny_read_list(StringInfo out, PennyWriter write, const pg_uuid_t *user, int limit,
 							const PennyListCursor *cursor, bool archived);
 
 /*

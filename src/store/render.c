@@ -1,17 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * render.c
- *		Rows of schema chat as JSON text: one shape for fetches, history, lists
- *		and frames.
+ *		Rows of schema chat as JSON text.
  *
  * Written by hand, since a fetch of fifty messages renders more than a
  * thousand values: strings are copied in runs, timestamps are always UTC with
  * six digits (so that a text does not depend on the session's time zone), and
  * nothing is looked up.
- *
- * Members that a client must be able to rely on are always there, null or not;
- * the optional ones of a message (parts, model, client_id, usage, metadata,
- * updated_at) and of a tool execution (error) are left out when null.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,6 +17,7 @@
 #include "utils/datetime.h"
 #include "utils/jsonb.h"
 
+#include "base/epoch.h"
 #include "store/render.h"
 #include "store/uuid.h"
 
@@ -96,8 +92,8 @@ penny_render_uuid(StringInfo out, const pg_uuid_t *uuid)
 	put(out, text, sizeof(text));
 }
 
-void
-penny_render_int(StringInfo out, int64 number)
+static void
+put_int(StringInfo out, int64 number)
 {
 	char text[MAXINT8LEN + 1];
 
@@ -119,13 +115,12 @@ put_digits(char *to, int number, int width)
 }
 
 /*
- * Write a timestamp as "2026-01-31T12:34:56.123456Z".
+ * Write a timestamp as 2026-01-31T12:34:56.123456Z; gives its length.
  */
-void
-penny_render_timestamp(StringInfo out, TimestampTz at)
+int
+penny_timestamp_write(char *to, TimestampTz at)
 {
-	char text[MAXDATELEN + 1];
-	char *to = text;
+	char *start = to;
 	int64 days;
 	int64 usec;
 	int year;
@@ -133,13 +128,7 @@ penny_render_timestamp(StringInfo out, TimestampTz at)
 	int day;
 
 	if (TIMESTAMP_NOT_FINITE(at))
-	{
-		if (TIMESTAMP_IS_NOBEGIN(at))
-			PUT(out, "\"-infinity\"");
-		else
-			PUT(out, "\"infinity\"");
-		return;
-	}
+		return sprintf(to, TIMESTAMP_IS_NOBEGIN(at) ? "-infinity" : "infinity");
 	days = at / USECS_PER_DAY;
 	usec = at % USECS_PER_DAY;
 	if (usec < 0)
@@ -156,11 +145,9 @@ penny_render_timestamp(StringInfo out, TimestampTz at)
 		if (timestamp2tm(at, NULL, &tm, &fsec, NULL, NULL) != 0)
 			ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 							errmsg("timestamp out of range")));
-		EncodeDateTime(&tm, fsec, false, 0, NULL, USE_ISO_DATES, text);
-		penny_render_string(out, text, strlen(text));
-		return;
+		EncodeDateTime(&tm, fsec, false, 0, NULL, USE_ISO_DATES, to);
+		return strlen(to);
 	}
-	*to++ = '"';
 	to = put_digits(to, year, 4);
 	*to++ = '-';
 	to = put_digits(to, month, 2);
@@ -175,8 +162,17 @@ penny_render_timestamp(StringInfo out, TimestampTz at)
 	*to++ = '.';
 	to = put_digits(to, usec % USECS_PER_SEC, 6);
 	*to++ = 'Z';
-	*to++ = '"';
-	put(out, text, to - text);
+	return to - start;
+}
+
+static void
+put_timestamp(StringInfo out, TimestampTz at)
+{
+	char text[PENNY_VALUE_TEXT + 2];
+	int len = penny_timestamp_write(text + 1, at);
+
+	text[0] = text[len + 1] = '"';
+	put(out, text, len + 2);
 }
 
 /* Write the value of a column, whatever it is; null for NULL. */
@@ -190,7 +186,7 @@ put_value(StringInfo out, const PennyRow *row, PennyColumn column)
 	else if (column <= PENNY_U3)
 		penny_render_uuid(out, DatumGetUUIDP(value));
 	else if (column <= PENNY_N4)
-		penny_render_int(out, DatumGetInt64(value));
+		put_int(out, DatumGetInt64(value));
 	else if (column <= PENNY_S6)
 	{
 		text *string = DatumGetTextPP(value);
@@ -208,150 +204,89 @@ put_value(StringInfo out, const PennyRow *row, PennyColumn column)
 			pfree(json);
 	}
 	else
-		penny_render_timestamp(out, DatumGetTimestampTz(value));
+		put_timestamp(out, DatumGetTimestampTz(value));
 }
 
-/* A member with its comma before it; `name` is a literal. */
-#define MEMBER(out, name, row, column) \
-	do                                 \
-	{                                  \
-		PUT(out, ",\"" name "\":");    \
-		put_value(out, row, column);   \
-	} while (0)
-
-#define FIRST_MEMBER(out, name, row, column) \
-	do                                       \
-	{                                        \
-		PUT(out, "\"" name "\":");           \
-		put_value(out, row, column);         \
-	} while (0)
-
-#define OPTIONAL_MEMBER(out, name, row, column) \
-	do                                          \
-	{                                           \
-		if (!(row)->isnull[column])             \
-			MEMBER(out, name, row, column);     \
-	} while (0)
-
-/*
- * Write the user that a row carries along.
- */
-void
-penny_render_user(StringInfo out, const PennyRow *row)
-{
-	if (row->isnull[PENNY_USER_ID])
-	{
-		PUT(out, "null");
-		return;
-	}
-	PUT(out, "{");
-	FIRST_MEMBER(out, "id", row, PENNY_USER_ID);
-	MEMBER(out, "name", row, PENNY_USER_NAME);
-	MEMBER(out, "avatar_url", row, PENNY_USER_AVATAR);
-	PUT(out, "}");
-}
-
-/*
- * Write the members of a conversation.
- */
-void
-penny_render_conversation(StringInfo out, const PennyRow *row)
-{
-	FIRST_MEMBER(out, "id", row, PENNY_ID);
-	MEMBER(out, "owner_id", row, PENNY_CONVERSATION_OWNER);
-	MEMBER(out, "title", row, PENNY_CONVERSATION_TITLE);
-	MEMBER(out, "metadata", row, PENNY_CONVERSATION_METADATA);
-	MEMBER(out, "version", row, PENNY_ROW_VERSION);
-	MEMBER(out, "last_seq", row, PENNY_CONVERSATION_LAST_SEQ);
-	MEMBER(out, "message_count", row, PENNY_CONVERSATION_COUNT);
-	MEMBER(out, "head_message_id", row, PENNY_CONVERSATION_HEAD);
-	MEMBER(out, "archived_at", row, PENNY_CONVERSATION_ARCHIVED_AT);
-	MEMBER(out, "pinned_at", row, PENNY_CONVERSATION_PINNED_AT);
-	MEMBER(out, "created_at", row, PENNY_CREATED_AT);
-	MEMBER(out, "updated_at", row, PENNY_UPDATED_AT);
-	MEMBER(out, "last_message_at", row, PENNY_CONVERSATION_LAST_MESSAGE_AT);
-}
-
-/*
- * Write a message.
- */
-void
-penny_render_message(StringInfo out, const PennyRow *row, const PennyRow *tools, int ntools)
+static void
+put_list(StringInfo out, const PennyMember *member, const PennyRowList *list)
 {
 	int i;
 
-	PUT(out, "{");
-	FIRST_MEMBER(out, "id", row, PENNY_ID);
-	MEMBER(out, "seq", row, PENNY_MESSAGE_SEQ);
-	MEMBER(out, "version", row, PENNY_ROW_VERSION);
-	MEMBER(out, "parent_id", row, PENNY_MESSAGE_PARENT);
-	MEMBER(out, "role", row, PENNY_MESSAGE_ROLE);
-	MEMBER(out, "status", row, PENNY_MESSAGE_STATUS);
-	MEMBER(out, "content", row, PENNY_MESSAGE_CONTENT);
-	OPTIONAL_MEMBER(out, "parts", row, PENNY_MESSAGE_PARTS);
-	OPTIONAL_MEMBER(out, "model", row, PENNY_MESSAGE_MODEL);
-	OPTIONAL_MEMBER(out, "client_id", row, PENNY_MESSAGE_CLIENT_ID);
-	if (!row->isnull[PENNY_MESSAGE_INPUT_TOKENS] || !row->isnull[PENNY_MESSAGE_OUTPUT_TOKENS])
-	{
-		PUT(out, ",\"usage\":{");
-		FIRST_MEMBER(out, "input_tokens", row, PENNY_MESSAGE_INPUT_TOKENS);
-		MEMBER(out, "output_tokens", row, PENNY_MESSAGE_OUTPUT_TOKENS);
-		PUT(out, "}");
-	}
-	OPTIONAL_MEMBER(out, "metadata", row, PENNY_MESSAGE_METADATA);
-	MEMBER(out, "created_at", row, PENNY_CREATED_AT);
-	OPTIONAL_MEMBER(out, "updated_at", row, PENNY_UPDATED_AT);
-	PUT(out, ",\"user\":");
-	penny_render_user(out, row);
-	PUT(out, ",\"tool_executions\":[");
-	for (i = 0; i < ntools; i++)
+	PUT(out, "[");
+	for (i = 0; i < list->n; i++)
 	{
 		if (i > 0)
 			PUT(out, ",");
-		penny_render_tool_execution(out, &tools[i]);
+		penny_render_text(out, member->shape, &list->rows[i]);
 	}
-	PUT(out, "]}");
+	PUT(out, "]");
+}
+
+/* Write the value of a member. */
+static void
+put_member(StringInfo out, const PennyMember *member, const PennyRow *row)
+{
+	const char *epoch;
+
+	switch (member->kind)
+	{
+		case PENNY_MEMBER_BOOLEAN:
+			if (DatumGetInt64(row->value[member->from]) != 0)
+				PUT(out, "true");
+			else
+				PUT(out, "false");
+			break;
+		case PENNY_MEMBER_EPOCH:
+			epoch = penny_epoch_text();
+			penny_render_string(out, epoch, strlen(epoch));
+			break;
+		case PENNY_MEMBER_OBJECT:
+		case PENNY_MEMBER_OPTIONAL_OBJECT:
+			if (penny_shape_is_null(member->shape, row))
+				PUT(out, "null");
+			else
+				penny_render_text(out, member->shape, row);
+			break;
+		case PENNY_MEMBER_LIST:
+			put_list(out, member, &row->list[member->from]);
+			break;
+		case PENNY_MEMBER_FIRST:
+			if (row->list[member->from].n == 0)
+				PUT(out, "null");
+			else
+				penny_render_text(out, member->shape, row->list[member->from].rows);
+			break;
+		case PENNY_MEMBER_VALUE:
+		case PENNY_MEMBER_OPTIONAL:
+			put_value(out, row, member->from);
+			break;
+	}
 }
 
 /*
- * Write a tool execution.
+ * Append a row as JSON text.
  */
 void
-penny_render_tool_execution(StringInfo out, const PennyRow *row)
+penny_render_text(StringInfo out, PennyShape *shape, const PennyRow *row)
 {
-	PUT(out, "{");
-	FIRST_MEMBER(out, "id", row, PENNY_ID);
-	MEMBER(out, "version", row, PENNY_ROW_VERSION);
-	MEMBER(out, "message_id", row, PENNY_TOOL_MESSAGE);
-	MEMBER(out, "user_id", row, PENNY_USER_ID);
-	MEMBER(out, "tool_id", row, PENNY_TOOL_TOOL);
-	MEMBER(out, "tool_call_id", row, PENNY_TOOL_CALL);
-	MEMBER(out, "status", row, PENNY_TOOL_STATUS);
-	MEMBER(out, "input", row, PENNY_TOOL_INPUT);
-	MEMBER(out, "output", row, PENNY_TOOL_OUTPUT);
-	OPTIONAL_MEMBER(out, "error", row, PENNY_TOOL_ERROR);
-	MEMBER(out, "created_at", row, PENNY_CREATED_AT);
-	MEMBER(out, "started_at", row, PENNY_TOOL_STARTED_AT);
-	MEMBER(out, "finished_at", row, PENNY_TOOL_FINISHED_AT);
-	PUT(out, "}");
-}
+	char separator = '{';
+	int i;
 
-/*
- * Write an artifact, with the number of its newest version.
- */
-void
-penny_render_artifact(StringInfo out, const PennyRow *row)
-{
-	PUT(out, "{");
-	FIRST_MEMBER(out, "id", row, PENNY_ID);
-	MEMBER(out, "version", row, PENNY_ROW_VERSION);
-	MEMBER(out, "message_id", row, PENNY_ARTIFACT_MESSAGE);
-	MEMBER(out, "user_id", row, PENNY_USER_ID);
-	MEMBER(out, "kind", row, PENNY_ARTIFACT_KIND);
-	MEMBER(out, "title", row, PENNY_ARTIFACT_TITLE);
-	MEMBER(out, "metadata", row, PENNY_ARTIFACT_METADATA);
-	MEMBER(out, "number", row, PENNY_ARTIFACT_NUMBER);
-	MEMBER(out, "created_at", row, PENNY_CREATED_AT);
-	MEMBER(out, "updated_at", row, PENNY_UPDATED_AT);
+	for (i = 0; i < shape->n; i++)
+	{
+		const PennyMember *member = &shape->members[i];
+
+		if (!penny_shape_has(member, row))
+			continue;
+		enlargeStringInfo(out, 1 + PENNY_SHAPE_NAME);
+		out->data[out->len++] = separator;
+		memcpy(out->data + out->len, member->text, PENNY_SHAPE_NAME);
+		out->len += member->len + strlen("\"\":");
+		if (member->kind <= PENNY_MEMBER_OPTIONAL)
+			put_value(out, row, member->from);
+		else
+			put_member(out, member, row);
+		separator = ',';
+	}
 	PUT(out, "}");
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * render.h
- *		Rows of schema chat as JSON text.
+ *		Rows of schema chat as JSON text, and as jsonb.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,24 +11,23 @@
 #include "postgres.h"
 
 #include "lib/stringinfo.h"
+#include "utils/datetime.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "store/shape.h"
 #include "store/tables.h"
 
+#define PENNY_VALUE_TEXT (MAXDATELEN + 1) /* a UUID or a timestamp, and a terminator */
+
+/* Write characters without quotes or terminator; gives their number. */
+extern int penny_timestamp_write(char *to, TimestampTz at);
+
+/* Append JSON text. */
 extern void penny_render_string(StringInfo out, const char *text, int len);
 extern void penny_render_uuid(StringInfo out, const pg_uuid_t *uuid);
-extern void penny_render_int(StringInfo out, int64 number);
-extern void penny_render_timestamp(StringInfo out, TimestampTz at);
-
-/* The members of a conversation's object, without the braces. */
-extern void penny_render_conversation(StringInfo out, const PennyRow *row);
-/* A message; `tools` are the executions it called. */
-extern void penny_render_message(StringInfo out, const PennyRow *row, const PennyRow *tools,
-								 int ntools);
-extern void penny_render_tool_execution(StringInfo out, const PennyRow *row);
-extern void penny_render_artifact(StringInfo out, const PennyRow *row);
-/* The user that a row carries along: {"id","name","avatar_url"}, or null. */
-extern void penny_render_user(StringInfo out, const PennyRow *row);
+extern void penny_render_text(StringInfo out, PennyShape *shape, const PennyRow *row);
+/* Write a whole jsonb value into an empty buffer. */
+extern void penny_render_jsonb(StringInfo out, PennyShape *shape, const PennyRow *row);
 
 #endif /* PENNY_RENDER_H */

@@ -2,7 +2,7 @@
  *
  * tables.h
  *		The tables of schema chat as penny's C code sees them: identity,
- *		owner, columns, and look-ups by index.
+ *		owner and columns.
  *
  * A row is carried as a PennyRow: one array of generic columns, given meaning
  * by the kind of row.  Triggers fill it from a tuple, the readers' statements
@@ -15,10 +15,7 @@
 
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "executor/tuptable.h"
-#include "utils/rel.h"
-#include "utils/snapshot.h"
 
 typedef enum PennyTable
 {
@@ -126,37 +123,23 @@ typedef enum PennyColumn
 #define PENNY_SESSION_ROLE PENNY_S0
 #define PENNY_SESSION_EXPIRES_AT PENNY_T1
 
+/* Rows that belong to a row, where a reader has put them together. */
+typedef struct PennyRowList
+{
+	struct PennyRow *rows;
+	int n;
+} PennyRowList;
+
+#define PENNY_ROW_LISTS 2
+
 typedef struct PennyRow
 {
 	Datum value[PENNY_COLUMNS];
 	bool isnull[PENNY_COLUMNS];
+	PennyRowList list[PENNY_ROW_LISTS];
 } PennyRow;
 
 #define PENNY_UUID(row, column) DatumGetUUIDP((row)->value[column])
-
-/* Indexes that are looked up: by leading columns. */
-typedef enum PennyKey
-{
-	PENNY_KEY_USER_ID,         /* users (id) */
-	PENNY_KEY_CONVERSATION,    /* conversations (id) */
-	PENNY_KEY_PARTICIPANT,     /* participants (conversation_id, user_id) */
-	PENNY_KEY_PARTICIPATIONS,  /* participants (user_id) */
-	PENNY_KEY_MESSAGE,         /* messages (id) */
-	PENNY_KEY_MESSAGE_TOOLS,   /* tool_executions (message_id) */
-	PENNY_KEY_ARTIFACT,        /* artifacts (id) */
-	PENNY_KEY_ARTIFACT_NUMBER, /* artifact_versions (artifact_id) */
-	PENNY_KEY_TOMBSTONES,      /* tombstones (conversation_id, version) */
-	PENNY_KEY_SESSION,         /* sessions (token_hash) */
-	PENNY_KEYS
-} PennyKey;
-
-typedef struct PennyLookup
-{
-	Relation table;
-	Relation index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
-} PennyLookup;
 
 /* The table's OID, or an error that tells to lay the store. */
 extern Oid penny_table_oid(PennyTable table);
@@ -169,16 +152,5 @@ extern const char *penny_table_name(PennyTable table);
 
 extern void penny_row_from_slot(PennyRow *row, PennyTable table, TupleTableSlot *slot);
 extern void penny_row_from_tuple(PennyRow *row, PennyTable table, HeapTuple tuple, TupleDesc desc);
-
-/*
- * Scan by an index, past privileges and policies: the caller decides what may
- * come of it.  The row of a true penny_lookup_next() is in the slot.
- */
-extern void penny_lookup_begin(PennyLookup *lookup, PennyKey key, Snapshot snapshot,
-							   LOCKMODE lockmode, int nvalues, const Datum *values);
-extern bool penny_lookup_next(PennyLookup *lookup, ScanDirection direction);
-extern void penny_lookup_end(PennyLookup *lookup);
-/* The first row of a key, or false. */
-extern bool penny_lookup_exists(PennyKey key, Snapshot snapshot, int nvalues, const Datum *values);
 
 #endif /* PENNY_TABLES_H */

@@ -15,6 +15,7 @@
 
 #include <time.h>
 
+#include "auth/jwt_parse.h"
 #include "store/uuid.h"
 
 #define FRACTION_BITS 12
@@ -72,4 +73,18 @@ penny_uuid_write(char *to, const pg_uuid_t *uuid)
 		*to++ = digits[uuid->data[i] >> 4];
 		*to++ = digits[uuid->data[i] & 15];
 	}
+}
+
+/*
+ * Read a UUID from its one text: lower case, hyphens in their places.
+ */
+bool
+penny_uuid_read_exact(pg_uuid_t *uuid, const char *from)
+{
+	char again[PENNY_UUID_TEXT];
+
+	if (!penny_uuid_read(from, PENNY_UUID_TEXT, uuid->data))
+		return false;
+	penny_uuid_write(again, uuid);
+	return memcmp(again, from, PENNY_UUID_TEXT) == 0;
 }

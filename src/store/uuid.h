@@ -18,6 +18,8 @@
 extern void penny_uuid_make(pg_uuid_t *uuid);
 /* Write 36 characters, no terminator. */
 extern void penny_uuid_write(char *to, const pg_uuid_t *uuid);
+/* Read 36 characters as penny_uuid_write() writes them, in no other form. */
+extern bool penny_uuid_read_exact(pg_uuid_t *uuid, const char *from);
 
 static inline bool
 penny_uuid_equal(const pg_uuid_t *a, const pg_uuid_t *b)

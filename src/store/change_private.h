@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * change_private.h
+ *		What the files of change share: what is known, and what is written.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_CHANGE_PRIVATE_H
+#define PENNY_CHANGE_PRIVATE_H
+
+#include "postgres.h"
+
+#include "store/change.h"
+
+/* ---- change_known.c -------------------------------------------------------- */
+
+extern PennyChange *penny_change_find(const pg_uuid_t *conversation);
+extern PennyChange *penny_change_add(const pg_uuid_t *conversation);
+extern PennyChange *penny_change_next_marked(void);
+
+/* ---- change_write.c -------------------------------------------------------- */
+
+/* Statements of penny's own at this level of the transaction, or deeper, ended. */
+extern void penny_change_leave_level(int nest);
+/* The user whose row was seen may have none any more. */
+extern void penny_change_forget_user(void);
+
+#endif /* PENNY_CHANGE_PRIVATE_H */
