@@ -40,7 +40,7 @@
 #include <stdint.h>
 
 #define PENNY_PLANE_MAGIC UINT64_C(0x70656e6e79706c31)
-#define PENNY_PLANE_LAYOUT 2 /* raise with every change of this file */
+#define PENNY_PLANE_LAYOUT 3 /* raise with every change of this file */
 
 #define PENNY_MAX_EDGES 8
 #define PENNY_MAX_EXECUTORS 64

@@ -53,6 +53,7 @@ missing_check() {
 	command -v clang-format-14 >/dev/null || echo clang-format-14
 	command -v nm >/dev/null || echo binutils
 	/usr/bin/python3 -c 'import websockets' 2>/dev/null || echo python3-websockets
+	/usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || echo python3-jwt python3-cryptography
 }
 
 # A clang that links libFuzzer.
