@@ -306,10 +306,7 @@ frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created)
 			PennyRow user;
 
 			penny_row_from_slot(&user, PENNY_USERS, lookup.slot);
-			row->value[PENNY_USER_NAME] = user.value[PENNY_USER_NAME];
-			row->isnull[PENNY_USER_NAME] = user.isnull[PENNY_USER_NAME];
-			row->value[PENNY_USER_AVATAR] = user.value[PENNY_USER_AVATAR];
-			row->isnull[PENNY_USER_AVATAR] = user.isnull[PENNY_USER_AVATAR];
+			penny_row_take_user(row, &user);
 		}
 	}
 	if (table == PENNY_PARTICIPANTS)
@@ -321,16 +318,6 @@ frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created)
 	if (looked_up)
 		penny_lookup_end(&lookup);
 	UnregisterSnapshot(snapshot);
-}
-
-/* Order of the tool executions of a message: that of their change. */
-static int
-compare_versions(const void *a, const void *b)
-{
-	int64 va = DatumGetInt64(((const PennyRow *) a)->value[PENNY_ROW_VERSION]);
-	int64 vb = DatumGetInt64(((const PennyRow *) b)->value[PENNY_ROW_VERSION]);
-
-	return va < vb ? -1 : va > vb;
 }
 
 /* Render a changed message with its tool executions. */
@@ -355,7 +342,7 @@ frame_message_with_tools(StringInfo frame, PennyRow *row)
 		penny_row_from_tuple(&tools[ntools++], PENNY_TOOL_EXECUTIONS,
 							 ExecCopySlotHeapTuple(lookup.slot), RelationGetDescr(lookup.table));
 	}
-	qsort(tools, ntools, sizeof(PennyRow), compare_versions);
+	qsort(tools, ntools, sizeof(PennyRow), penny_row_by_version);
 	row->list[0].rows = tools;
 	row->list[0].n = ntools;
 	penny_frame_message(frame, row, false);

@@ -85,10 +85,7 @@ name_users(PennyResult *result, PennyRowKind kind)
 			find_user(row, i > 0 ? row - 1 : NULL);
 			continue;
 		}
-		row->value[PENNY_USER_NAME] = user->value[PENNY_USER_NAME];
-		row->isnull[PENNY_USER_NAME] = user->isnull[PENNY_USER_NAME];
-		row->value[PENNY_USER_AVATAR] = user->value[PENNY_USER_AVATAR];
-		row->isnull[PENNY_USER_AVATAR] = user->isnull[PENNY_USER_AVATAR];
+		penny_row_take_user(row, user);
 	}
 }
 
@@ -145,33 +142,6 @@ penny_result_sort(PennyResult *result, PennyRowKind kind, PennyRowOrder order)
 			qsort(rows, result->n[kind], sizeof(PennyRow), order);
 			return;
 		}
-}
-
-static int
-compare_numbers(const void *a, const void *b, PennyColumn column)
-{
-	int64 va = DatumGetInt64(((const PennyRow *) a)->value[column]);
-	int64 vb = DatumGetInt64(((const PennyRow *) b)->value[column]);
-
-	return va < vb ? -1 : va > vb;
-}
-
-int
-penny_row_by_seq(const void *a, const void *b)
-{
-	return compare_numbers(a, b, PENNY_MESSAGE_SEQ);
-}
-
-int
-penny_row_by_seq_descending(const void *a, const void *b)
-{
-	return compare_numbers(b, a, PENNY_MESSAGE_SEQ);
-}
-
-int
-penny_row_by_version(const void *a, const void *b)
-{
-	return compare_numbers(a, b, PENNY_ROW_VERSION);
 }
 
 static int

@@ -32,11 +32,6 @@ extern void penny_result_give_tools(PennyResult *result);
 extern void penny_result_page(PennyRow *page, PennyResult *result, PennyRowKind kind, int limit,
 							  bool forward);
 
-/* Orders of messages, and of rows that have a version. */
-extern int penny_row_by_seq(const void *a, const void *b);
-extern int penny_row_by_seq_descending(const void *a, const void *b);
-extern int penny_row_by_version(const void *a, const void *b);
-
 /* The rows of a kind. */
 static inline PennyRow *
 penny_result_rows(PennyResult *result, PennyRowKind kind)

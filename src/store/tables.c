@@ -392,3 +392,42 @@ penny_row_from_tuple(PennyRow *row, PennyTable table, HeapTuple tuple, TupleDesc
 		row->value[i] = row->isnull[i] ? (Datum) 0 : values[attribute - 1];
 	}
 }
+
+/*
+ * Take the names of a user along; they lie where the user's row lies.
+ */
+void
+penny_row_take_user(PennyRow *row, const PennyRow *user)
+{
+	row->value[PENNY_USER_NAME] = user->value[PENNY_USER_NAME];
+	row->isnull[PENNY_USER_NAME] = user->isnull[PENNY_USER_NAME];
+	row->value[PENNY_USER_AVATAR] = user->value[PENNY_USER_AVATAR];
+	row->isnull[PENNY_USER_AVATAR] = user->isnull[PENNY_USER_AVATAR];
+}
+
+static int
+compare_numbers(const void *a, const void *b, PennyColumn column)
+{
+	int64 va = DatumGetInt64(((const PennyRow *) a)->value[column]);
+	int64 vb = DatumGetInt64(((const PennyRow *) b)->value[column]);
+
+	return va < vb ? -1 : va > vb;
+}
+
+int
+penny_row_by_seq(const void *a, const void *b)
+{
+	return compare_numbers(a, b, PENNY_MESSAGE_SEQ);
+}
+
+int
+penny_row_by_seq_descending(const void *a, const void *b)
+{
+	return compare_numbers(b, a, PENNY_MESSAGE_SEQ);
+}
+
+int
+penny_row_by_version(const void *a, const void *b)
+{
+	return compare_numbers(a, b, PENNY_ROW_VERSION);
+}

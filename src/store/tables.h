@@ -6,7 +6,8 @@
  *
  * A row is carried as a PennyRow: one array of generic columns, given meaning
  * by the kind of row.  Triggers fill it from a tuple, the readers' statements
- * select in this very order, and one renderer (render.c) serves both.
+ * select in this very order, and one description of what becomes of a row as
+ * JSON (shape.c) serves both.
  *
  *-------------------------------------------------------------------------
  */
@@ -152,5 +153,12 @@ extern const char *penny_table_name(PennyTable table);
 
 extern void penny_row_from_slot(PennyRow *row, PennyTable table, TupleTableSlot *slot);
 extern void penny_row_from_tuple(PennyRow *row, PennyTable table, HeapTuple tuple, TupleDesc desc);
+
+/* The names of a user, for a row that shows whose it is. */
+extern void penny_row_take_user(PennyRow *row, const PennyRow *user);
+/* Orders of messages, and of rows that have a version. */
+extern int penny_row_by_seq(const void *a, const void *b);
+extern int penny_row_by_seq_descending(const void *a, const void *b);
+extern int penny_row_by_version(const void *a, const void *b);
 
 #endif /* PENNY_TABLES_H */
