@@ -11,7 +11,7 @@ $| = 1;
 
 # In this order: the import first, so that the fetches meet a filled store; the
 # kills last, since they leave the machine warm and the log long.
-my @order = (7, 5, 4, 2, 3, 1, 6);
+my @order = (7, 5, 4, 2, 3, 1, 12, 13, 14, 11, 6, 15);
 
 my %wanted = map { $_ => 1 } grep { /^\d+$/ } split /[\s,]+/, $ENV{BENCH} // '';
 my $quick = $ENV{BENCH_QUICK};
@@ -59,7 +59,7 @@ sub print_table
 	my @table = ([@names]);
 	my @width;
 
-	for my $number (sort keys %rows)
+	for my $number (sort { $a <=> $b } keys %rows)
 	{
 		for my $row (@{ $rows{$number} })
 		{
@@ -70,7 +70,7 @@ sub print_table
 				$verdict = $row->{reached} ? 'yes' : 'short';
 				$failed++ if !$row->{reached};
 			}
-			push @table, [ ($row->{figure} =~ /^ / ? '   ' : "$number  ") . $row->{figure},
+			push @table, [ sprintf('%-4s', $row->{figure} =~ /^ / ? '' : $number) . $row->{figure},
 				(map { $row->{$_} // '' } qw(measured base ratio target)), $verdict ];
 		}
 	}

@@ -16,10 +16,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +32,8 @@
 #define OP_CLOSE 8
 #define OP_PING 9
 #define OP_PONG 10
+
+static volatile sig_atomic_t told_to_end;
 
 static uint64_t
 clock_ns(clockid_t clock)
@@ -62,6 +66,35 @@ fail(const char *format, ...)
 	va_end(args);
 	fputc('\n', stderr);
 	exit(1);
+}
+
+static void
+on_term(int signal_number)
+{
+	(void) signal_number;
+	told_to_end = 1;
+}
+
+void
+end_on_term(void)
+{
+	signal(SIGTERM, on_term);
+}
+
+bool
+ended(void)
+{
+	return told_to_end;
+}
+
+void
+raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /* Read a whole file into a string. */
@@ -148,11 +181,12 @@ histogram_us(const Histogram *histogram, double quantile)
 }
 
 /*
- * Connect to a port of this machine.  A non-blocking socket may still be
+ * Connect to a port of this machine, from 127.0.0.0 + source where that is not
+ * 0: many sources have many ports.  A non-blocking socket may still be
  * connecting on return: it becomes writable when it is through.
  */
 int
-tcp_connect(int port, bool nonblocking)
+tcp_connect(int port, int source, bool nonblocking)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
@@ -161,6 +195,14 @@ tcp_connect(int port, bool nonblocking)
 	if (fd < 0)
 		fail("could not make a socket: %s", strerror(errno));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (source > 0)
+	{
+		/* the kernel picks the port when it knows the other end, so that ports are not used up */
+		setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+		address.sin_addr.s_addr = htonl((INADDR_LOOPBACK & 0xff000000) + (uint32_t) source);
+		if (bind(fd, (struct sockaddr *) &address, sizeof(address)) != 0)
+			fail("could not bind a socket: %s", strerror(errno));
+	}
 	address.sin_port = htons((uint16_t) port);
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	if (connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0 || errno == EINPROGRESS)
@@ -187,9 +229,23 @@ send_all(int fd, const char *data, size_t len)
 	return true;
 }
 
-/* Connect, ask for the upgrade and wait for the end of the answer's headers. */
+/* Connect and ask for the upgrade. */
 bool
-websocket_open(WebSocket *ws, int port, const char *token)
+websocket_open(WebSocket *ws, int port, int source, const char *token)
+{
+	int fd = tcp_connect(port, source, false);
+
+	memset(ws, 0, sizeof(*ws));
+	ws->fd = fd;
+	return fd >= 0 && websocket_upgrade(ws, port, token);
+}
+
+/*
+ * Ask for the upgrade on a socket that is connected and wait for the end of
+ * the answer's headers.  False: the server refused, or is gone.
+ */
+bool
+websocket_upgrade(WebSocket *ws, int port, const char *token)
 {
 	static const char form[] = "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
 							   "Connection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -200,10 +256,6 @@ websocket_open(WebSocket *ws, int port, const char *token)
 	char request[8192];
 	char *end;
 
-	memset(ws, 0, sizeof(*ws));
-	ws->fd = tcp_connect(port, false);
-	if (ws->fd < 0)
-		return false;
 	snprintf(request, sizeof(request), form, port, token);
 	if (!send_all(ws->fd, request, strlen(request)))
 	{
@@ -217,7 +269,10 @@ websocket_open(WebSocket *ws, int port, const char *token)
 		end = memmem(ws->buf, ws->have, "\r\n\r\n", 4);
 	} while (end == NULL);
 	if (ws->have < 12 || memcmp(ws->buf, "HTTP/1.1 101", 12) != 0)
-		fail("the server refused the WebSocket: %.200s", ws->buf);
+	{
+		websocket_close(ws);
+		return false;
+	}
 	ws->taken = (size_t) (end + 4 - ws->buf);
 	return true;
 }

@@ -49,16 +49,20 @@ typedef struct WebSocket
 extern uint64_t now_ns(void);
 extern uint64_t cpu_ns(void); /* user + system time of this process */
 extern void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+extern void end_on_term(void); /* from here on SIGTERM makes ended() true */
+extern bool ended(void);
+extern void raise_descriptors(void); /* as many sockets as the system allows */
 extern char *read_file(const char *path); /* without trailing blanks */
 extern char **read_lines(const char *path, int *count);
 
 extern void histogram_add(Histogram *histogram, uint64_t ns);
 extern double histogram_us(const Histogram *histogram, double quantile);
 
-extern int tcp_connect(int port, bool nonblocking); /* -1: refused */
+extern int tcp_connect(int port, int source, bool nonblocking); /* -1: refused */
 extern bool send_all(int fd, const char *data, size_t len);
 
-extern bool websocket_open(WebSocket *ws, int port, const char *token);
+extern bool websocket_open(WebSocket *ws, int port, int source, const char *token);
+extern bool websocket_upgrade(WebSocket *ws, int port, const char *token);
 extern bool websocket_send(WebSocket *ws, const char *text);
 extern bool websocket_read(WebSocket *ws); /* one recv(); false: the peer is gone */
 extern bool websocket_next(WebSocket *ws, Message *message);

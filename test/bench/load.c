@@ -92,6 +92,7 @@ main(int argc, char **argv)
 	int i;
 
 	parse_options(argc, argv);
+	end_on_term();
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	conns = calloc((size_t) opt.connections, sizeof(*conns));
 	for (i = 0; i < opt.connections; i++)
@@ -151,7 +152,7 @@ run(Connection *conns)
 	uint64_t end = now_ns() + (uint64_t) (opt.seconds * 1e9);
 	struct epoll_event events[64];
 
-	while (now_ns() < end)
+	while (now_ns() < end && !ended())
 	{
 		int n = epoll_wait(epoll, events, 64, down > 0 ? RECONNECT_MS : 100);
 		int i;
@@ -175,7 +176,7 @@ connection_open(Connection *conn)
 	conn->connecting = true;
 	conn->have = 0;
 	conn->need = 0;
-	conn->fd = tcp_connect(opt.port, true);
+	conn->fd = tcp_connect(opt.port, 0, true);
 	if (conn->fd < 0)
 	{
 		down++;

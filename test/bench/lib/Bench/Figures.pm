@@ -7,7 +7,9 @@ use strict;
 use warnings;
 
 use Bench::Measure;
+use Bench::Crowds;
 use Bench::Faults;
+use Bench::Restarts;
 use Time::HiRes qw(time sleep);
 
 use constant CONNECTIONS => 16;
@@ -20,6 +22,11 @@ our %FIGURES = (
 	5 => \&idle,
 	6 => \&Bench::Faults::edge_killed,
 	7 => \&import_sample,
+	11 => \&Bench::Crowds::hostile,
+	12 => \&Bench::Crowds::standing,
+	13 => \&Bench::Crowds::coming_and_going,
+	14 => \&Bench::Crowds::slow,
+	15 => \&Bench::Restarts::killed,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same

@@ -10,7 +10,9 @@ use strict;
 use warnings;
 
 use HTTP::Tiny;
+use IO::Handle;
 use IPC::Open2;
+use JSON::PP ();
 use Socket;
 use Time::HiRes qw(time sleep);
 
@@ -205,6 +207,63 @@ sub processes
 	}
 	push @{ $kinds{edge} }, edges_of($_) for @{ $kinds{gateway} };
 	return \%kinds;
+}
+
+# How many descriptors a process has open; undef when nobody may tell (an edge
+# shows them to root alone, see run).
+sub descriptors
+{
+	my ($self, $pid) = @_;
+
+	return scalar(() = glob "/proc/$pid/fd/*") if -r "/proc/$pid/fd" && -O "/proc/$pid/fd";
+	return undef if !$ENV{BENCH_COUNTER};
+	if (!$self->{ask})
+	{
+		open($self->{ask}, '>', "$self->{dir}/ask") or die "could not ask for descriptors: $!\n";
+		open($self->{told}, '<', "$self->{dir}/told") or die "could not ask for descriptors: $!\n";
+		$self->{ask}->autoflush(1);
+	}
+	print { $self->{ask} } "$pid\n";
+	return readline($self->{told}) + 0;
+}
+
+# Resident memory of a process in bytes, without what it shares.
+sub memory
+{
+	my ($pid) = @_;
+
+	open(my $fh, '<', "/proc/$pid/status") or return 0;
+	my ($kb) = join('', <$fh>) =~ /^RssAnon:\s*(\d+)/m;
+	return ($kb // 0) * 1024;
+}
+
+# Settings for the next start; starts again.
+sub restart_with
+{
+	my ($self, %settings) = @_;
+
+	$self->sql("ALTER SYSTEM SET $_ = '$settings{$_}'") for sort keys %settings;
+	$self->sql('ALTER SYSTEM RESET ALL') if !%settings;
+	$self->stop;
+	$self->start;
+	$self->wait_ready;
+}
+
+# How often PostgreSQL has started all its processes again after a crash.
+sub crash_restarts
+{
+	my ($self) = @_;
+
+	open(my $log, '<', "$self->{dir}/server.log") or die "could not read the log: $!\n";
+	return scalar(grep { /all server processes terminated; reinitializing/ } <$log>);
+}
+
+# Statistics of penny as a hash.
+sub stats
+{
+	my ($self) = @_;
+
+	return JSON::PP::decode_json($self->sql('SELECT penny.stats()'));
 }
 
 # The living penny-edge processes whose parent is a gateway.
