@@ -180,13 +180,9 @@ histogram_us(const Histogram *histogram, double quantile)
 	return 0;
 }
 
-/*
- * Connect to a port of this machine, from 127.0.0.0 + source where that is not
- * 0: many sources have many ports.  A non-blocking socket may still be
- * connecting on return: it becomes writable when it is through.
- */
+/* A socket of 127.0.0.0 + source where that is not 0: many sources have many ports. */
 int
-tcp_connect(int port, int source, bool nonblocking)
+tcp_socket(int source, bool nonblocking)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0), 0);
@@ -203,9 +199,29 @@ tcp_connect(int port, int source, bool nonblocking)
 		if (bind(fd, (struct sockaddr *) &address, sizeof(address)) != 0)
 			fail("could not bind a socket: %s", strerror(errno));
 	}
+	return fd;
+}
+
+/*
+ * Connect a socket to a port of this machine.  A non-blocking one may still be
+ * connecting on return: it becomes writable when it is through.
+ */
+bool
+tcp_connect_socket(int fd, int port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET};
+
 	address.sin_port = htons((uint16_t) port);
 	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	if (connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0 || errno == EINPROGRESS)
+	return connect(fd, (struct sockaddr *) &address, sizeof(address)) == 0 || errno == EINPROGRESS;
+}
+
+int
+tcp_connect(int port, int source, bool nonblocking)
+{
+	int fd = tcp_socket(source, nonblocking);
+
+	if (tcp_connect_socket(fd, port))
 		return fd;
 	close(fd);
 	return -1;

@@ -51,13 +51,15 @@ extern uint64_t cpu_ns(void); /* user + system time of this process */
 extern void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 extern void end_on_term(void); /* from here on SIGTERM makes ended() true */
 extern bool ended(void);
-extern void raise_descriptors(void); /* as many sockets as the system allows */
+extern void raise_descriptors(void);      /* as many sockets as the system allows */
 extern char *read_file(const char *path); /* without trailing blanks */
 extern char **read_lines(const char *path, int *count);
 
 extern void histogram_add(Histogram *histogram, uint64_t ns);
 extern double histogram_us(const Histogram *histogram, double quantile);
 
+extern int tcp_socket(int source, bool nonblocking);
+extern bool tcp_connect_socket(int fd, int port);
 extern int tcp_connect(int port, int source, bool nonblocking); /* -1: refused */
 extern bool send_all(int fd, const char *data, size_t len);
 

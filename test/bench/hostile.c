@@ -4,7 +4,7 @@
  *		Connections that mean harm, of several families, made by chance.
  *
  *	hostile -p port -k tokenfile -f target [-n connections | -t seconds]
- *			[-c at a time] [-a addresses] [-F families] [-s seed]
+ *			[-c at a time] [-r a second] [-a addresses] [-F families] [-s seed]
  *
  * Opens so many connections, or goes on for so long, with so many open at a
  * time; one that ended, or that lived as long as its family does, is replaced.
@@ -22,7 +22,7 @@
  *	half		a good request cut somewhere, then the end
  *	slowhead	headers, a byte a second
  *	slowbody	a body, a byte a second
- *	slowread	requests one after the other, whose answers nobody reads
+ *	slowread	requests one after the other, answers read a little a second
  *
  * Prints one line of JSON: connections made, refused by the kernel, turned
  * away by a limit (429, 503), and ended by the server.  One thread, one epoll.
@@ -30,6 +30,8 @@
  *-------------------------------------------------------------------------
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +43,7 @@
 
 #define SCRIPT_MAX 32768
 #define TICK_MS 5
+#define SIP 512          /* bytes that a slow reader takes at a time */
 #define FIRST_FAMILIES 8 /* those without -F */
 
 /* What the attack that is being made will send. */
@@ -55,7 +58,7 @@ typedef struct Family
 	const char *name;
 	void (*make)(void);
 	int chunk;   /* bytes at a time, 0 = all */
-	int gap_ms;  /* between two chunks */
+	int gap_ms;  /* between two chunks, or two sips of one that does not read */
 	int life_ms; /* after which it ends by itself */
 	bool reads;
 	bool resets; /* ends by a reset */
@@ -95,7 +98,7 @@ static const Family families[] = {
 	{"half", make_half, 0, 0, 1, false, false},
 	{"slowhead", make_request, 1, 1000, 3600000, true, false},
 	{"slowbody", make_body, 1, 1000, 3600000, true, false},
-	{"slowread", make_pipeline, 0, 0, 3600000, false, true},
+	{"slowread", make_pipeline, 0, 1000, 3600000, false, true},
 };
 #define FAMILIES ((int) (sizeof(families) / sizeof(families[0])))
 
@@ -104,6 +107,7 @@ static struct
 	int port;
 	int addresses;
 	int parallel;
+	int rate;         /* connections a second, 0: as they come */
 	long connections; /* 0: by time */
 	double seconds;
 	char *token;
@@ -132,6 +136,7 @@ static void run(Attack *attacks);
 static void attack_open(Attack *attack);
 static void attack_ready(Attack *attack);
 static void attack_send(Attack *attack);
+static void attack_sip(Attack *attack, uint64_t now);
 static void attack_read(Attack *attack);
 static void attack_tick(Attack *attack, uint64_t now);
 static void attack_close(Attack *attack);
@@ -166,7 +171,7 @@ parse_options(int argc, char **argv)
 
 	opt.parallel = 1;
 	opt.addresses = 1;
-	while ((c = getopt(argc, argv, "p:k:f:n:t:c:a:F:s:")) != -1)
+	while ((c = getopt(argc, argv, "p:k:f:n:t:c:r:a:F:s:")) != -1)
 	{
 		if (c == 'p')
 			opt.port = (int) strtol(optarg, NULL, 10);
@@ -180,6 +185,8 @@ parse_options(int argc, char **argv)
 			opt.seconds = strtod(optarg, NULL);
 		else if (c == 'c')
 			opt.parallel = (int) strtol(optarg, NULL, 10);
+		else if (c == 'r')
+			opt.rate = (int) strtol(optarg, NULL, 10);
 		else if (c == 'a')
 			opt.addresses = (int) strtol(optarg, NULL, 10);
 		else if (c == 'F')
@@ -191,7 +198,7 @@ parse_options(int argc, char **argv)
 	}
 	if (opt.port == 0 || opt.token == NULL || opt.target == NULL || opt.parallel < 1)
 		fail("usage: hostile -p port -k tokenfile -f target [-n connections | -t seconds] "
-			 "[-c at a time] [-a addresses] [-F families] [-s seed]");
+			 "[-c at a time] [-r a second] [-a addresses] [-F families] [-s seed]");
 	for (c = 0; c < FIRST_FAMILIES && opt.families == NULL; c++)
 		opt.chosen[opt.nchosen++] = &families[c];
 	if (opt.families != NULL)
@@ -219,7 +226,8 @@ choose(char *names)
 static void
 run(Attack *attacks)
 {
-	uint64_t stop = opt.connections > 0 ? 0 : now_ns() + (uint64_t) (opt.seconds * 1e9);
+	uint64_t start = now_ns();
+	uint64_t stop = opt.connections > 0 ? 0 : start + (uint64_t) (opt.seconds * 1e9);
 	struct epoll_event events[256];
 	uint64_t tick = 0;
 
@@ -238,7 +246,8 @@ run(Attack *attacks)
 		{
 			if (attacks[i].fd >= 0)
 				attack_tick(&attacks[i], now);
-			else if (stop != 0 || result.opened < opt.connections)
+			else if ((stop != 0 || result.opened < opt.connections) &&
+					 (opt.rate == 0 || result.opened < (double) (now - start) / 1e9 * opt.rate))
 				attack_open(&attacks[i]);
 		}
 	}
@@ -251,14 +260,25 @@ attack_open(Attack *attack)
 	struct epoll_event event = {.events = EPOLLOUT, .data.ptr = attack};
 
 	serial++;
-	attack->fd = tcp_connect(opt.port, (int) (serial % (unsigned) opt.addresses) + 2, true);
+	attack->family = opt.chosen[serial % (unsigned) opt.nchosen];
+	attack->fd = tcp_socket((int) (serial % (unsigned) opt.addresses) + 2, true);
+	if (!attack->family->reads)
+	{
+		int segment = 536;
+		int window = 2048;
+
+		/* with the large segments of loopback the server's kernel would take megabytes */
+		setsockopt(attack->fd, IPPROTO_TCP, TCP_MAXSEG, &segment, sizeof(segment));
+		setsockopt(attack->fd, SOL_SOCKET, SO_RCVBUF, &window, sizeof(window));
+	}
 	result.opened++;
-	if (attack->fd < 0)
+	if (!tcp_connect_socket(attack->fd, opt.port))
 	{
 		result.refused++;
+		close(attack->fd);
+		attack->fd = -1;
 		return;
 	}
-	attack->family = opt.chosen[serial % (unsigned) opt.nchosen];
 	script.len = 0;
 	attack->family->make();
 	attack->bytes = malloc(script.len);
@@ -271,12 +291,6 @@ attack_open(Attack *attack)
 	attack->answered = false;
 	attack->next = 0;
 	attack->end = now_ns() + (uint64_t) attack->family->life_ms * 1000000;
-	if (!attack->family->reads)
-	{
-		int small = 4096;
-
-		setsockopt(attack->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-	}
 	epoll_ctl(epoll, EPOLL_CTL_ADD, attack->fd, &event);
 	alive++;
 }
@@ -329,8 +343,23 @@ attack_send(Attack *attack)
 		return;
 	}
 	attack->sent += len;
-	attack->next =
-		attack->sent < attack->len ? now_ns() + (uint64_t) attack->family->gap_ms * 1000000 : 0;
+	attack->next = 0;
+	if (attack->sent < attack->len || (attack->family->gap_ms > 0 && !attack->family->reads))
+		attack->next = now_ns() + (uint64_t) attack->family->gap_ms * 1000000;
+}
+
+/* Read a little of what waits. */
+static void
+attack_sip(Attack *attack, uint64_t now)
+{
+	char bytes[SIP];
+
+	attack->next = now + (uint64_t) attack->family->gap_ms * 1000000;
+	if (recv(attack->fd, bytes, sizeof(bytes), MSG_DONTWAIT) == 0)
+	{
+		result.ended++;
+		attack_close(attack);
+	}
 }
 
 static void
@@ -359,7 +388,12 @@ attack_tick(Attack *attack, uint64_t now)
 	if (attack->end <= now)
 		attack_close(attack);
 	else if (!attack->connecting && attack->next != 0 && attack->next <= now)
-		attack_send(attack);
+	{
+		if (attack->sent < attack->len)
+			attack_send(attack);
+		else
+			attack_sip(attack, now);
+	}
 }
 
 static void

@@ -162,10 +162,11 @@ sub standing
 	my $rounds = $bench->{quick} ? 1 : 4;
 	my (@alone, @beside, @ratio, @idle, @joined, $ended);
 
-	$server->restart_with('penny.max_client_connections' => $count + 100);
-	client(healthy($bench, 2, 1));
 	for my $round (0 .. $rounds)
 	{
+		# a new edge each time: memory that was freed is taken again
+		$server->restart_with('penny.max_client_connections' => $count + 100);
+		client(healthy($bench, 2, 1));
 		my $edge = $server->stats->{gateways}[0]{edge_pid};
 		my $before = Bench::Server::memory($edge);
 		push @alone, client(healthy($bench, 2, $bench->{seconds}))->{p50_us};
@@ -259,7 +260,7 @@ sub slow
 {
 	my ($bench) = @_;
 	my $server = $bench->{server};
-	my $runs = $bench->{quick} ? 2 : 9;
+	my $runs = $bench->{quick} ? 3 : 9;
 	my $seconds = $bench->{seconds} * 2;
 
 	$server->restart_with;
@@ -267,16 +268,22 @@ sub slow
 		'postgres');
 	my $run = sub {
 		my $load = client(healthy($bench, 4, $seconds));
+		my $begin = time();
+		my ($rate, $cpu) = cpu_of({ %{ $server->processes }, attack => [@_] },
+			sub { select_rate($bench, $seconds) });
+		my $took = time() - $begin;
+		my %share = map { $_ => $cpu->{$_} / 1e7 / $took } keys %$cpu;
 		return { p99 => $load->{p99_us}, bad => $load->{refused} + $load->{broken} + $load->{failed},
-			sql => select_rate($bench, $seconds), open => $server->stats->{gateways}[0]{edge}{connections} };
+			sql => $rate, open => $server->stats->{gateways}[0]{edge}{connections}, %share };
 	};
 	my $beside = sub {
 		my $attack = start("$bench->{bin}/hostile", common($bench), '-f', $bench->{fetch_path}, '-t',
-			3600, '-c', 2000, '-F', 'slowhead,slowbody,slowread');
+			3600, '-c', 2000, '-r', 400, '-F', 'slowhead,slowbody,slowread');
 		my $end = time() + SETTLE;
 
-		sleep(0.1) while $server->stats->{gateways}[0]{edge}{connections} < 1900 && time() < $end;
-		my $result = $run->();
+		# what the readers asked for at first is over when they stand
+		sleep(0.1) while !standing_still($server, 1900) && time() < $end;
+		my $result = $run->($attack->{pid});
 		kill 'TERM', $attack->{pid};
 		finish($attack);
 		sleep(0.1) while $server->stats->{gateways}[0]{edge}{connections} > 0 && time() < $end;
@@ -303,7 +310,23 @@ sub slow
 		ratio => spread('%.2f', @sql),
 		target => '>= 0.9',
 		reached => median(@sql) >= 0.9,
+	}, {
+		figure => '  processor meanwhile: edge, executors, and the attack itself',
+		measured => sprintf('%.1f %%, %.1f %%, %.1f %%', map { median(@{ $s->{$_} }) }
+			qw(edge executor attack)),
+		base => sprintf('edge %.1f %%, executors %.1f %%', median(@{ $n->{edge} }),
+			median(@{ $n->{executor} })),
 	});
+}
+
+# So many connections, and no call for any of them?
+sub standing_still
+{
+	my ($server, $count) = @_;
+	my $stats = $server->stats;
+
+	return $stats->{gateways}[0]{edge}{connections} >= $count
+		&& $stats->{gateways}[0]{edge}{waiting} + $stats->{executors}{busy} == 0;
 }
 
 sub select_rate

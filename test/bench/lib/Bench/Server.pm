@@ -296,7 +296,8 @@ sub stat_of
 	my %stat = (comm => '', title => '', parent => 0, state => 'Z');
 
 	open(my $fh, '<', "/proc/$pid/stat") or return \%stat;
-	@stat{qw(comm state parent)} = (<$fh> // '') =~ /\((.*)\) (\S) (\d+)/s or return \%stat;
+	my @fields = (<$fh> // '') =~ /\((.*)\) (\S) (\d+)/s or return \%stat;
+	@stat{qw(comm state parent)} = @fields;
 	open($fh, '<', "/proc/$pid/cmdline") or return \%stat;
 	$stat{title} = (<$fh> // '') =~ s/\0.*//sr;
 	return \%stat;
