@@ -44,10 +44,13 @@ static struct
 	int processes;
 } opt;
 
+/* Sockets that the server has ended. */
+static int lost;
+
 static void parse_options(int argc, char **argv);
 static void hold(void);
 static int hold_one(int serial);
-static void keep(int *fds);
+static bool keep(int epoll, int timeout);
 static void churn(void);
 static bool churn_one(int serial);
 static bool request(int fd, bool wait);
@@ -104,17 +107,24 @@ parse_options(int argc, char **argv)
 static void
 hold(void)
 {
-	int *fds = calloc((size_t) opt.count, sizeof(*fds));
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = STDIN_FILENO};
+	int epoll = epoll_create1(EPOLL_CLOEXEC);
 	uint64_t start = now_ns();
 	int i;
 
-	if (fds == NULL)
-		fail("out of memory");
 	for (i = 0; i < opt.count; i++)
-		fds[i] = hold_one(i);
+	{
+		event.data.fd = hold_one(i);
+		epoll_ctl(epoll, EPOLL_CTL_ADD, event.data.fd, &event);
+		keep(epoll, 0);
+	}
 	printf("{\"open\":%d,\"seconds\":%.1f}\n", opt.count, (double) (now_ns() - start) / 1e9);
 	fflush(stdout);
-	keep(fds);
+	event.data.fd = STDIN_FILENO;
+	epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event);
+	while (keep(epoll, -1))
+		;
+	printf("{\"ended\":%d}\n", lost);
 }
 
 /* Open one; its socket.  A pong comes after the token was looked at. */
@@ -133,45 +143,31 @@ hold_one(int serial)
 	return fd;
 }
 
-/* Answer pings until the input ends. */
-static void
-keep(int *fds)
+/* Answer pings that came; false: the input has ended. */
+static bool
+keep(int epoll, int timeout)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.fd = STDIN_FILENO};
 	struct epoll_event events[256];
-	int epoll = epoll_create1(EPOLL_CLOEXEC);
-	int ended = 0;
-	bool over = false;
+	int n = epoll_wait(epoll, events, 256, timeout);
 	int i;
 
-	epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event);
-	for (i = 0; i < opt.count; i++)
+	for (i = 0; i < n; i++)
 	{
-		event.data.fd = fds[i];
-		epoll_ctl(epoll, EPOLL_CTL_ADD, fds[i], &event);
-	}
-	while (!over)
-	{
-		int n = epoll_wait(epoll, events, 256, -1);
+		WebSocket ws = {.fd = events[i].data.fd};
+		Message message;
 
-		for (i = 0; i < n; i++)
+		if (ws.fd == STDIN_FILENO)
+			return false;
+		if (!websocket_read(&ws))
+			lost++;
+		else
 		{
-			WebSocket ws = {.fd = events[i].data.fd};
-			Message message;
-
-			if (ws.fd == STDIN_FILENO)
-				over = true;
-			else if (!websocket_read(&ws))
-				ended++;
-			else
-			{
-				while (websocket_next(&ws, &message))
-					;
-				free(ws.buf);
-			}
+			while (websocket_next(&ws, &message))
+				;
+			free(ws.buf);
 		}
 	}
-	printf("{\"ended\":%d}\n", ended);
+	return true;
 }
 
 /* ---- coming and going --------------------------------------------------------- */
