@@ -197,27 +197,35 @@ sub standing
 	});
 }
 
-# Open so many WebSockets and wait until they stand.
+# Open so many WebSockets, by four clients at once, and wait until they stand.
 sub gather
 {
 	my ($bench, $count, @room) = @_;
-	my $pid = open2(my $out, my $in, "$bench->{bin}/crowd", common($bench), '-n', $count, @room);
+	my @clients = map {
+		my $pid = open2(my $out, my $in, "$bench->{bin}/crowd", common($bench), '-n', $count / 4, @room);
+		{ pid => $pid, out => $out, in => $in };
+	} 1 .. 4;
 
-	readline($out) // die "the WebSockets could not be opened\n";
-	return { pid => $pid, out => $out, in => $in };
+	readline($_->{out}) // die "the WebSockets could not be opened\n" for @clients;
+	return \@clients;
 }
 
 # Close them; how many the server had ended.
 sub dismiss
 {
-	my ($bench, $crowd) = @_;
+	my ($bench, $clients) = @_;
+	my $ended = 0;
 
-	close($crowd->{in});
-	my $line = readline($crowd->{out}) // die "the WebSockets were lost\n";
-	waitpid($crowd->{pid}, 0);
+	for my $client (@$clients)
+	{
+		close($client->{in});
+		my $line = readline($client->{out}) // die "the WebSockets were lost\n";
+		waitpid($client->{pid}, 0);
+		$ended += JSON::PP::decode_json($line)->{ended};
+	}
 	my $end = time() + SETTLE;
 	sleep(0.1) while $bench->{server}->stats->{gateways}[0]{edge}{websockets} > 0 && time() < $end;
-	return JSON::PP::decode_json($line)->{ended};
+	return $ended;
 }
 
 # Connect, request, join and disconnect, again and again.
