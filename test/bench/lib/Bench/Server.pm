@@ -31,7 +31,7 @@ sub new
 	}, $class;
 
 	$self->{conninfo} = "host=$self->{sock} port=$self->{pgport} dbname=postgres";
-	$self->{http} = HTTP::Tiny->new(timeout => 10);
+	$self->{http} = HTTP::Tiny->new(timeout => 10, keep_alive => 0);
 	return $self;
 }
 
