@@ -1,9 +1,22 @@
 -- Roles and schemas.  Schema penny is made by CREATE EXTENSION (penny.control);
 -- it is the public API.  Schema _penny is internal.
 
--- CREATE EXTENSION takes a schema penny that is there already.  One that belongs
--- to somebody who is no superuser, that others may create in, or that is not
--- empty could hold what penny's own names would then find.
+-- An owner of schema penny who is no superuser could put functions beside
+-- penny's and drop penny's.
+DO $$
+DECLARE
+	owner pg_catalog.regrole := (SELECT nspowner FROM pg_catalog.pg_namespace WHERE nspname OPERATOR(pg_catalog.=) 'penny');
+BEGIN
+	IF NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE oid OPERATOR(pg_catalog.=) owner) THEN
+		RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+			MESSAGE = pg_catalog.format('schema penny belongs to %s, who is no superuser', owner),
+			HINT = 'Drop the schema, or give it to a superuser.';
+	END IF;
+END
+$$;
+
+-- So could others in a schema that was there before CREATE EXTENSION and that they
+-- may create in, or have filled.
 DO $$
 DECLARE
 	schema oid := (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname OPERATOR(pg_catalog.=) 'penny');
@@ -16,8 +29,6 @@ BEGIN
 		  AND d.classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_extension'::pg_catalog.regclass
 		LIMIT 1;
 	fault := CASE
-		WHEN (SELECT NOT r.rolsuper FROM pg_catalog.pg_namespace n JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
-				WHERE n.oid OPERATOR(pg_catalog.=) schema) THEN 'it belongs to somebody who is no superuser'
 		WHEN EXISTS (SELECT FROM pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
 				WHERE n.oid OPERATOR(pg_catalog.=) schema AND a.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
 				  AND a.grantee OPERATOR(pg_catalog.<>) n.nspowner) THEN 'others may create objects in it'

@@ -45,7 +45,9 @@ COMMENT ON COLUMN penny.routes.builtin IS 'Rows of the extension itself, not dum
 SELECT pg_catalog.pg_extension_config_dump('penny.routes', 'WHERE NOT builtin');
 REVOKE ALL ON penny.routes FROM PUBLIC;
 GRANT SELECT ON penny.routes TO penny_authenticator, penny_admin;
-GRANT INSERT, UPDATE, DELETE ON penny.routes TO penny_admin;
+GRANT DELETE, INSERT (method, pattern, handler, access, cache_ttl, cache_scope, statement_timeout),
+	UPDATE (method, pattern, handler, access, cache_ttl, cache_scope, statement_timeout)
+	ON penny.routes TO penny_admin;
 
 COMMENT ON TABLE _penny.store_step IS 'Steps that lay schema chat, in order; a step runs when its object is missing';
 GRANT SELECT ON _penny.store_step TO penny_admin;
