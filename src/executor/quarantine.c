@@ -95,9 +95,11 @@ typedef struct Area
 } Area;
 
 static const char *const op_names[PENNY_OPS] = {
-	[PENNY_OP_HTTP] = "HTTP", [PENNY_OP_READY] = "READY", [PENNY_OP_ROUTES] = "ROUTES",
-	[PENNY_OP_AUTH] = "AUTH", [PENNY_OP_JOIN] = "JOIN",   [PENNY_OP_MESSAGE] = "MESSAGE",
+	[PENNY_OP_HTTP] = "HTTP",     [PENNY_OP_READY] = "READY", [PENNY_OP_ROUTES] = "ROUTES",
+	[PENNY_OP_AUTH] = "AUTH",     [PENNY_OP_JOIN] = "JOIN",   [PENNY_OP_MESSAGE] = "MESSAGE",
+	[PENNY_OP_SIGNAL] = "SIGNAL",
 };
+StaticAssertDecl(PENNY_OPS == PENNY_OP_SIGNAL + 1, "every op has a name here");
 
 static Area *area = NULL;
 static Mark *mark = NULL;
