@@ -128,10 +128,12 @@ await_taken(PennyPlane *plane, const PennyCall *call, int executor, TimestampTz 
 		bool taken;
 		WaitEvent event;
 
+		/* An edge takes the pieces of an answer that nobody waits for, too. */
+		if (penny_call_cancelled(plane, call))
+			return false;
 		if (penny_call_part_taken(plane, call))
 			return true;
-		if (penny_call_cancelled(plane, call) ||
-			TimestampDifferenceExceeds(started, GetCurrentTimestamp(), penny_write_timeout))
+		if (TimestampDifferenceExceeds(started, GetCurrentTimestamp(), penny_write_timeout))
 			return false;
 
 		penny_sleeper_prepare(plane, executor);

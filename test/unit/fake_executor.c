@@ -78,17 +78,17 @@ answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
 		while (sent < total)
 		{
 			penny_sleeper_prepare(plane, self);
-			if (penny_call_part_taken(plane, call))
-			{
-				penny_sleeper_awake(plane, self);
-				break;
-			}
 			if (penny_call_cancelled(plane, call))
 			{
 				penny_sleeper_awake(plane, self);
 				atomic_fetch_add(&fake_shared->cancelled, 1);
 				penny_call_write(plane, call, status, head, body, (uint32_t) sent, true);
 				return;
+			}
+			if (penny_call_part_taken(plane, call))
+			{
+				penny_sleeper_awake(plane, self);
+				break;
 			}
 			rest(1000);
 			penny_sleeper_awake(plane, self);
