@@ -14,7 +14,8 @@ PLANE = src/plane/plane.o \
 	src/plane/certificate.o \
 	src/plane/event.o \
 	src/plane/route.o \
-	src/plane/share.o
+	src/plane/share.o \
+	src/plane/wake.o
 
 BASE = src/base/clock.o \
 	src/base/epoch.o \

@@ -10,6 +10,7 @@ UNIT_ASAN = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit
 
 # $(CURDIR) and the like stay out: paths are relative to the top directory.
 UNIT_PLAIN = src/plane/plane.c \
+	src/plane/wake.c \
 	src/plane/call.c \
 	src/plane/event.c \
 	src/plane/route.c \
