@@ -2,16 +2,16 @@
 -- JSON can hold what clients send: first of what is re-run, so that an
 -- installation or an update which cannot work ends here, and whole.
 
-CREATE OR REPLACE FUNCTION _penny.library_version() RETURNS text
+CREATE OR REPLACE FUNCTION _penny.loaded_version() RETURNS text
 LANGUAGE c STABLE PARALLEL SAFE
-AS 'MODULE_PATHNAME', 'penny_library_version';
-COMMENT ON FUNCTION _penny.library_version() IS 'Version of the library that this session has loaded';
-REVOKE EXECUTE ON FUNCTION _penny.library_version() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION _penny.library_version() TO penny_admin, pg_monitor;
+AS 'MODULE_PATHNAME', 'penny_loaded_version';
+COMMENT ON FUNCTION _penny.loaded_version() IS 'Version of the library that this session has loaded';
+REVOKE EXECUTE ON FUNCTION _penny.loaded_version() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _penny.loaded_version() TO penny_admin, pg_monitor;
 
 DO $$
 DECLARE
-	library text := _penny.library_version();
+	library text := _penny.loaded_version();
 	wanted text := (SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'penny');
 BEGIN
 	IF pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.<>) 'UTF8' THEN

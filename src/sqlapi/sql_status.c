@@ -25,7 +25,7 @@
 
 PG_FUNCTION_INFO_V1(penny_epoch);
 PG_FUNCTION_INFO_V1(penny_stats);
-PG_FUNCTION_INFO_V1(penny_library_version);
+PG_FUNCTION_INFO_V1(penny_loaded_version);
 
 static const char *const counter_names[PENNY_COUNTERS] = {
 	[PENNY_COUNT_ACCEPTED] = "accepted",
@@ -56,9 +56,9 @@ penny_epoch(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(penny_epoch_text()));
 }
 
-/* _penny.library_version() */
+/* _penny.loaded_version() */
 Datum
-penny_library_version(PG_FUNCTION_ARGS)
+penny_loaded_version(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TEXT_P(cstring_to_text(PENNY_VERSION));
 }
