@@ -40,7 +40,7 @@
 #include <stdint.h>
 
 #define PENNY_PLANE_MAGIC UINT64_C(0x70656e6e79706c31)
-#define PENNY_PLANE_LAYOUT 3 /* raise with every change of this file */
+#define PENNY_PLANE_LAYOUT 4 /* raise with every change of this file */
 
 #define PENNY_MAX_EDGES 8
 #define PENNY_MAX_EXECUTORS 64
@@ -58,13 +58,17 @@
  */
 typedef struct PennyPlaneConfig
 {
-	uint32_t edges;         /* 1 .. PENNY_MAX_EDGES */
-	uint32_t executors;     /* 1 .. PENNY_MAX_EXECUTORS */
-	uint32_t slots;         /* calls in flight per edge, 1 .. PENNY_MAX_SLOTS */
-	uint32_t request_size;  /* bytes of one request, a multiple of 64 */
-	uint32_t response_size; /* bytes of one piece of an answer, likewise */
-	uint32_t events;        /* descriptors of the event ring, a power of two */
-	uint32_t event_bytes;   /* bytes of the event ring, a power of two */
+	uint32_t edges;            /* 1 .. PENNY_MAX_EDGES */
+	uint32_t executors;        /* 1 .. PENNY_MAX_EXECUTORS */
+	uint32_t slots;            /* calls in flight per edge, 1 .. PENNY_MAX_SLOTS */
+	uint32_t request_size;     /* bytes of one request, a multiple of 64 */
+	uint32_t response_size;    /* bytes of one piece of an answer, likewise */
+	uint32_t events;           /* descriptors of the event ring, a power of two */
+	uint32_t event_bytes;      /* bytes of the event ring, a power of two */
+	uint32_t cache_stamps;     /* stamps of tags, a power of two */
+	uint32_t cache_entries;    /* entries, a power of two */
+	uint32_t cache_chunks;     /* chunks of the arena, 0 = no cache */
+	uint32_t cache_max_object; /* bytes of one body */
 } PennyPlaneConfig;
 
 /*
@@ -137,6 +141,35 @@ typedef struct PennySlotWord
 	_Atomic uint64_t part; /* pieces of the answer written so far */
 } PennySlotWord;
 
+/*
+ * Who an executor found the token of a request to be: what the edge must know
+ * to answer the next request of that token from the cache.  An edge is trusted
+ * with delivery alone, and could deliver what it likes anyway.
+ */
+typedef struct PennyViewer
+{
+	uint8_t user[16];    /* PennyCacheViewer of cache/cache.h: whose for scope user */
+	uint8_t role[16];    /* whose for scope role */
+	uint64_t id_hash;    /* of the user's id, to count requests of a user by */
+	uint64_t until;      /* seconds since 1970 at which the token ends, 0 = does not */
+	uint64_t keys_stamp; /* of the plane, read before the token was verified */
+	uint64_t stamp_seq;  /* of the stamp, read before the token was looked up */
+	uint32_t stamp_slot; /* that revokes the token (sessions); PENNY_STAMP_NONE: none */
+	uint32_t access;     /* greatest PennyAccess that the role has */
+	uint32_t known;      /* 1: all this is filled in; 0: nobody, or not to be kept */
+	uint32_t reserved;
+} PennyViewer;
+
+/* What became of a GET of a route that may be cached. */
+typedef enum PennyCacheMark
+{
+	PENNY_MARK_NONE,   /* the route is not cached */
+	PENNY_MARK_MISS,   /* built now */
+	PENNY_MARK_HIT,    /* an executor found it; `age` says how old */
+	PENNY_MARK_BYPASS, /* built now, and not kept */
+	PENNY_MARKS
+} PennyCacheMark;
+
 /* Head of an answer; the bytes follow: head first, then body. */
 typedef struct PennyResponseHead
 {
@@ -144,6 +177,9 @@ typedef struct PennyResponseHead
 	uint32_t head_len;  /* bytes of header lines, whole in the first piece */
 	uint32_t total_len; /* bytes of head and body together */
 	uint32_t piece_len; /* bytes in this piece */
+	uint32_t mark;      /* PennyCacheMark */
+	uint32_t age;       /* seconds, for PENNY_MARK_HIT */
+	PennyViewer viewer; /* in the first piece */
 } PennyResponseHead;
 
 /*

@@ -14,7 +14,8 @@
  *			characters, sub-delims, ':' and '@'; no %xx) or a parameter {name}
  *			that takes one whole, non-empty segment; names are
  *			[a-z_][a-z0-9_]*; the root is "/"
- *	more	ignored, so that later versions can add words
+ *	more	words, of which unknown ones are ignored: ttl=<ms> says that answers
+ *			to GET are kept for that long, scope=public|role|user for whom
  *
  * The number of a route is that of its line, from 0.  A line that is refused
  * (malformed, too many, or the same method and shape as an earlier one) is
@@ -50,6 +51,15 @@ typedef enum PennyAccess
 	PENNY_ACCESSES
 } PennyAccess;
 
+/* For whom a kept answer is right. */
+typedef enum PennyScope
+{
+	PENNY_SCOPE_PUBLIC, /* everybody who may use the route */
+	PENNY_SCOPE_ROLE,   /* everybody in the same role */
+	PENNY_SCOPE_USER,   /* the same user, role and claims */
+	PENNY_SCOPES
+} PennyScope;
+
 typedef struct PennyRoutes PennyRoutes;
 
 typedef struct PennyRouteErrors
@@ -71,6 +81,9 @@ typedef struct PennyRouteMatch
 	int route; /* number of the route's line */
 	PennyAccess access;
 	uint32_t allowed; /* NOT_ALLOWED: set of 1 << PennyMethod, HEAD with GET */
+	uint64_t ttl;     /* ms that answers are kept, 0 = not at all */
+	PennyScope scope;
+	PennySpan line; /* "<method> <access> <pattern>" of the route, for cache keys */
 	int params;
 	PennySpan param[PENNY_MAX_ROUTE_PARAMS]; /* in the path, still encoded */
 } PennyRouteMatch;
