@@ -13,6 +13,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/wake.c \
 	src/plane/call.c \
 	src/plane/event.c \
+	src/plane/interest.c \
 	src/plane/route.c \
 	src/plane/share.c \
 	src/auth/json_strict.c \
@@ -45,6 +46,7 @@ UNIT_TESTS = http \
 	plane \
 	plane_processes \
 	share \
+	interest \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
