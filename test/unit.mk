@@ -40,7 +40,12 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_log.c \
 	src/edge/room_reads.c \
 	src/edge/room_answers.c \
-	src/edge/room_events.c
+	src/edge/room_events.c \
+	src/edge/room_audience.c \
+	src/edge/room_seats.c \
+	src/edge/room_frames.c \
+	src/edge/room_filter.c \
+	src/edge/wheel.c
 
 UNIT_TESTS = http \
 	jwt \
@@ -54,6 +59,7 @@ UNIT_TESTS = http \
 	plane_processes \
 	share \
 	cache \
+	wheel \
 	interest \
 	fake_gateway
 

@@ -44,6 +44,7 @@ static const char *const counter_names[PENNY_COUNTERS] = {
 	[PENNY_COUNT_FRAMES_OUT] = "frames_out",
 	[PENNY_COUNT_EVENTS] = "events",
 	[PENNY_COUNT_RESYNCS] = "resyncs",
+	[PENNY_COUNT_SLOW] = "slow_members",
 };
 
 static void append_executors(StringInfo out);
