@@ -189,7 +189,7 @@ executor_exit(int code, Datum arg)
 		body.len =
 			(size_t) penny_problem_print(document, sizeof(document), 503, penny_run_request_id());
 	}
-	penny_call_write(plane, &open_call, answer_begun ? 0 : 503, head, body, 0, true);
+	penny_call_write(plane, &open_call, answer_begun ? 0 : 503, head, body, NULL, 0, true);
 }
 
 /* Answer what waits, as long as there is no database to ask. */
