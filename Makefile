@@ -26,6 +26,7 @@ BASE = src/base/clock.o \
 	src/base/worker.o
 
 CONFIG = src/config/config.o \
+	src/config/guc_compression.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o
