@@ -41,6 +41,7 @@ AUTH = src/auth/certificate.o \
 	src/auth/token.o
 
 STORE = src/store/access.o \
+	src/store/cached.o \
 	src/store/change.o \
 	src/store/change_known.o \
 	src/store/change_write.o \
@@ -53,6 +54,7 @@ STORE = src/store/access.o \
 	src/store/read_changes.o \
 	src/store/read_list.o \
 	src/store/read_rows.o \
+	src/store/read_sessions.o \
 	src/store/read_statements.o \
 	src/store/render.o \
 	src/store/render_jsonb.o \
@@ -61,6 +63,8 @@ STORE = src/store/access.o \
 	src/store/tables.o \
 	src/store/triggers.o \
 	src/store/triggers_order.o \
+	src/store/trust.o \
+	src/store/trust_policy.o \
 	src/store/uuid.o
 
 EXECUTOR = src/executor/answer.o \
@@ -173,6 +177,7 @@ SQL_UPDATES =
 
 SQL_STORE = sql/store/10_tables.sql \
 	sql/store/20_triggers.sql \
+	sql/store/25_invalidate.sql \
 	sql/store/30_policies.sql \
 	sql/store/40_grants.sql
 
