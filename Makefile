@@ -170,6 +170,7 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/40_import.sql \
 	sql/api/45_realtime.sql \
 	sql/api/50_http.sql \
+	sql/api/55_listings.sql \
 	sql/api/70_status.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
