@@ -142,6 +142,8 @@ penny_cached_read(PennyStoreRead what, const PennyReadArgs *args)
 	PennySpan body;
 	bool trusted;
 
+	if (!penny_cache_is_on())
+		return build_uncached(what, args, PENNY_CACHE_REFUSED_OTHER);
 	if (!row_security || !penny_trust_read(kind))
 		return build_uncached(what, args, PENNY_CACHE_REFUSED_POLICY);
 	if (penny_cache_collecting())
