@@ -125,6 +125,19 @@ penny_read_artifacts(StringInfo out, PennyWriter write, const pg_uuid_t *id)
 	return found;
 }
 
+/* Models: by the bytes of their identifiers, whatever the collation. */
+static int
+by_identifier(const void *a, const void *b)
+{
+	text *ta = DatumGetTextPP(((const PennyRow *) a)->value[PENNY_MODEL_ID]);
+	text *tb = DatumGetTextPP(((const PennyRow *) b)->value[PENNY_MODEL_ID]);
+	int la = VARSIZE_ANY_EXHDR(ta);
+	int lb = VARSIZE_ANY_EXHDR(tb);
+	int order = memcmp(VARDATA_ANY(ta), VARDATA_ANY(tb), Min(la, lb));
+
+	return order != 0 ? order : la - lb;
+}
+
 /*
  * The language models: {"data"}, by identifier.
  */
@@ -139,6 +152,7 @@ penny_read_models(StringInfo out, PennyWriter write)
 	(void) penny_table_oid(PENNY_MODELS); /* its columns are what they were */
 	SPI_connect();
 	penny_result_run(&result, &penny_read_all_models, NULL);
+	penny_result_sort(&result, PENNY_ROW_MODEL, by_identifier);
 	penny_result_page(&all, &result, PENNY_ROW_MODEL, INT_MAX, true);
 	write(out, &penny_shape_model_list, &all);
 	SPI_finish();

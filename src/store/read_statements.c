@@ -148,12 +148,13 @@ PennyStatement penny_read_artifact_bodies = {
 	1,
 	{UUIDOID}};
 
+/* All of them, by the index: without a condition the planner would see none. */
 PennyStatement penny_read_all_models = {
 	"SELECT 9, " UUID_NULL ", " UUID_NULL ", " UUID_NULL ", " UUID_NULL ", " INT_NULL
 	", m.context_tokens::pg_catalog.int8, " INT_NULL ", " INT_NULL ", " INT_NULL
 	", m.id, m.provider, m.name, " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL
 	", m.metadata, " JSON_NULL ", m.created_at, " TIME_NULL ", " TIME_NULL ", " TIME_NULL
-	", " TIME_NULL " FROM chat.models m ORDER BY m.id COLLATE pg_catalog.\"C\"",
+	", " TIME_NULL " FROM chat.models m WHERE m.id" PENNY_GE "''",
 	0,
 	{0}};
 

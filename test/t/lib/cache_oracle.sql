@@ -31,7 +31,7 @@ RETURN ('00000000-0000-7000-9000-' || lpad(n::text, 12, '0'))::uuid;
 
 -- Low numbers more often than high ones.
 CREATE FUNCTION oracle.skewed(n integer) RETURNS integer LANGUAGE sql VOLATILE
-RETURN 1 + floor(n * power(random(), 2))::integer;
+RETURN 1 + floor(n * power(random(), 3))::integer;
 CREATE FUNCTION oracle.one_of(VARIADIC choices text[]) RETURNS text LANGUAGE sql VOLATILE
 RETURN choices[1 + floor(random() * cardinality(choices))::integer];
 
@@ -191,8 +191,9 @@ CREATE PROCEDURE oracle.run(cases integer, seed double precision, INOUT report j
 LANGUAGE plpgsql AS $$
 DECLARE
 	callers CONSTANT integer := 5;
-	asked CONSTANT integer := 24; -- by each, between two changes
-	roles CONSTANT text[] := '{penny_user,penny_user,penny_user,penny_user,penny_agent,penny_agent,penny_admin,oracle_reader,oracle_reader,oracle_owner}';
+	asked CONSTANT integer := 40; -- by each, between two changes
+	-- a few at a time: plans are kept for four roles
+	roles CONSTANT text[] := '{{penny_user,penny_user,penny_user,penny_agent,penny_admin},{penny_user,penny_user,penny_user,oracle_reader,oracle_owner},{penny_user,penny_user,penny_agent,oracle_reader,penny_admin}}';
 	who integer[];
 	as_role text[];
 	questions oracle.question[];
@@ -232,7 +233,7 @@ BEGIN
 		COMMIT;
 		changes := changes + 1;
 		-- who asks what
-		SELECT array_agg(1 + floor(random() * 10)::integer), array_agg(roles[1 + floor(random() * 10)::integer])
+		SELECT array_agg(oracle.skewed(10)), array_agg(roles[1 + changes / 50 % 3][1 + floor(random() * 5)::integer])
 			INTO who, as_role FROM generate_series(1, callers);
 		SELECT array_agg((floor(extract(epoch FROM p.active_at) * 1000000) - 946684800000000)::bigint || '_' || p.conversation_id)
 			INTO cursors FROM (SELECT * FROM chat.participants ORDER BY random() LIMIT 4) p;
