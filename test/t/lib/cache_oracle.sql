@@ -49,7 +49,7 @@ INSERT INTO chat.users (id, name, avatar_url) SELECT oracle.uid(n), 'user ' || n
 INSERT INTO chat.conversations (id, owner_id, title)
 	SELECT oracle.cid(n), oracle.uid(oracle.skewed(10)), 'talk ' || n FROM generate_series(1, 24) n;
 INSERT INTO chat.participants (conversation_id, user_id)
-	SELECT oracle.cid(n), oracle.uid(u) FROM generate_series(1, 24) n, generate_series(1, 10) u WHERE random() < 0.35 ON CONFLICT DO NOTHING;
+	SELECT oracle.cid(n), oracle.uid(u) FROM generate_series(1, 24) n, generate_series(1, 10) u WHERE random() < 1.2 / u + 0.3 ON CONFLICT DO NOTHING;
 INSERT INTO chat.messages (conversation_id, role, user_id, content, metadata)
 	SELECT oracle.cid(n), 'user', oracle.uid(oracle.skewed(10)), 'm' || m || ' of ' || n, '{"k": 1}'
 	FROM generate_series(1, 24) n, generate_series(1, 8) m WHERE random() < 0.8;
@@ -110,7 +110,7 @@ BEGIN
 		WHEN 0 THEN RETURN oracle.toggle_policy('own_hide', 'chat.messages', 'content NOT LIKE ''%3%''');
 		WHEN 1 THEN RETURN CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polname = 'own_hide')
 			THEN format('ALTER POLICY own_hide ON chat.messages USING (content NOT LIKE ''%%%s%%'')', floor(random() * 9))
-			ELSE 'SELECT 1' END;
+			ELSE 'RESET work_mem' END;
 		WHEN 2 THEN RETURN oracle.toggle_policy('own_title', 'chat.conversations', 'title <> ''hidden''');
 		WHEN 3 THEN RETURN oracle.toggle_policy('own_setting', 'chat.messages', 'current_setting(''oracle.hidden'', true) IS DISTINCT FROM role');
 		WHEN 4, 5 THEN RETURN oracle.toggle_policy('own_told', 'chat.messages', 'NOT EXISTS (SELECT FROM oracle.told t WHERE t.user_id = messages.user_id)');
@@ -147,7 +147,7 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
 	u uuid := oracle.uid(1 + floor(random() * 10)::integer);
 	other uuid := oracle.uid(1 + floor(random() * 10)::integer);
-	c uuid := oracle.cid(oracle.skewed(24));
+	c uuid := oracle.cid(1 + floor(random() * 24)::integer);
 	m record;
 	word text := floor(random() * 1000)::text;
 BEGIN
@@ -191,7 +191,7 @@ CREATE PROCEDURE oracle.run(cases integer, seed double precision, INOUT report j
 LANGUAGE plpgsql AS $$
 DECLARE
 	callers CONSTANT integer := 5;
-	asked CONSTANT integer := 40; -- by each, between two changes
+	asked CONSTANT integer := 48; -- by each, between two changes
 	-- a few at a time: plans are kept for four roles
 	roles CONSTANT text[] := '{{penny_user,penny_user,penny_user,penny_agent,penny_admin},{penny_user,penny_user,penny_user,oracle_reader,oracle_owner},{penny_user,penny_user,penny_agent,oracle_reader,penny_admin}}';
 	who integer[];
@@ -215,7 +215,7 @@ BEGIN
 	WHILE done < cases LOOP
 		-- a change, here or by another session
 		change := CASE WHEN random() < 0.3 THEN oracle.remedy() END;
-		IF change IS NULL AND random() < 0.05 THEN
+		IF change IS NULL AND random() < 0.12 THEN
 			change := oracle.change_of_catalogs();
 			of_catalogs := of_catalogs + 1;
 		END IF;
