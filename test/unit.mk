@@ -53,6 +53,7 @@ UNIT_TESTS = http \
 	plane_processes \
 	share \
 	cache \
+	cache_stress \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
