@@ -54,6 +54,7 @@ UNIT_TESTS = http \
 	share \
 	cache \
 	cache_stress \
+	cache_trace \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
