@@ -57,6 +57,8 @@ UNIT_TESTS = http \
 	variants \
 	token_memory \
 	cache \
+	cache_stress \
+	cache_trace \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
