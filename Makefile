@@ -34,6 +34,8 @@ BASE = src/base/clock.o \
 	src/base/worker.o
 
 CONFIG = src/config/config.o \
+	src/config/guc_cache.o \
+	src/config/guc_compression.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o
@@ -48,7 +50,20 @@ AUTH = src/auth/certificate.o \
 	src/auth/key_parse.o \
 	src/auth/token.o
 
+CACHE = src/cache/check.o \
+	src/cache/collect.o \
+	src/cache/fence.o \
+	src/cache/flight.o \
+	src/cache/function.o \
+	src/cache/invalidate.o \
+	src/cache/read.o \
+	src/cache/shared.o \
+	src/cache/tags.o \
+	src/cache/viewer.o \
+	src/cache/watch.o
+
 STORE = src/store/access.o \
+	src/store/cached.o \
 	src/store/change.o \
 	src/store/change_known.o \
 	src/store/change_write.o \
@@ -61,6 +76,7 @@ STORE = src/store/access.o \
 	src/store/read_changes.o \
 	src/store/read_list.o \
 	src/store/read_rows.o \
+	src/store/read_sessions.o \
 	src/store/read_statements.o \
 	src/store/render.o \
 	src/store/render_jsonb.o \
@@ -69,9 +85,12 @@ STORE = src/store/access.o \
 	src/store/tables.o \
 	src/store/triggers.o \
 	src/store/triggers_order.o \
+	src/store/trust.o \
+	src/store/trust_policy.o \
 	src/store/uuid.o
 
 EXECUTOR = src/executor/answer.o \
+	src/executor/cached.o \
 	src/executor/caller.o \
 	src/executor/dispatch.o \
 	src/executor/http.o \
@@ -100,14 +119,15 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/watch.o \
 	src/gateway/worker.o
 
-SQLAPI = src/sqlapi/sql_doctor.o \
+SQLAPI = src/sqlapi/sql_cache.o \
+	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_quarantine.o \
 	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
+OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
@@ -119,6 +139,8 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/http_parse.o \
 	src/edge/http_fields.o \
 	src/edge/handshake.o \
+	src/edge/encoding.o \
+	src/edge/compress.o \
 	src/edge/websocket_frame.o \
 	src/edge/frame.o \
 	src/edge/rooms.o \
@@ -143,6 +165,10 @@ EDGE = src/edge/main.o \
 	src/edge/request.o \
 	src/edge/response.o \
 	src/edge/answer.o \
+	src/edge/cached.o \
+	src/edge/gather.o \
+	src/edge/token_memory.o \
+	src/edge/variants.o \
 	src/edge/websocket.o \
 	src/edge/origin.o \
 	src/edge/session.o \
@@ -158,7 +184,7 @@ EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
 	$(EDGE_SANITIZE)
-EDGE_LIBS = -lwebsockets -lev -lseccomp -lssl -lcrypto
+EDGE_LIBS = -lwebsockets -lev -lseccomp -lssl -lcrypto -lbrotlienc -lz
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
 SQL_INSTALL = sql/install/00_header.sql \
@@ -174,6 +200,8 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/40_import.sql \
 	sql/api/45_realtime.sql \
 	sql/api/50_http.sql \
+	sql/api/55_listings.sql \
+	sql/api/60_cache.sql \
 	sql/api/70_status.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
@@ -181,6 +209,7 @@ SQL_UPDATES =
 
 SQL_STORE = sql/store/10_tables.sql \
 	sql/store/20_triggers.sql \
+	sql/store/25_invalidate.sql \
 	sql/store/30_policies.sql \
 	sql/store/40_grants.sql
 
