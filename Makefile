@@ -28,6 +28,7 @@ BASE = src/base/clock.o \
 CONFIG = src/config/config.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
+	src/config/guc_redis.o \
 	src/config/guc_security.o
 
 AUTH = src/auth/certificate.o \
@@ -39,6 +40,24 @@ AUTH = src/auth/certificate.o \
 	src/auth/key_file.o \
 	src/auth/key_parse.o \
 	src/auth/token.o
+
+REDIS = src/redis/address.o \
+	src/redis/announce.o \
+	src/redis/breaker.o \
+	src/redis/envelope.o \
+	src/redis/link.o \
+	src/redis/pool.o \
+	src/redis/prepared.o \
+	src/redis/relay.o \
+	src/redis/relay_listen.o \
+	src/redis/relay_sweep.o \
+	src/redis/relay_write.o \
+	src/redis/ring.o \
+	src/redis/secret.o \
+	src/redis/shared.o \
+	src/redis/stats.o \
+	src/redis/url.o \
+	src/redis/wire.o
 
 STORE = src/store/access.o \
 	src/store/change.o \
@@ -99,7 +118,7 @@ SQLAPI = src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
+OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
@@ -207,7 +226,7 @@ PG_CPPFLAGS = -Isrc -DPENNY_VERSION='"$(EXTVERSION)"' -D_GNU_SOURCE -MMD -MP
 # PostgreSQL's own headers have unused parameters.
 PG_CFLAGS = -Wextra $(WERROR) -Wno-missing-field-initializers -Wno-sign-compare \
 	-Wno-unused-parameter
-SHLIB_LINK = -lssl -lcrypto
+SHLIB_LINK = -lssl -lcrypto -lhiredis
 # Bitcode would let JIT inline penny's functions into expressions; they are
 # calls of milliseconds, so it is not built.
 override with_llvm = no

@@ -28,6 +28,7 @@
 #include "gateway/shelf.h"
 #include "gateway/watch.h"
 #include "realtime/publish.h"
+#include "redis/redis.h"
 #include "store/access.h"
 #include "store/change.h"
 
@@ -50,6 +51,7 @@ _PG_init(void)
 		return;
 	}
 
+	penny_redis_settings_init();
 	penny_config_init();
 
 	/* Shared parts, in the order in which they are made. */
@@ -60,6 +62,7 @@ _PG_init(void)
 	penny_shelf_init();
 	penny_executor_init();
 	penny_publish_init();
+	penny_redis_init();
 	penny_change_init(); /* after publish: what it writes back is said, too */
 	penny_shmem_init();
 
