@@ -10,6 +10,13 @@ PGFILEDESC = "penny - conversation backend inside PostgreSQL"
 
 # --- the extension: one list per module, in layer order ---------------------
 PLANE = src/plane/plane.o \
+	src/plane/cache_arena.o \
+	src/plane/cache_body.o \
+	src/plane/cache_evict.o \
+	src/plane/cache_key.o \
+	src/plane/cache_put.o \
+	src/plane/cache_read.o \
+	src/plane/cache_stamp.o \
 	src/plane/call.o \
 	src/plane/certificate.o \
 	src/plane/event.o \

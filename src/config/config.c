@@ -15,6 +15,8 @@
 
 #include "config/config.h"
 
+static void configure_cache(PennyPlaneConfig *config);
+
 /* Define every area's settings; unknown names of the prefix are then errors. */
 void
 penny_config_init(void)
@@ -39,6 +41,17 @@ penny_config_plane(PennyPlaneConfig *config)
 	config->response_size = PENNY_RESPONSE_PIECE;
 	config->events = penny_event_ring_events;
 	config->event_bytes = (uint32) penny_event_ring_size * 1024;
+	configure_cache(config);
+}
+
+/* Sizes of the cache: 64 MB in chunks of 1 kB. */
+static void
+configure_cache(PennyPlaneConfig *config)
+{
+	config->cache_chunks = 64 * 1024;
+	config->cache_entries = config->cache_chunks / 4;
+	config->cache_stamps = 262144;
+	config->cache_max_object = 1024 * 1024;
 }
 
 /* A list with single spaces between its words, and nowhere else. */
