@@ -113,6 +113,7 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/child.o \
 	src/gateway/child_log.o \
 	src/gateway/listener.o \
+	src/gateway/relay_start.o \
 	src/gateway/shelf.o \
 	src/gateway/supervisor.o \
 	src/gateway/watch.o \

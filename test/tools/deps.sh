@@ -28,13 +28,14 @@ have_headers() {
 missing_build() {
 	command -v make >/dev/null || echo make
 	if ! command -v cc >/dev/null; then
-		echo gcc libc6-dev libwebsockets-dev libev-dev libseccomp-dev libssl-dev
-	elif ! have_headers libwebsockets.h ev.h seccomp.h openssl/evp.h; then
+		echo gcc libc6-dev libwebsockets-dev libev-dev libseccomp-dev libssl-dev libhiredis-dev
+	elif ! have_headers libwebsockets.h ev.h seccomp.h openssl/evp.h hiredis/hiredis.h; then
 		have_header stdio.h || echo libc6-dev
 		have_header libwebsockets.h || echo libwebsockets-dev
 		have_header ev.h || echo libev-dev
 		have_header seccomp.h || echo libseccomp-dev
 		have_header openssl/evp.h || echo libssl-dev
+		have_header hiredis/hiredis.h || echo libhiredis-dev
 	fi
 	[ -f "$("$PG_CONFIG" --pgxs 2>/dev/null)" ] || echo "postgresql-server-dev-$(pg_major)"
 }
@@ -52,6 +53,7 @@ missing_check() {
 	perl -MIPC::Run -e1 2>/dev/null || echo libipc-run-perl
 	command -v clang-format-14 >/dev/null || echo clang-format-14
 	command -v nm >/dev/null || echo binutils
+	command -v redis-server >/dev/null || echo redis-server
 	/usr/bin/python3 -c 'import websockets' 2>/dev/null || echo python3-websockets
 	/usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || echo python3-jwt python3-cryptography
 }
