@@ -73,6 +73,7 @@ CACHE = src/cache/check.o \
 	src/cache/flight.o \
 	src/cache/function.o \
 	src/cache/invalidate.o \
+	src/cache/l2.o \
 	src/cache/read.o \
 	src/cache/shared.o \
 	src/cache/tags.o \

@@ -24,6 +24,7 @@
 #include "base/shmem.h"
 #include "base/worker.h"
 #include "cache/cache.h"
+#include "cache/l2.h"
 #include "config/config.h"
 #include "executor/pool.h"
 #include "gateway/shelf.h"
@@ -65,6 +66,7 @@ _PG_init(void)
 	penny_cache_init(); /* before those that write when a transaction commits */
 	penny_publish_init();
 	penny_redis_init();
+	penny_l2_init();
 	penny_change_init(); /* after publish: what it writes back is said, too */
 	penny_shmem_init();
 

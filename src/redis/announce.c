@@ -61,7 +61,7 @@ here(void)
 {
 	static int known = -1;
 
-	if (penny_redis_shared == NULL || !OidIsValid(MyDatabaseId))
+	if (penny_redis_shared == NULL || !OidIsValid(MyDatabaseId) || !IsTransactionState())
 		return false;
 	if (known < 0)
 	{
@@ -73,12 +73,14 @@ here(void)
 }
 
 void
-penny_redis_changed(const pg_uuid_t *id)
+penny_redis_changed(const char *uuid)
 {
-	if (!here() || mine.all)
+	pg_uuid_t id;
+
+	if (!here() || mine.all || !penny_redis_parse_uuid(uuid, &id))
 		return;
 	for (int i = mine.n - 1; i >= Max(0, mine.n - LOOK_BACK); i--)
-		if (memcmp(&mine.id[i], id, sizeof(*id)) == 0)
+		if (memcmp(&mine.id[i], &id, sizeof(id)) == 0)
 			return;
 	if (mine.n == MAX_CHANGES)
 	{
@@ -90,12 +92,12 @@ penny_redis_changed(const pg_uuid_t *id)
 		int space = Max(mine.space * 2, FIRST_CHANGES);
 
 		if (mine.id == NULL)
-			mine.id = MemoryContextAlloc(TopTransactionContext, (Size) space * sizeof(*id));
+			mine.id = MemoryContextAlloc(TopTransactionContext, (Size) space * sizeof(id));
 		else
-			mine.id = repalloc(mine.id, (Size) space * sizeof(*id));
+			mine.id = repalloc(mine.id, (Size) space * sizeof(id));
 		mine.space = space;
 	}
-	mine.id[mine.n++] = *id;
+	mine.id[mine.n++] = id;
 	if (mine.claiming)
 		claim(1);
 }

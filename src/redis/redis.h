@@ -38,8 +38,11 @@ extern void penny_redis_init(void);
 
 /* ---- commits -------------------------------------------------------------- */
 
-/* The transaction has changed a conversation; anything.  Called at any time before its end. */
-extern void penny_redis_changed(const pg_uuid_t *id);
+/*
+ * The transaction has changed a conversation, given as a uuid's text (others
+ * are passed over); anything.  Called at any time before its end.
+ */
+extern void penny_redis_changed(const char *uuid);
 extern void penny_redis_changed_all(void);
 
 /* ---- bodies --------------------------------------------------------------- */
@@ -60,8 +63,16 @@ typedef enum PennyRedisResult
 /* GET; a palloc'd value, or why not.  Raises nothing but what an interrupt does. */
 extern PennyRedisResult penny_redis_get(const char *key, size_t key_len, char **value, size_t *len);
 
+/* How long reads and builds take; is it worth to read (it is tried once in so many anyway)? */
+extern void penny_redis_read_took(int64 us);
+extern void penny_redis_build_took(int64 us);
+extern bool penny_redis_worth(uint32 try_again);
+/* A value was not what it should have been. */
+extern void penny_redis_refused(void);
+
 /* Which conversation's body, for everybody to see in Redis, is this entry?  A uuid's text. */
-extern bool penny_redis_entry_id(const PennyCacheHit *hit, char uuid[37]);
+extern bool penny_redis_entry_id(PennyCacheKind kind, uint32 status, const char *label,
+								 char uuid[37]);
 /* seq that the entry has of its conversation's stamp. */
 extern bool penny_redis_entry_token(const PennyCacheHit *hit, const char *uuid, uint64 *token);
 /* HMAC of an envelope over key and body (without its last brace). */

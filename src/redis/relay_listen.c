@@ -36,7 +36,6 @@
 #define MESSAGE_MAX 1024 /* bytes; longer ones are none of ours */
 #define ECHOES 65536
 #define ECHO_LIFE 5000 /* ms */
-#define UUID_TEXT 36
 
 static bool messages_greet(PennyLink *link);
 static void messages_up(PennyLink *link);
@@ -74,7 +73,6 @@ typedef struct Message
 static void read_message(void *arg);
 static void heed(const Message *message);
 static bool is_echo(const pg_uuid_t *id);
-static bool canonical(char *text);
 
 /* ---- the link ------------------------------------------------------------------ */
 
@@ -222,10 +220,8 @@ heed(const Message *message)
 	bool all = strcmp(message->type, "all") == 0;
 
 	if (!all && (strcmp(message->type, "conversation") != 0 || message->id == NULL ||
-				 !canonical(message->id)))
+				 !penny_redis_parse_uuid(message->id, &id)))
 		return;
-	if (!all)
-		id = *DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(message->id)));
 	if (is_echo(&id))
 	{
 		penny_redis_count(PENNY_REDIS_ECHOES, 1);
@@ -235,24 +231,8 @@ heed(const Message *message)
 	if (all)
 		changed_all(NULL);
 	else if (penny_redis_hooks() != NULL)
-		penny_redis_hooks()->changed(message->id);
-}
-
-/* 8-4-4-4-12 hexadecimal digits; made lower case, as tags are. */
-static bool
-canonical(char *text)
-{
-	if (strlen(text) != UUID_TEXT)
-		return false;
-	for (int i = 0; i < UUID_TEXT; i++)
-	{
-		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-
-		if (dash ? text[i] != '-' : !isxdigit((unsigned char) text[i]))
-			return false;
-		text[i] = (char) pg_ascii_tolower((unsigned char) text[i]);
-	}
-	return true;
+		penny_redis_hooks()->changed(
+			DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&id))));
 }
 
 /* ---- own messages ------------------------------------------------------------------ */

@@ -291,7 +291,8 @@ write_body(const PennyRedisOffer *offer, int64 now)
 
 	if (penny_cache_find(plane, &offer->key, (uint64) now, hit) == PENNY_CACHE_HIT &&
 		memcmp(&hit->hash, &offer->hash, sizeof(hit->hash)) == 0 &&
-		penny_redis_entry_id(hit, uuid) && (int64) hit->expires - now >= 1000)
+		penny_redis_entry_id(hit->kind, hit->status, hit->label, uuid) &&
+		(int64) hit->expires - now >= 1000)
 	{
 		len[1] = penny_redis_key(key, uuid, "");
 		snprintf(seconds, sizeof(seconds), "%d",

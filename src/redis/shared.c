@@ -156,6 +156,40 @@ penny_redis_mean(pg_atomic_uint32 *mean, int64 us)
 	pg_atomic_write_u32(mean, (uint32) (old == 0 ? value : old + (value - old) / MEAN_WEIGHT));
 }
 
+void
+penny_redis_read_took(int64 us)
+{
+	penny_redis_mean(&penny_redis_shared->read_us, us);
+}
+
+void
+penny_redis_build_took(int64 us)
+{
+	if (penny_redis_shared != NULL)
+		penny_redis_mean(&penny_redis_shared->build_us, us);
+}
+
+bool
+penny_redis_worth(uint32 try_again)
+{
+	uint32 build;
+
+	if (penny_redis_shared == NULL)
+		return false;
+	build = pg_atomic_read_u32(&penny_redis_shared->build_us);
+	if (build == 0 || pg_atomic_read_u32(&penny_redis_shared->read_us) <= build ||
+		pg_atomic_fetch_add_u32(&penny_redis_shared->read_turns, 1) % try_again == try_again - 1)
+		return true;
+	penny_redis_count(PENNY_REDIS_GET_SLOWER, 1);
+	return false;
+}
+
+void
+penny_redis_refused(void)
+{
+	penny_redis_count(PENNY_REDIS_REFUSED, 1);
+}
+
 /* ---- the supervisor's view -------------------------------------------------- */
 
 void
@@ -215,6 +249,29 @@ penny_redis_bad(void)
 		penny_redis_wake_relay();
 }
 
+bool
+penny_redis_parse_uuid(const char *text, pg_uuid_t *id)
+{
+	int n = 0;
+
+	for (int i = 0; i < UUID_TEXT; i++)
+	{
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+		char c = text[i];
+
+		if (dash ? c != '-' : !isxdigit((unsigned char) c))
+			return false;
+		if (!dash && id != NULL)
+		{
+			int digit = c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
+
+			id->data[n / 2] = (unsigned char) (n % 2 == 0 ? digit << 4 : id->data[n / 2] | digit);
+			n++;
+		}
+	}
+	return text[UUID_TEXT] == '\0';
+}
+
 /* ---- keys and seals ---------------------------------------------------------- */
 
 size_t
@@ -229,22 +286,16 @@ penny_redis_key(char out[PENNY_REDIS_KEY_MAX], const char *uuid, const char *suf
  * are what others look for under conv:<id>.
  */
 bool
-penny_redis_entry_id(const PennyCacheHit *hit, char uuid[37])
+penny_redis_entry_id(PennyCacheKind kind, uint32 status, const char *label, char uuid[37])
 {
 	size_t skip = sizeof(ROUTE_LABEL) - 1;
 
-	if (hit->kind != PENNY_CACHE_CONVERSATION || hit->status != 200 ||
-		strncmp(hit->label, ROUTE_LABEL, skip) != 0 || strlen(hit->label) != skip + UUID_TEXT)
+	if (kind != PENNY_CACHE_CONVERSATION || status != 200 || strncmp(label, ROUTE_LABEL, skip) != 0)
+		return false;
+	if (!penny_redis_parse_uuid(label + skip, NULL))
 		return false;
 	for (int i = 0; i < UUID_TEXT; i++)
-	{
-		unsigned char c = (unsigned char) hit->label[skip + i];
-		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-
-		if (dash ? c != '-' : !isxdigit(c))
-			return false;
-		uuid[i] = (char) pg_ascii_tolower(c);
-	}
+		uuid[i] = (char) pg_ascii_tolower((unsigned char) label[skip + i]);
 	uuid[UUID_TEXT] = '\0';
 	return true;
 }

@@ -125,6 +125,8 @@ extern PennyRing *penny_redis_offers;
 extern LWLock *penny_redis_lock(int number);
 extern void penny_redis_count(PennyRedisCounter counter, uint64 n);
 extern void penny_redis_wake_relay(void);
+/* 8-4-4-4-12 hexadecimal digits and nothing else; id may be NULL. */
+extern bool penny_redis_parse_uuid(const char *text, pg_uuid_t *id);
 /* A moving mean in microseconds, 0 = nothing known. */
 extern void penny_redis_mean(pg_atomic_uint32 *mean, int64 us);
 
