@@ -33,6 +33,9 @@ typedef struct Entry
 	PennyMethod method;
 	PennyAccess access;
 	PennySpan pattern;
+	PennySpan key; /* method, access and pattern */
+	uint64_t ttl;
+	PennyScope scope;
 } Entry;
 
 struct PennyRoutes
@@ -55,7 +58,10 @@ typedef struct Walk
 	PennyRouteMatch *match;
 } Walk;
 
+#define TTL_DIGITS 15
+
 static const char *const access_names[PENNY_ACCESSES] = {"public", "user", "agent", "admin"};
+static const char *const scope_names[PENNY_SCOPES] = {"public", "role", "user"};
 
 const char *
 penny_access_name(PennyAccess access)
@@ -231,11 +237,60 @@ check_segments(const PennySpan *segment, int n)
 	return NULL;
 }
 
+/* The value of a word "name=value"; false when the word is another. */
+static bool
+word_value(PennySpan word, const char *name, PennySpan *value)
+{
+	size_t len = strlen(name);
+
+	if (word.len < len || memcmp(word.data, name, len) != 0)
+		return false;
+	*value = (PennySpan){word.data + len, word.len - len};
+	return true;
+}
+
+/* Read the words after the pattern; NULL or what is wrong. */
+static const char *
+read_more(PennySpan rest, Entry *entry)
+{
+	PennySpan word, value;
+
+	entry->ttl = 0;
+	entry->scope = PENNY_SCOPE_USER;
+	while (next_part(&rest, ' ', &word))
+	{
+		if (word_value(word, "ttl=", &value))
+		{
+			if (value.len == 0 || value.len > TTL_DIGITS)
+				return "ttl is malformed";
+			entry->ttl = 0;
+			for (size_t i = 0; i < value.len; i++)
+			{
+				if (value.data[i] < '0' || value.data[i] > '9')
+					return "ttl is malformed";
+				entry->ttl = entry->ttl * 10 + (uint64_t) (value.data[i] - '0');
+			}
+		}
+		else if (word_value(word, "scope=", &value))
+		{
+			entry->scope = PENNY_SCOPE_PUBLIC;
+			while (entry->scope < PENNY_SCOPES && !span_is(value, scope_names[entry->scope]))
+				entry->scope++;
+			if (entry->scope == PENNY_SCOPES)
+				return "scope is not known";
+		}
+	}
+	if (entry->method != PENNY_GET)
+		entry->ttl = 0;
+	return NULL;
+}
+
 /* Read a line's words into entry; NULL or what is wrong. */
 static const char *
 read_line(PennySpan line, Entry *entry)
 {
 	PennySpan method, access;
+	const char *start = line.data;
 
 	if (!next_part(&line, ' ', &method) || !next_part(&line, ' ', &access) ||
 		!next_part(&line, ' ', &entry->pattern))
@@ -252,7 +307,9 @@ read_line(PennySpan line, Entry *entry)
 		return "access is not known";
 	if (entry->pattern.len == 0 || entry->pattern.data[0] != '/')
 		return "pattern does not start with a slash";
-	return NULL;
+	entry->key.data = start;
+	entry->key.len = (size_t) (entry->pattern.data + entry->pattern.len - start);
+	return read_more(line, entry);
 }
 
 /* Add an empty node. */
@@ -453,6 +510,10 @@ penny_route_match(const PennyRoutes *routes, PennyMethod method, PennySpan path,
 	match->route = -1;
 	match->allowed = 0;
 	match->params = 0;
+	match->access = PENNY_ACCESS_ADMIN;
+	match->ttl = 0;
+	match->scope = PENNY_SCOPE_USER;
+	match->line = (PennySpan){"", 0};
 	if (path.len == 0 || path.data[0] != '/' || (unsigned) method >= PENNY_METHODS)
 		return PENNY_ROUTE_NOT_FOUND;
 	walk.routes = routes;
@@ -466,6 +527,9 @@ penny_route_match(const PennyRoutes *routes, PennyMethod method, PennySpan path,
 		return match->allowed != 0 ? PENNY_ROUTE_METHOD_NOT_ALLOWED : PENNY_ROUTE_NOT_FOUND;
 	match->route = routes->entry[walk.entry].line;
 	match->access = routes->entry[walk.entry].access;
+	match->ttl = routes->entry[walk.entry].ttl;
+	match->scope = routes->entry[walk.entry].scope;
+	match->line = routes->entry[walk.entry].key;
 	match->params = walk.params;
 	return PENNY_ROUTE_FOUND;
 }
