@@ -38,6 +38,7 @@ CONFIG = src/config/config.o \
 	src/config/guc_compression.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
+	src/config/guc_redis.o \
 	src/config/guc_security.o
 
 AUTH = src/auth/certificate.o \
@@ -50,12 +51,31 @@ AUTH = src/auth/certificate.o \
 	src/auth/key_parse.o \
 	src/auth/token.o
 
+REDIS = src/redis/address.o \
+	src/redis/announce.o \
+	src/redis/breaker.o \
+	src/redis/envelope.o \
+	src/redis/link.o \
+	src/redis/pool.o \
+	src/redis/prepared.o \
+	src/redis/relay.o \
+	src/redis/relay_listen.o \
+	src/redis/relay_sweep.o \
+	src/redis/relay_write.o \
+	src/redis/ring.o \
+	src/redis/secret.o \
+	src/redis/shared.o \
+	src/redis/stats.o \
+	src/redis/url.o \
+	src/redis/wire.o
+
 CACHE = src/cache/check.o \
 	src/cache/collect.o \
 	src/cache/fence.o \
 	src/cache/flight.o \
 	src/cache/function.o \
 	src/cache/invalidate.o \
+	src/cache/l2.o \
 	src/cache/read.o \
 	src/cache/shared.o \
 	src/cache/tags.o \
@@ -114,6 +134,7 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/child.o \
 	src/gateway/child_log.o \
 	src/gateway/listener.o \
+	src/gateway/relay_start.o \
 	src/gateway/shelf.o \
 	src/gateway/supervisor.o \
 	src/gateway/watch.o \
@@ -127,7 +148,8 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
+OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) \
+	$(SQLAPI) \
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
@@ -230,7 +252,10 @@ REGRESS = install \
 	http \
 	plans
 
-ISOLATION = members \
+ISOLATION = cache_catalog \
+	cache_fill \
+	cache_levels \
+	members \
 	strangers \
 	writers
 
@@ -244,7 +269,7 @@ PG_CPPFLAGS = -Isrc -DPENNY_VERSION='"$(EXTVERSION)"' -D_GNU_SOURCE -MMD -MP
 # PostgreSQL's own headers have unused parameters.
 PG_CFLAGS = -Wextra $(WERROR) -Wno-missing-field-initializers -Wno-sign-compare \
 	-Wno-unused-parameter
-SHLIB_LINK = -lssl -lcrypto
+SHLIB_LINK = -lssl -lcrypto -lhiredis
 # Bitcode would let JIT inline penny's functions into expressions; they are
 # calls of milliseconds, so it is not built.
 override with_llvm = no

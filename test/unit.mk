@@ -6,6 +6,7 @@
 UNIT_CC ?= cc
 UNIT_CFLAGS = -std=gnu11 -g -Wall -Wextra -Werror -Wmissing-prototypes \
 	-Wdeclaration-after-statement -D_GNU_SOURCE -Isrc -Itest/unit
+UNIT_LIBS = -lhiredis -pthread
 UNIT_ASAN = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 # $(CURDIR) and the like stay out: paths are relative to the top directory.
@@ -27,6 +28,11 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/auth/jwt_parse.c \
 	src/auth/key_der.c \
 	src/auth/key_parse.c \
+	src/redis/breaker.c \
+	src/redis/envelope.c \
+	src/redis/ring.c \
+	src/redis/url.c \
+	src/redis/wire.c \
 	src/edge/utf8.c \
 	src/edge/json_span.c \
 	src/edge/json_text.c \
@@ -57,13 +63,14 @@ UNIT_TESTS = http \
 	encoding \
 	variants \
 	token_memory \
+	redis \
 	cache \
 	interest \
 	cache_stress \
 	cache_trace \
 	fake_gateway
 
-UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
+UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
 UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 

@@ -65,6 +65,7 @@ typedef struct PennyCacheRead
 	PennyCacheResult result;   /* of open; NO_BODY, STALE and EXPIRED are told as MISS */
 	PennyCacheRefusal refusal; /* not FINE: this read goes around the cache */
 	int level;                 /* of the collector, 0 = none */
+	int64 begun_us;            /* MISS: when building began */
 	bool tagged;               /* depends on declared tags, not on time alone */
 	char label[PENNY_CACHE_LABEL];
 	PennyCacheHit hit; /* HIT: what was found */

@@ -49,6 +49,7 @@
 
 #include "cache/cache_private.h"
 #include "config/config.h"
+#include "redis/redis.h"
 
 #define MAX_TAGS 1024
 #define FEW_TAGS 16     /* searched one by one */
@@ -106,6 +107,8 @@ penny_cache_is_on(void)
 void
 penny_cache_invalidate(const char *name, const char *value)
 {
+	if (strcmp(name, "conversation") == 0 && value != NULL)
+		penny_redis_changed(value);
 	if (penny_cache_is_on() && IsTransactionState())
 		penny_fence_dirty(penny_fence_slot(name, value));
 }
@@ -115,6 +118,7 @@ penny_cache_invalidate_all(void)
 {
 	DirtySet *set;
 
+	penny_redis_changed_all();
 	if (!penny_cache_is_on() || !IsTransactionState())
 		return;
 	set = current_set();

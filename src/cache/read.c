@@ -32,6 +32,7 @@
 
 #include "base/clock.h"
 #include "cache/cache_private.h"
+#include "cache/l2.h"
 #include "config/config.h"
 
 #define PATIENCE 40 /* ms that a reader waits for others, in all */
@@ -136,6 +137,7 @@ collect(PennyCacheRead *read, int flight)
 {
 	read->level = penny_collector_open(read->kind, GetActiveSnapshot(), flight)->level;
 	read->result = PENNY_CACHE_MISS;
+	read->begun_us = (int64) (penny_clock_ns() / 1000);
 	penny_collector_depend(PENNY_STAMP_ALL);
 	AcceptInvalidationMessages(); /* after the token: see fence.c */
 }
@@ -217,7 +219,9 @@ look_up(PennyCacheRead *read)
 		result = PENNY_CACHE_MISS;
 	}
 	pg_atomic_fetch_add_u64(&penny_cache_counts()->result[result], 1);
-	if (result != PENNY_CACHE_HIT)
+	if (result == PENNY_CACHE_NO_BODY && (read->head = penny_l2_get(&read->hit)) != NULL)
+		read->body = read->head + read->hit.head_len;
+	else if (result != PENNY_CACHE_HIT)
 		return NOT_THERE;
 
 	pg_read_barrier(); /* the copy before the stamps */
@@ -349,6 +353,8 @@ put(const PennyCacheRead *read, const PennyCollector *collector, uint32 status, 
 	switch (result)
 	{
 		case PENNY_CACHE_KEPT:
+			penny_l2_put(what.kind, status, read->label, &read->key, &hash,
+						 (int64) (penny_clock_ns() / 1000) - read->begun_us);
 			return PENNY_CACHE_FINE;
 		case PENNY_CACHE_TOO_LARGE:
 			return PENNY_CACHE_REFUSED_SIZE;

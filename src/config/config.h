@@ -5,7 +5,7 @@
  *		for "."; times are in the unit that its comment says.
  *
  * Settings are defined by area in guc_<area>.c (cache, compression, executor,
- * gateway, security), sorted by name.  A server that did not preload penny has
+ * gateway, redis, security), sorted by name.  A server that did not preload penny has
  * none of them: the variables then hold the defaults.
  *
  *-------------------------------------------------------------------------
@@ -67,6 +67,16 @@ extern int penny_executors_max;
 extern int penny_executors_min;
 extern int penny_statement_timeout; /* ms, 0 = none */
 
+/* redis */
+extern int penny_redis_command_timeout; /* ms */
+extern int penny_redis_connect_timeout; /* ms */
+extern char *penny_redis_password_file; /* empty: password of the URL, or none */
+extern int penny_redis_pool_max;        /* connections of readers */
+extern int penny_redis_pool_min;        /* of them kept while idle */
+extern char *penny_redis_prefix;        /* of keys and channel */
+extern char *penny_redis_url;           /* empty: no Redis */
+/* What is wrong with a URL, as a sentence, or NULL; set by redis, which knows. */
+extern const char *(*penny_redis_check_url)(const char *url, const char **hint);
 /* cache */
 extern int penny_cache_max_object; /* kB */
 extern char *penny_cache_quotas;   /* see penny_config_quotas() */
@@ -94,7 +104,7 @@ extern void penny_config_plane(PennyPlaneConfig *config);
 /* What an edge must know, from the settings. */
 extern void penny_config_edge(PennyEdgeSettings *settings);
 
-/* Workers of penny when all run: supervisor, gateways, executors. */
+/* Workers of penny when all run: supervisor, gateways, executors, the relay. */
 extern int penny_config_workers(void);
 /* A max_worker_processes that has room for them beside PostgreSQL's own. */
 extern int penny_config_worker_slots(void);
@@ -109,6 +119,7 @@ extern bool penny_config_quotas(const char *list, void (*each)(PennyCacheKind ki
 extern void penny_config_cache(void);
 extern void penny_config_gateway(void);
 extern void penny_config_executor(void);
+extern void penny_config_redis(void);
 extern void penny_config_security(void);
 extern void penny_config_compression(void);
 

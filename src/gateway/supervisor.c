@@ -16,6 +16,9 @@
  * themselves when idle.  While it could not start one anyway, the supervisor
  * does not show itself as asleep, and edges leave it alone.
  *
+ * Relay.  While penny.redis_url is set there is to be a penny relay
+ * (gateway/relay_start.c).
+ *
  * Keys of tokens.  It alone reads their files (auth/key.h).
  *
  * The cache.  It ends everything that was cached when settings were read again.
@@ -55,6 +58,7 @@
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "config/config.h"
+#include "gateway/relay_start.h"
 #include "plane/call.h"
 #include "plane/event.h"
 #include "realtime/prepared.h"
@@ -128,6 +132,7 @@ penny_supervisor_main(Datum main_arg)
 		tell_readiness();
 		forget_started();
 		start_by_load(penny_clock_ms());
+		penny_relay_start();
 		wait_for_work(set);
 		if (penny_key_asked())
 			ConfigReloadPending = true;
@@ -380,6 +385,12 @@ wait_for_work(WaitEventSet *set)
 		timeout = timeout < 0 ? LOOK_PAUSE : Min(timeout, LOOK_PAUSE);
 	if (prepared > 0)
 		timeout = timeout < 0 ? SWEEP_PAUSE : Min(timeout, SWEEP_PAUSE);
+	if (penny_relay_start_at() != PENNY_NEVER)
+	{
+		long until = penny_clock_timeout(penny_clock_ms(), penny_relay_start_at());
+
+		timeout = timeout < 0 ? until : Min(timeout, until);
+	}
 	if (visible)
 	{
 		penny_sleeper_prepare(plane, self);

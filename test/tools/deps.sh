@@ -29,8 +29,9 @@ missing_build() {
 	command -v make >/dev/null || echo make
 	if ! command -v cc >/dev/null; then
 		echo gcc libc6-dev libwebsockets-dev libev-dev libseccomp-dev libssl-dev \
-			zlib1g-dev libbrotli-dev
-	elif ! have_headers libwebsockets.h ev.h seccomp.h openssl/evp.h zlib.h brotli/encode.h; then
+			zlib1g-dev libbrotli-dev libhiredis-dev
+	elif ! have_headers libwebsockets.h ev.h seccomp.h openssl/evp.h zlib.h brotli/encode.h \
+		hiredis/hiredis.h; then
 		have_header stdio.h || echo libc6-dev
 		have_header libwebsockets.h || echo libwebsockets-dev
 		have_header ev.h || echo libev-dev
@@ -38,6 +39,7 @@ missing_build() {
 		have_header openssl/evp.h || echo libssl-dev
 		have_header zlib.h || echo zlib1g-dev
 		have_header brotli/encode.h || echo libbrotli-dev
+		have_header hiredis/hiredis.h || echo libhiredis-dev
 	fi
 	[ -f "$("$PG_CONFIG" --pgxs 2>/dev/null)" ] || echo "postgresql-server-dev-$(pg_major)"
 }
@@ -55,6 +57,7 @@ missing_check() {
 	perl -MIPC::Run -e1 2>/dev/null || echo libipc-run-perl
 	command -v clang-format-14 >/dev/null || echo clang-format-14
 	command -v nm >/dev/null || echo binutils
+	command -v redis-server >/dev/null || echo redis-server
 	/usr/bin/python3 -c 'import websockets' 2>/dev/null || echo python3-websockets
 	/usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || echo python3-jwt python3-cryptography
 }
