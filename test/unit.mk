@@ -101,7 +101,7 @@ UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
 .build/unit-asan/variants: $(addprefix .build/unit-asan/obj/,$(UNIT_WITH_variants:.c=.o))
 .build/unit/token_memory: $(addprefix .build/unit/obj/,$(UNIT_WITH_token_memory:.c=.o))
 .build/unit-asan/token_memory: $(addprefix .build/unit-asan/obj/,$(UNIT_WITH_token_memory:.c=.o))
-.build/unit/variants .build/unit-asan/variants: UNIT_LIBS = -lbrotlienc -lbrotlidec -lz
+.build/unit/variants .build/unit-asan/variants: UNIT_LIBS += -lbrotlienc -lbrotlidec -lz
 
 # Runs penny-edge itself: t_edge.py drives it.
 .build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o)
