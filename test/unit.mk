@@ -54,6 +54,7 @@ UNIT_TESTS = http \
 	plane_processes \
 	share \
 	cache \
+	cache_stress \
 	interest \
 	fake_gateway
 
