@@ -55,6 +55,8 @@ UNIT_TESTS = http \
 	share \
 	cache \
 	cache_stress \
+	cache_stress \
+	cache_trace \
 	interest \
 	fake_gateway
 

@@ -6,6 +6,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <signal.h>
 #include <sys/mman.h>
 
 #include "unit.h"
@@ -658,6 +659,54 @@ TEST(no_memory)
 	stop();
 }
 
+/* ---- a put seen half-way ------------------------------------------------- */
+
+static char *page;            /* of the value; to read it the first time is a fault */
+static PennyCacheHit before;  /* of the same key, found before the put */
+static PennyCacheResult seen; /* of the same key, in the middle of it */
+static bool copied;           /* could the body of before be copied there? */
+
+static void
+in_the_middle(int signo)
+{
+	PennyCacheHit hit;
+
+	(void) signo;
+	seen = penny_cache_find(&pg, &before.key, NOW, &hit);
+	copied = penny_cache_copy(&pg, &before, out);
+	mprotect(page, 4096, PROT_READ);
+}
+
+/* The writer is stopped where it copies the value, by a fault at its bytes. */
+TEST(half_way)
+{
+	struct sigaction action = {.sa_handler = in_the_middle};
+	struct sigaction old;
+	PennyCachePut put;
+	PennyCacheKey hash;
+
+	start();
+	page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(page != MAP_FAILED);
+	memset(page, 'x', 4096);
+	put_text("a", "before");
+	CHECK(find("a", &before) == PENNY_CACHE_HIT);
+	put = a_put(key_of("a"), (PennySpan){page, 4096});
+	penny_cache_hash(&pg, put.status, put.head, put.body, &hash);
+	put.hash = &hash;
+	seen = PENNY_CACHE_HIT;
+	copied = true;
+	mprotect(page, 4096, PROT_NONE);
+	sigaction(SIGSEGV, &action, &old);
+	CHECK(penny_cache_put(&pg, &put) == PENNY_CACHE_KEPT);
+	sigaction(SIGSEGV, &old, NULL);
+	CHECK(seen == PENNY_CACHE_MISS && !copied);
+	CHECK(find("a", &before) == PENNY_CACHE_HIT && before.body_len == 4096 &&
+		  penny_cache_copy(&pg, &before, out) && memcmp(out, page, 4096) == 0);
+	munmap(page, 4096);
+	stop();
+}
+
 /* ---- stamps against a model ---------------------------------------------- */
 
 #define XIDS 40
@@ -785,6 +834,7 @@ main(void)
 	RUN(uses);
 	RUN(ghosts);
 	RUN(no_memory);
+	RUN(half_way);
 	RUN(stamps);
 	RUN(stamp_ring);
 	return unit_done();
