@@ -55,7 +55,6 @@ UNIT_TESTS = http \
 	share \
 	cache \
 	cache_stress \
-	cache_stress \
 	cache_trace \
 	interest \
 	fake_gateway
