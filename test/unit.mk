@@ -54,6 +54,8 @@ UNIT_TESTS = http \
 	plane_processes \
 	share \
 	cache \
+	cache_evict \
+	cache_key \
 	cache_stress \
 	cache_trace \
 	interest \
