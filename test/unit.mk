@@ -65,6 +65,10 @@ UNIT_TESTS = http \
 	token_memory \
 	redis \
 	cache \
+	cache_evict \
+	cache_key \
+	cache_stress \
+	cache_trace \
 	interest \
 	cache_stress \
 	cache_trace \

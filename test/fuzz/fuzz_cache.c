@@ -154,7 +154,7 @@ scribble(FuzzInput *input)
 {
 	size_t at = anywhere(input);
 	size_t len;
-	char *what = fuzz_bytes(input, 24, &len);
+	char *what = fuzz_bytes(input, 100, &len);
 
 	if (len > plane.sizes.p_size - at)
 		len = plane.sizes.p_size - at;
