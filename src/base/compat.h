@@ -80,6 +80,13 @@ penny_no_locks_held(void)
 #endif
 }
 
+/* 16: all settings as an array are made for the caller. */
+#if PG_VERSION_NUM >= 160000
+#define penny_guc_variables(n) get_guc_variables(n)
+#else
+#define penny_guc_variables(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 /* 18: index scans count their searches, if given where to. */
 #if PG_VERSION_NUM >= 180000
 #define penny_index_beginscan(table, index, snapshot, nkeys) \
