@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_database.h"
+#include "catalog/pg_proc.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -54,6 +55,15 @@
 #define penny_owns_database(oid, role) object_ownercheck(DatabaseRelationId, (oid), (role))
 #else
 #define penny_owns_database(oid, role) pg_database_ownercheck((oid), (role))
+#endif
+
+/* 16: one function for the rights on all kinds of objects. */
+#if PG_VERSION_NUM >= 160000
+#define penny_may_execute(oid, role) \
+	(object_aclcheck(ProcedureRelationId, (oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define penny_may_execute(oid, role) \
+	(pg_proc_aclcheck((oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
 /* 16: lists of a process's locks are dlists.  18: more than one word of fast-path slots. */

@@ -23,6 +23,7 @@
 
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -169,14 +170,14 @@ bytea_text(bytea *value)
 static char *
 value_text(Datum value, Oid type, Form_pg_attribute column)
 {
-	char *text;
+	char *made;
 
 	switch (type)
 	{
 		case UUIDOID:
-			text = palloc(UUID_LEN * 2 + 5);
-			penny_tag_write_uuid(text, DatumGetUUIDP(value));
-			return text;
+			made = palloc(UUID_LEN * 2 + 5);
+			penny_tag_write_uuid(made, DatumGetUUIDP(value));
+			return made;
 		case TEXTOID:
 		case VARCHAROID:
 		case BPCHAROID:

@@ -303,7 +303,10 @@ put(const PennyCacheRead *read, const PennyCollector *collector, uint32 status, 
 						  .now = (uint64_t) penny_clock_ms(),
 						  .tokens = collector->tokens,
 						  .token = collector->token};
+	PennyCacheKey hash;
 
+	penny_cache_hash(penny_plane(), status, head, body, &hash);
+	what.hash = &hash;
 	what.expires = what.now + (uint64_t) Max(ttl_ms, 0);
 	if (penny_debug_cache_fence == PENNY_FENCE_DELETE)
 	{
@@ -315,7 +318,6 @@ put(const PennyCacheRead *read, const PennyCollector *collector, uint32 status, 
 		what.token = now_token;
 	}
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	penny_cache_take_hints(penny_plane());
 	result = penny_cache_put(penny_plane(), &what);
 	LWLockRelease(lock);
 	switch (result)
@@ -344,6 +346,43 @@ penny_cache_go_around(bool on)
 
 	going_around = on;
 	return was;
+}
+
+uint64
+penny_cache_drop_all(void)
+{
+	LWLock *lock = penny_cache_lock(PENNY_CACHE_LOCK);
+	PennyCacheUse use;
+
+	if (!penny_cache_is_on())
+		return 0;
+	penny_cache_push_all_now();
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	penny_cache_use(penny_plane(), &use);
+	penny_cache_clear(penny_plane());
+	LWLockRelease(lock);
+	return use.entries;
+}
+
+static void
+set_quota(PennyCacheKind kind, int percent)
+{
+	penny_cache_set_quota(penny_plane(), kind, (uint32_t) percent);
+}
+
+void
+penny_cache_apply_settings(void)
+{
+	LWLock *lock;
+
+	if (!penny_cache_is_on())
+		return;
+	lock = penny_cache_lock(PENNY_CACHE_LOCK);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int kind = 0; kind < PENNY_CACHE_KINDS; kind++)
+		set_quota(kind, 100);
+	(void) penny_config_quotas(penny_cache_quotas, set_quota);
+	LWLockRelease(lock);
 }
 
 static void
