@@ -209,6 +209,7 @@ REGRESS = install \
 	conversation \
 	order \
 	policies \
+	cache \
 	corners \
 	jsonb \
 	owner \
