@@ -114,6 +114,8 @@ typedef enum PennyFenceState
 
 extern PennyFenceState penny_fence_token(const PennyCacheToken *token, Snapshot snapshot);
 extern PennyFenceState penny_fence_tokens(const PennyCacheToken *token, int n, Snapshot snapshot);
+/* Let overflows end that are over. */
+extern void penny_fence_settle(const PennyCacheToken *token, int n);
 /* Are all transactions from before the start over in this snapshot? */
 extern bool penny_fence_started(Snapshot snapshot);
 /* Has this transaction changed what the tag of this slot stands for? */

@@ -283,6 +283,7 @@ may_keep(const PennyCollector *collector)
 		return PENNY_CACHE_REFUSED_MOVED;
 	if (state == PENNY_FENCE_BLOCKED && penny_debug_cache_fence == PENNY_FENCE_ON)
 		return PENNY_CACHE_REFUSED_FENCE;
+	penny_fence_settle(collector->token, collector->tokens);
 	return PENNY_CACHE_FINE;
 }
 

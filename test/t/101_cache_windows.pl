@@ -130,6 +130,24 @@ my $before = hits();
 get();
 is(hits() - $before, 1, 'hits after the last of them');
 
+# More pushers at a time than a stamp names: each of them holds what is kept; when
+# they are over, an older transaction does not.
+$node->sql("CREATE TABLE side (item int);
+	CREATE TRIGGER invalidate AFTER INSERT ON side FOR EACH ROW EXECUTE FUNCTION penny.invalidate('item', 'item');
+	ALTER TABLE side ENABLE ALWAYS TRIGGER invalidate");
+sub is_kept { get(); my $before = hits(); get(); return hits() - $before }
+$node->sql("BEGIN; INSERT INTO side VALUES (1); PREPARE TRANSACTION 'side$_'") for 1 .. 4;
+for (1 .. 4)
+{
+	is(is_kept(), 0, "not kept while $_ of 4 hold");
+	$node->sql("COMMIT PREPARED 'side$_'");
+}
+is(is_kept(), 1, 'kept when they are over');
+$node->sql("BEGIN; INSERT INTO opened VALUES (0); PREPARE TRANSACTION 'older'");
+$node->sql(write_item());
+is(is_kept(), 1, 'kept beside a transaction that is older than the change');
+$node->sql("ROLLBACK PREPARED 'older'");
+
 # A crash of a backend takes the cache with it, and no more.
 my $pid = $node->background_sql('SELECT pg_sleep(600)');
 waits('SELECT pg_sleep', 'PgSleep');
