@@ -208,6 +208,7 @@ REGRESS = install \
 	conversation \
 	order \
 	policies \
+	cache \
 	corners \
 	jsonb \
 	owner \

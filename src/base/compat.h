@@ -62,8 +62,7 @@
 #define penny_may_execute(oid, role) \
 	(object_aclcheck(ProcedureRelationId, (oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
 #else
-#define penny_may_execute(oid, role) \
-	(pg_proc_aclcheck((oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#define penny_may_execute(oid, role) (pg_proc_aclcheck((oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
 /* 16: lists of a process's locks are dlists.  18: more than one word of fast-path slots. */

@@ -313,7 +313,7 @@ penny_fence_begin_finish(void)
 	PennyStampView view;
 	bool prepared;
 
-	if (!penny_cache_is_on())
+	if (!penny_cache_is_on() || penny_debug_cache_fence != PENNY_FENCE_ON)
 		return false;
 	penny_stamp_view(penny_plane(), PENNY_STAMP_ALL, &view);
 	reference_xid = U64FromFullTransactionId(ReadNextFullTransactionId());

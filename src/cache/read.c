@@ -128,7 +128,7 @@ why_around(void)
 		return PENNY_CACHE_REFUSED_SERIALIZABLE;
 	if (FullTransactionIdIsValid(GetTopFullTransactionIdIfAny()))
 		return PENNY_CACHE_REFUSED_WRITER;
-	if (!penny_fence_started(snapshot))
+	if (penny_debug_cache_fence == PENNY_FENCE_ON && !penny_fence_started(snapshot))
 		return PENNY_CACHE_REFUSED_STARTUP;
 	return PENNY_CACHE_FINE;
 }
@@ -184,8 +184,8 @@ look_up(PennyCacheRead *read)
 
 	for (int i = 0; i < COPY_TRIES; i++)
 	{
-		result = penny_cache_find(penny_plane(), &read->key, (uint64_t) penny_clock_ms(),
-								  &read->hit);
+		result =
+			penny_cache_find(penny_plane(), &read->key, (uint64_t) penny_clock_ms(), &read->hit);
 		if (result != PENNY_CACHE_HIT || copy_bytes(read))
 			break;
 		result = PENNY_CACHE_MISS;

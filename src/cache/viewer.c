@@ -63,8 +63,8 @@ strip_claims(const char *claims)
 	if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(json)))
 		return pstrdup(claims);
 	for (int i = 0; i < lengthof(passing); i++)
-		json = DirectFunctionCall2(jsonb_delete, json,
-								   PointerGetDatum(cstring_to_text(passing[i])));
+		json =
+			DirectFunctionCall2(jsonb_delete, json, PointerGetDatum(cstring_to_text(passing[i])));
 	return JsonbToCString(NULL, &DatumGetJsonbP(json)->root, -1);
 }
 
