@@ -10,9 +10,17 @@ PGFILEDESC = "penny - conversation backend inside PostgreSQL"
 
 # --- the extension: one list per module, in layer order ---------------------
 PLANE = src/plane/plane.o \
+	src/plane/cache_arena.o \
+	src/plane/cache_body.o \
+	src/plane/cache_evict.o \
+	src/plane/cache_key.o \
+	src/plane/cache_put.o \
+	src/plane/cache_read.o \
+	src/plane/cache_stamp.o \
 	src/plane/call.o \
 	src/plane/certificate.o \
 	src/plane/event.o \
+	src/plane/interest.o \
 	src/plane/route.o \
 	src/plane/share.o \
 	src/plane/wake.o
@@ -26,6 +34,7 @@ BASE = src/base/clock.o \
 	src/base/worker.o
 
 CONFIG = src/config/config.o \
+	src/config/guc_cache.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o
@@ -39,6 +48,18 @@ AUTH = src/auth/certificate.o \
 	src/auth/key_file.o \
 	src/auth/key_parse.o \
 	src/auth/token.o
+
+CACHE = src/cache/check.o \
+	src/cache/collect.o \
+	src/cache/fence.o \
+	src/cache/flight.o \
+	src/cache/function.o \
+	src/cache/invalidate.o \
+	src/cache/read.o \
+	src/cache/shared.o \
+	src/cache/tags.o \
+	src/cache/viewer.o \
+	src/cache/watch.o
 
 STORE = src/store/access.o \
 	src/store/change.o \
@@ -92,14 +113,15 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/watch.o \
 	src/gateway/worker.o
 
-SQLAPI = src/sqlapi/sql_doctor.o \
+SQLAPI = src/sqlapi/sql_cache.o \
+	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_quarantine.o \
 	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
+OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
@@ -166,6 +188,7 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/40_import.sql \
 	sql/api/45_realtime.sql \
 	sql/api/50_http.sql \
+	sql/api/60_cache.sql \
 	sql/api/70_status.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
@@ -186,6 +209,7 @@ REGRESS = install \
 	conversation \
 	order \
 	policies \
+	cache \
 	corners \
 	jsonb \
 	owner \
@@ -193,7 +217,10 @@ REGRESS = install \
 	http \
 	plans
 
-ISOLATION = members \
+ISOLATION = cache_catalog \
+	cache_fill \
+	cache_levels \
+	members \
 	strangers \
 	writers
 

@@ -10,9 +10,17 @@ UNIT_ASAN = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit
 
 # $(CURDIR) and the like stay out: paths are relative to the top directory.
 UNIT_PLAIN = src/plane/plane.c \
+	src/plane/cache_arena.c \
+	src/plane/cache_body.c \
+	src/plane/cache_evict.c \
+	src/plane/cache_key.c \
+	src/plane/cache_put.c \
+	src/plane/cache_read.c \
+	src/plane/cache_stamp.c \
 	src/plane/wake.c \
 	src/plane/call.c \
 	src/plane/event.c \
+	src/plane/interest.c \
 	src/plane/route.c \
 	src/plane/share.c \
 	src/auth/json_strict.c \
@@ -45,6 +53,12 @@ UNIT_TESTS = http \
 	plane \
 	plane_processes \
 	share \
+	cache \
+	cache_evict \
+	cache_key \
+	cache_stress \
+	cache_trace \
+	interest \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)

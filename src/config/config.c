@@ -15,10 +15,13 @@
 
 #include "config/config.h"
 
+static void configure_cache(PennyPlaneConfig *config);
+
 /* Define every area's settings; unknown names of the prefix are then errors. */
 void
 penny_config_init(void)
 {
+	penny_config_cache();
 	penny_config_gateway();
 	penny_config_executor();
 	penny_config_security();
@@ -38,6 +41,21 @@ penny_config_plane(PennyPlaneConfig *config)
 	config->response_size = PENNY_RESPONSE_PIECE;
 	config->events = penny_event_ring_events;
 	config->event_bytes = (uint32) penny_event_ring_size * 1024;
+	configure_cache(config);
+}
+
+/* An entry for every four chunks of 1 kB: what is cached has some kB. */
+static void
+configure_cache(PennyPlaneConfig *config)
+{
+	uint32_t entries = 64;
+
+	config->cache_chunks = penny_cache_size;
+	while (entries <= config->cache_chunks / 8)
+		entries *= 2;
+	config->cache_entries = entries;
+	config->cache_stamps = penny_cache_stamps;
+	config->cache_max_object = (uint32_t) penny_cache_max_object * 1024;
 }
 
 /* A list with single spaces between its words, and nowhere else. */

@@ -124,6 +124,11 @@ extern void penny_stamp_view(const PennyPlane *plane, uint32_t slot, PennyStampV
 #define penny_stamp_lock(slot) ((slot) % PENNY_STAMP_LOCKS)
 extern void penny_stamp_push(PennyPlane *plane, uint32_t slot, uint64_t xid,
 							 bool (*finished)(uint64_t xid));
+/*
+ * All transactions below `oldest` are over: if they include every pusher, the
+ * ring tells all again.  Under the same lock; seq stays.
+ */
+extern void penny_stamp_settle(PennyPlane *plane, uint32_t slot, uint64_t oldest);
 
 /* ---- reading ------------------------------------------------------------- */
 
@@ -167,7 +172,10 @@ extern PennyCacheResult penny_cache_find(const PennyPlane *plane, const PennyCac
 extern bool penny_cache_copy(const PennyPlane *plane, const PennyCacheHit *hit, char *out);
 /* Do all tokens still have the seq of their stamps?  The moment at which the hit is true. */
 extern bool penny_cache_holds(const PennyPlane *plane, const PennyCacheHit *hit);
-/* Edge: say that a body was used.  PostgreSQL: count it at once. */
+/*
+ * Edge: say that a body was used; evictions look there.  PostgreSQL: count it.
+ * Neither writes anything once a body is known to be used often.
+ */
 extern void penny_cache_hint(PennyPlane *plane, const PennyCacheHit *hit);
 extern void penny_cache_used(PennyPlane *plane, const PennyCacheHit *hit);
 
@@ -186,12 +194,13 @@ typedef struct PennyCachePut
 	uint64_t expires;
 	int tokens;
 	const PennyCacheToken *token;
+	const PennyCacheKey *hash; /* penny_cache_hash() made before the lock; NULL: made here */
 } PennyCachePut;
 
 typedef enum PennyCachePutResult
 {
 	PENNY_CACHE_KEPT,
-	PENNY_CACHE_TOO_LARGE, /* larger than config.cache_max_object, or its quota */
+	PENNY_CACHE_TOO_LARGE, /* larger than config.cache_max_object, its quota or the arena */
 	PENNY_CACHE_OFF        /* the cache has no arena */
 } PennyCachePutResult;
 
@@ -203,8 +212,6 @@ extern bool penny_cache_restore(PennyPlane *plane, const PennyCacheHit *hit, Pen
 /* Hash as in hit.hash. */
 extern void penny_cache_hash(const PennyPlane *plane, uint32_t status, PennySpan head,
 							 PennySpan body, PennyCacheKey *hash);
-/* Take the hints of all edges into account. */
-extern void penny_cache_take_hints(PennyPlane *plane);
 /* Drop every entry and body. */
 extern void penny_cache_clear(PennyPlane *plane);
 /* Percent of the arena that bodies of a kind may take; 100 for all at the start. */

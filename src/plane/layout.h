@@ -40,7 +40,7 @@
 #include <stdint.h>
 
 #define PENNY_PLANE_MAGIC UINT64_C(0x70656e6e79706c31)
-#define PENNY_PLANE_LAYOUT 4 /* raise with every change of this file */
+#define PENNY_PLANE_LAYOUT 5 /* raise with every change of this file */
 
 #define PENNY_MAX_EDGES 8
 #define PENNY_MAX_EXECUTORS 64
@@ -50,6 +50,7 @@
 #define PENNY_ORIGIN_MAX 255 /* bytes of one origin */
 #define PENNY_HOSTS_SIZE 1024
 #define PENNY_SHARED_ADDRESSES 16384 /* client addresses counted over all edges */
+#define PENNY_INTEREST_BITS 65536    /* of rooms in which an edge has members, interest.h */
 #define PENNY_CACHE_LINE 64
 
 /*
@@ -67,7 +68,7 @@ typedef struct PennyPlaneConfig
 	uint32_t event_bytes;      /* bytes of the event ring, a power of two */
 	uint32_t cache_stamps;     /* stamps of tags, a power of two */
 	uint32_t cache_entries;    /* entries, a power of two */
-	uint32_t cache_chunks;     /* chunks of the arena, 0 = no cache */
+	uint32_t cache_chunks;     /* chunks of 1 kB of the arena, 0 = no cache */
 	uint32_t cache_max_object; /* bytes of one body */
 } PennyPlaneConfig;
 
@@ -279,6 +280,7 @@ typedef struct PennyEdgeHeader
 	_Atomic uint32_t sub[PENNY_SUB_RING];
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t counter[PENNY_COUNTERS];
 	PennyEdgeSlot slot[PENNY_MAX_SLOTS];
+	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t interest[PENNY_INTEREST_BITS / 64];
 } PennyEdgeHeader;
 
 /* ---- region S -------------------------------------------------------- */
@@ -312,9 +314,19 @@ typedef struct PennyPlaneSizes
 	size_t response_stride;
 	size_t events;      /* P: PennyEventSlot[config.events] */
 	size_t event_bytes; /* P: config.event_bytes bytes */
+	size_t cache;       /* P: parts of the cache, see cache_layout.h */
+	size_t cache_stamps;
+	size_t cache_marks;
+	size_t cache_entries;
+	size_t cache_bodies;
+	size_t cache_index;
+	size_t cache_ghosts;
+	size_t cache_links;
+	size_t cache_arena; /* P: its memory is allocated when it is needed */
 	size_t p_size;
 	size_t requests; /* E: [slots] of request_stride bytes */
 	size_t request_stride;
+	size_t hints; /* E: a word for each body of the cache */
 	size_t e_size;
 } PennyPlaneSizes;
 

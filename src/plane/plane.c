@@ -9,11 +9,11 @@
  * own.  Region E must stay writable for the edge, but is sealed against
  * shrinking, since a truncated mapping would kill PostgreSQL by SIGBUS.  Both
  * are allocated at once, so that a shortage of memory is an error at start and
- * not a signal later.
+ * not a signal later; all but the cache's arena, which grows (cache_arena.c).
  *
  *-------------------------------------------------------------------------
  */
-#include "plane/plane.h"
+#include "plane/cache_layout.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@
 
 static const char *create_regions(PennyPlane *plane);
 static const char *create_wakes(PennyPlane *plane);
-static void *create_region(const char *name, size_t size, int seals, int *fd);
+static void *create_region(const char *name, size_t size, size_t allocate, int seals, int *fd);
 static void reset_handle(PennyPlane *plane);
 
 static inline size_t
@@ -74,12 +74,16 @@ penny_plane_sizes(const PennyPlaneConfig *config, PennyPlaneSizes *sizes)
 	sizes->events = align_up(sizes->responses + slots * sizes->response_stride, 4096);
 	sizes->event_bytes =
 		align_up(sizes->events + (size_t) config->events * sizeof(PennyEventSlot), 4096);
-	sizes->p_size = align_up(sizes->event_bytes + config->event_bytes, 4096);
+	if (!penny_cache_sizes(config, sizes, align_up(sizes->event_bytes + config->event_bytes, 4096)))
+		return false;
 
 	sizes->requests = align_up(sizeof(PennyEdgeHeader), 4096);
 	sizes->request_stride =
 		align_up(sizeof(PennyRequestHead) + config->request_size, PENNY_CACHE_LINE);
-	sizes->e_size = align_up(sizes->requests + config->slots * sizes->request_stride, 4096);
+	sizes->hints = align_up(sizes->requests + config->slots * sizes->request_stride, 4096);
+	sizes->e_size = sizes->hints;
+	if (config->cache_chunks != 0)
+		sizes->e_size += align_up((size_t) config->cache_entries * sizeof(uint64_t), 4096);
 	return true;
 }
 
@@ -114,18 +118,20 @@ create_regions(PennyPlane *plane)
 {
 	const int seals_e = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
-	plane->p =
-		create_region("penny-p", plane->sizes.p_size, F_SEAL_FUTURE_WRITE | seals_e, &plane->p_fd);
+	plane->p = create_region("penny-p", plane->sizes.p_size, plane->sizes.cache_arena,
+							 F_SEAL_FUTURE_WRITE | seals_e, &plane->p_fd);
 	if (plane->p == NULL)
 		return "allocation of region P";
 
 	plane->p->magic = PENNY_PLANE_MAGIC;
 	plane->p->layout = PENNY_PLANE_LAYOUT;
 	plane->p->config = plane->config;
-	if (getrandom(&plane->p->generation, sizeof(uint64_t), 0) != sizeof(uint64_t))
+	if (getrandom(&plane->p->generation, sizeof(uint64_t), 0) != sizeof(uint64_t) ||
+		!penny_cache_start(plane))
 		return "getrandom";
 
-	plane->s = create_region("penny-s", sizeof(PennySharedHeader), seals_e, &plane->s_fd);
+	plane->s = create_region("penny-s", sizeof(PennySharedHeader), sizeof(PennySharedHeader),
+							 seals_e, &plane->s_fd);
 	if (plane->s == NULL)
 		return "allocation of region S";
 	plane->s->magic = PENNY_PLANE_MAGIC;
@@ -134,7 +140,8 @@ create_regions(PennyPlane *plane)
 
 	for (uint32_t i = 0; i < plane->config.edges; i++)
 	{
-		plane->e[i] = create_region("penny-e", plane->sizes.e_size, seals_e, &plane->e_fd[i]);
+		plane->e[i] = create_region("penny-e", plane->sizes.e_size, plane->sizes.e_size, seals_e,
+									&plane->e_fd[i]);
 		if (plane->e[i] == NULL)
 			return "allocation of region E";
 		plane->e[i]->magic = PENNY_PLANE_MAGIC;
@@ -142,16 +149,16 @@ create_regions(PennyPlane *plane)
 	return NULL;
 }
 
-/* A sealed memory file, allocated and mapped; NULL and errno on failure. */
+/* A sealed memory file, mapped, its beginning allocated; NULL and errno on failure. */
 static void *
-create_region(const char *name, size_t size, int seals, int *fd)
+create_region(const char *name, size_t size, size_t allocate, int seals, int *fd)
 {
 	void *map;
 
 	*fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (*fd < 0)
 		return NULL;
-	if (ftruncate(*fd, (off_t) size) < 0 || fallocate(*fd, 0, 0, (off_t) size) < 0)
+	if (ftruncate(*fd, (off_t) size) < 0 || fallocate(*fd, 0, 0, (off_t) allocate) < 0)
 		return NULL;
 	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
 	if (map == MAP_FAILED)
