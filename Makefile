@@ -85,6 +85,7 @@ STORE = src/store/access.o \
 	src/store/uuid.o
 
 EXECUTOR = src/executor/answer.o \
+	src/executor/cached.o \
 	src/executor/caller.o \
 	src/executor/dispatch.o \
 	src/executor/http.o \

@@ -85,6 +85,9 @@ extern PennyCacheResult penny_cache_open(PennyCacheRead *read, PennyCacheKind ki
 /* The same for a key that is known. */
 extern PennyCacheResult penny_cache_open_key(PennyCacheRead *read, PennyCacheKind kind,
 											 const PennyCacheKey *key, const char *label);
+/* Open a collector without looking up: the value is built anew, whatever is there. */
+extern void penny_cache_renew(PennyCacheRead *read, PennyCacheKind kind, const PennyCacheKey *key,
+							  const char *label);
 /* Close the collector and keep the value for ttl_ms, if the fence lets it. */
 extern PennyCacheRefusal penny_cache_fill(PennyCacheRead *read, uint32 status, PennySpan head,
 										  PennySpan body, const char *etag, int64 ttl_ms);
@@ -102,6 +105,13 @@ extern void penny_cache_note_kind(PennyCacheKind kind);
 extern bool penny_cache_collecting(void);
 /* Did the last fill or hit depend on declared tags, or on time alone? */
 extern bool penny_cache_is_tagged(const PennyCacheRead *read);
+
+/*
+ * For what is remembered outside of entries: where does the stamp stand (seq),
+ * and is everything that moved it finished in the active snapshot?  If it is,
+ * what that snapshot shows holds as long as the stamp does not move.
+ */
+extern bool penny_cache_settled(uint32 slot, uint64 *seq);
 
 /* The transaction has changed what this tag stands for. */
 extern void penny_cache_invalidate(const char *name, const char *value);

@@ -24,7 +24,8 @@ typedef struct PennyRouteRow
 
 typedef struct PennyRouteTable
 {
-	uint64 stamp;          /* routes_stamp that it was read after */
+	bool settled;          /* nothing that it depends on was in progress when it was read */
+	uint64 seq;            /* of PENNY_STAMP_ALL then */
 	PennySpan text;        /* what PENNY_OP_ROUTES answers */
 	PennyRoutes *compiled; /* points into text */
 	int n;

@@ -332,6 +332,8 @@ take_error(bool last)
 	if (error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION && run.request.op == PENNY_OP_HTTP)
 		run.problem.allowed = penny_http_writing_methods(&run);
 	penny_problem_answer(&run.answer, error, &run.problem);
+	if (run.cached)
+		run.answer.extra.mark = PENNY_MARK_BYPASS;
 	return true;
 }
 

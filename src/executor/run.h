@@ -37,6 +37,7 @@ typedef struct PennyRun
 	PennyProblemContext problem;
 	PennyCaller caller;
 	bool counted;        /* for the rate of its user */
+	bool cached;         /* its route is one whose answers may be kept */
 	int nest_level;      /* of the settings that the call makes */
 	int64 started;       /* us, when the call was claimed */
 	int64 authenticated; /* us, when the caller was known */

@@ -39,6 +39,7 @@
 #include "base/planemap.h"
 #include "base/registry.h"
 #include "base/worker.h"
+#include "cache/cache.h"
 #include "config/config.h"
 #include "executor/pool.h"
 #include "executor/idle.h"
@@ -97,6 +98,8 @@ penny_executor_main(Datum arg)
 		{
 			limit_memory();
 			penny_reset_baseline();
+			/* what this executor let in or built by the settings before ends with them */
+			penny_cache_push_all_now();
 		}
 		readiness = penny_executor_tick(self);
 		if (serve(readiness))
