@@ -109,7 +109,8 @@ extern bool penny_cache_is_tagged(const PennyCacheRead *read);
 /*
  * For what is remembered outside of entries: where does the stamp stand (seq),
  * and is everything that moved it finished in the active snapshot?  If it is,
- * what that snapshot shows holds as long as the stamp does not move.
+ * what that snapshot and the catalogs show holds as long as the stamp does not
+ * move.  Never without a cache.
  */
 extern bool penny_cache_settled(uint32 slot, uint64 *seq);
 

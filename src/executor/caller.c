@@ -215,10 +215,12 @@ from_session(PennyRun *run, PennySpan token, PennyClaims *claims)
 	memcpy(tag, prefix, sizeof(prefix));
 	hex_encode((const char *) hash, PENNY_TOKEN_HASH, tag + strlen(prefix));
 	tag[sizeof(tag) - 1] = '\0';
-	viewer->stamp_slot = penny_stamp_slot(run->plane, tag, strlen(tag));
-	if (!penny_cache_settled(viewer->stamp_slot, &seq))
-		viewer->known = 0;
-	viewer->stamp_seq = seq;
+	if (viewer->known)
+	{
+		viewer->stamp_slot = penny_stamp_slot(run->plane, tag, strlen(tag));
+		viewer->known = penny_cache_settled(viewer->stamp_slot, &seq);
+		viewer->stamp_seq = seq;
+	}
 
 	if (!find_session(hash, tag + strlen(prefix), &session) ||
 		session.expires <= GetCurrentTimestamp())

@@ -39,7 +39,8 @@ penny_http_run(PennyRun *run)
 {
 	PennyRouteMatch match;
 	PennyParams params = {.request = &run->request};
-	PennyHttpRoute route = {.table = penny_routes_get(run->plane), .match = &match};
+	PennyHttpRoute route = {.table = penny_routes_get(run->plane, run->routes_stamp),
+							.match = &match};
 
 	route.request_type = penny_type("request");
 	penny_params_split_target(run->request.field[PENNY_FIELD_TARGET], &params.path, &params.query);

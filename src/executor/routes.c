@@ -5,16 +5,16 @@
  *
  * Read whole into a memory context of its own, and read again when
  *
- *	- the stamp of everything (plane/cache.h) moved, which a transaction that
- *	  changes the table does before it commits; or when such a transaction was
- *	  in progress in the snapshot that read.  So the table is always the one
- *	  that the request's snapshot sees, and no answer of a handler that was
- *	  replaced can be kept;
+ *	- routes_stamp in the plane was raised: a transaction that changed the
+ *	  table committed.  The stamp is taken before the snapshot that reads, so
+ *	  a change in between makes another reading, never a missed one;
+ *	- where answers are kept, the stamp of everything (plane/cache.h) moved,
+ *	  which that transaction does before its change can be seen; or it was in
+ *	  progress in the snapshot that read.  So the table is the one that the
+ *	  request's snapshot sees, and no answer of a handler that was replaced can
+ *	  be kept;
  *	- the relation changed (TRUNCATE, ALTER, the extension dropped): relcache
  *	  invalidation.
- *
- * Edges ask for the text again when routes_stamp in the plane is raised, by the
- * commit of such a transaction.
  *
  * Handlers stand in the table as text and are resolved at their first call;
  * any change in pg_proc or pg_namespace forgets what was resolved, so a function that was
@@ -77,7 +77,7 @@ static bool functions_valid = false;
 
 static void on_relcache(Datum arg, Oid relid);
 static void on_function(Datum arg, int cacheid, uint32 hash);
-static void read_table(void);
+static void read_table(uint64 stamp);
 static void take_rows(PennyRouteTable *fresh);
 
 void
@@ -105,11 +105,21 @@ on_function(Datum arg, int cacheid, uint32 hash)
 	functions_valid = false;
 }
 
-const PennyRouteTable *
-penny_routes_get(PennyPlane *plane)
+/* Is the table that was read one that the active snapshot sees? */
+static bool
+is_current(const PennyPlane *plane, uint64 stamp)
 {
-	if (!table_valid || !table.settled || table.seq != penny_stamp_seq(plane, PENNY_STAMP_ALL))
-		read_table();
+	if (!table_valid || table.stamp != stamp)
+		return false;
+	return !penny_cache_is_on() ||
+		   (table.settled && table.seq == penny_stamp_seq(plane, PENNY_STAMP_ALL));
+}
+
+const PennyRouteTable *
+penny_routes_get(PennyPlane *plane, uint64 stamp)
+{
+	if (!is_current(plane, stamp))
+		read_table(stamp);
 	if (!functions_valid)
 	{
 		for (int i = 0; i < table.n; i++)
@@ -127,7 +137,7 @@ penny_routes_current(void)
 
 /* Read the table into a fresh context; an error leaves the old one. */
 static void
-read_table(void)
+read_table(uint64 stamp)
 {
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "penny routes", ALLOCSET_DEFAULT_SIZES);
@@ -141,6 +151,7 @@ read_table(void)
 	{
 		Oid schema = get_namespace_oid("penny", true);
 
+		fresh.stamp = stamp;
 		fresh.settled = penny_cache_settled(PENNY_STAMP_ALL, &fresh.seq);
 		table_relid = OidIsValid(schema) ? get_relname_relid("routes", schema) : InvalidOid;
 		if (!OidIsValid(table_relid))

@@ -250,6 +250,7 @@ begin_transaction(void)
 		XactReadOnly = true;
 	run.nest_level = NewGUCNestLevel();
 	penny_ensure(run.nest_level == OUTER_NEST_LEVEL);
+	run.routes_stamp = atomic_load(&run.plane->p->routes_stamp);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not connect to SPI")));
