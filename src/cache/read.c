@@ -46,6 +46,9 @@ typedef enum LookUp
 
 static bool going_around = false; /* penny_cache_go_around() */
 
+static PennyCacheRefusal begin(PennyCacheRead *read, PennyCacheKind kind, const PennyCacheKey *key,
+							   const char *label);
+static void collect(PennyCacheRead *read, int flight);
 static PennyCacheRefusal why_around(void);
 static bool is_dirty(const PennyCacheHit *hit);
 static LookUp look_up(PennyCacheRead *read);
@@ -72,18 +75,11 @@ PennyCacheResult
 penny_cache_open_key(PennyCacheRead *read, PennyCacheKind kind, const PennyCacheKey *key,
 					 const char *label)
 {
-	PennyCacheRefusal why;
+	PennyCacheRefusal why = begin(read, kind, key, label);
 	PennyFlightStart start;
 	int64 deadline = 0;
 	int flight;
 
-	memset(read, 0, offsetof(PennyCacheRead, hit));
-	read->head = read->body = NULL;
-	read->key = *key;
-	read->kind = kind;
-	strlcpy(read->label, label, sizeof(read->label));
-
-	why = why_around();
 	if (why != PENNY_CACHE_FINE)
 		return around(read, why);
 	for (;;)
@@ -107,11 +103,41 @@ penny_cache_open_key(PennyCacheRead *read, PennyCacheKind kind, const PennyCache
 		if (start != PENNY_FLIGHT_WAITED)
 			break;
 	}
-	read->level = penny_collector_open(kind, GetActiveSnapshot(), flight)->level;
+	collect(read, flight);
+	return PENNY_CACHE_MISS;
+}
+
+void
+penny_cache_renew(PennyCacheRead *read, PennyCacheKind kind, const PennyCacheKey *key,
+				  const char *label)
+{
+	PennyCacheRefusal why = begin(read, kind, key, label);
+
+	if (why != PENNY_CACHE_FINE)
+		(void) around(read, why);
+	else
+		collect(read, PENNY_FLIGHT_NONE);
+}
+
+static PennyCacheRefusal
+begin(PennyCacheRead *read, PennyCacheKind kind, const PennyCacheKey *key, const char *label)
+{
+	memset(read, 0, offsetof(PennyCacheRead, hit));
+	read->head = read->body = NULL;
+	read->key = *key;
+	read->kind = kind;
+	strlcpy(read->label, label, sizeof(read->label));
+	return why_around();
+}
+
+/* Open the collector of what will be built. */
+static void
+collect(PennyCacheRead *read, int flight)
+{
+	read->level = penny_collector_open(read->kind, GetActiveSnapshot(), flight)->level;
 	read->result = PENNY_CACHE_MISS;
 	penny_collector_depend(PENNY_STAMP_ALL);
 	AcceptInvalidationMessages(); /* after the token: see fence.c */
-	return PENNY_CACHE_MISS;
 }
 
 /* Why is this read none for the cache? */
@@ -338,6 +364,22 @@ bool
 penny_cache_is_tagged(const PennyCacheRead *read)
 {
 	return read->tagged;
+}
+
+bool
+penny_cache_settled(uint32 slot, uint64 *seq)
+{
+	PennyCacheToken token = {.slot = slot};
+	bool still;
+
+	*seq = 0;
+	if (why_around() != PENNY_CACHE_FINE)
+		return false;
+	token.seq = *seq = penny_stamp_seq(penny_plane(), slot);
+	/* the token, the count, what others were told: as for a fill, see fence.c */
+	still = penny_cache_catalogs_still();
+	AcceptInvalidationMessages();
+	return still && penny_fence_tokens(&token, 1, GetActiveSnapshot()) == PENNY_FENCE_CLEAR;
 }
 
 bool
