@@ -265,7 +265,7 @@ BEGIN
 			RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('answers to %s cannot be kept', NEW.method),
 				HINT = 'cache_ttl and cache_scope are for routes of GET; HEAD uses them, too.';
 		END IF;
-		IF NEW.cache_ttl > '1 year' THEN
+		IF NEW.cache_ttl > '366 days' THEN
 			RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'cache_ttl must be at most a year';
 		END IF;
 		NEW.cache_ttl := coalesce(NEW.cache_ttl, '300 s');
