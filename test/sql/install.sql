@@ -57,7 +57,7 @@ INSERT INTO penny.routes (method, pattern, handler, cache_ttl) VALUES ('GET', '/
 INSERT INTO penny.routes (method, pattern, handler, cache_scope) VALUES ('GET', '/e', 'other.good', 'all');
 UPDATE penny.routes SET cache_scope = NULL WHERE pattern = '/c';
 UPDATE penny.routes SET cache_ttl = NULL WHERE pattern = '/d';
-SELECT pattern, cache_ttl, cache_scope FROM penny.routes WHERE cache_ttl IS NOT NULL OR cache_scope IS NOT NULL ORDER BY builtin, pattern;
+SELECT pattern, cache_ttl, cache_scope FROM penny.routes WHERE NOT builtin AND cache_ttl IS NOT NULL ORDER BY pattern;
 DELETE FROM penny.routes WHERE NOT builtin;
 DROP SCHEMA other CASCADE;
 SELECT penny.uuid_v7() < penny.uuid_v7() AS ascending,
