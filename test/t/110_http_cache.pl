@@ -155,7 +155,8 @@ subtest 'a table with one tag' => sub {
 	for my $n (1 .. 10)
 	{
 		$node->sql("INSERT INTO app.notes VALUES ('$n')");
-		push @wrong, $n unless get('/notes')->{body} eq $n && said(my $again = get('/notes')) eq '200 hit' && $again->{body} eq $n;
+		my ($first, $again) = map { get('/notes') } 1, 2;
+		push @wrong, $n unless $first->{body} eq $n && said($again) eq '200 hit' && $again->{body} eq $n;
 	}
 	is("@wrong", '', 'exact, and kept between the changes');
 };
@@ -181,7 +182,7 @@ subtest 'conditional requests' => sub {
 		my $not = get('/things/4', 'If-None-Match' => $list);
 		is(said($not), '304 hit', "304 for $list");
 		is($not->{header}{'cache-control'}, 'private, no-cache', 'with Cache-Control');
-		like($not->{header}{etag}, qr/^"$bare(?:-\w+)?"$/, 'and ETag');
+		like($not->{header}{etag}, qr{^(?:W/)?"$bare(?:-\w+)?"$}, 'and ETag');
 		like($not->{header}{age}, qr/^\d+$/, 'and Age');
 	}
 	for my $list ('"a"', "\"x$bare\"", "\"$bare-x\"", $bare, '""', qq("$bare-gzip-br"))
@@ -360,9 +361,9 @@ subtest 'built-in routes' => sub {
 	{
 		my $posted = $http->request('POST', "$path/messages", json => { role => 'user', content => "message $n" });
 		my $all = get($path);
-		push @wrong, "conversation $n" unless $all->{json}{messages}[-1]{content} eq "message $n";
+		push @wrong, "conversation $n" unless $all->{json}{messages}[0]{content} eq "message $n";
 		push @wrong, "messages $n" unless get("$path/messages")->{body} =~ /"message $n"/;
-		push @wrong, "list $n" unless get('/api/v1/conversations')->{json}{conversations}[0]{id} eq $talk;
+		push @wrong, "list $n" unless get('/api/v1/conversations')->{json}{data}[0]{id} eq $talk;
 	}
 	is("@wrong", '', 'what was written by HTTP is read by the next request');
 	my $etag = get($path)->{header}{etag};

@@ -167,9 +167,9 @@ subtest 'conversations of others' => sub {
 			is(get('nobody', $path)->{status}, 401, "$round: nobody");
 			is(get('root', $path)->{status}, 200, "$round: an admin");
 		}
-		is_deeply([ map { $_->{id} } @{ get('ada', '/api/v1/conversations')->{json}{conversations} } ], [$hers], "$round: her list");
-		is_deeply([ map { $_->{id} } @{ get('bob', '/api/v1/conversations')->{json}{conversations} } ], [$his], "$round: his list");
-		is_deeply(get('eve', '/api/v1/conversations')->{json}{conversations}, [], "$round: an empty one");
+		is_deeply([ map { $_->{id} } @{ get('ada', '/api/v1/conversations')->{json}{data} } ], [$hers], "$round: her list");
+		is_deeply([ map { $_->{id} } @{ get('bob', '/api/v1/conversations')->{json}{data} } ], [$his], "$round: his list");
+		is_deeply(get('eve', '/api/v1/conversations')->{json}{data}, [], "$round: an empty one");
 	}
 	# two tokens of one user in turn over one connection, and two users over one
 	my $one = $node->http;

@@ -170,8 +170,8 @@ subtest 'rights are revoked' => sub {
 	{
 		$check->("$scope: a role lost another", $jwt, "/one/$scope/agent", 'REVOKE penny_agent FROM app_agent; GRANT penny_user TO app_agent', 403, 'GRANT penny_agent TO app_agent');
 		$check->("$scope: a role may no longer come in", $jwt, "/one/$scope/agent", 'REVOKE app_agent FROM penny_authenticator', 401, 'GRANT app_agent TO penny_authenticator');
-		$check->("$scope: the role of sessions may no longer come in", $session, "/one/$scope/agent", 'REVOKE penny_agent FROM penny_authenticator, penny_admin; REVOKE penny_admin FROM penny_authenticator', 401,
-			'GRANT penny_admin, penny_agent TO penny_authenticator; GRANT penny_agent TO penny_admin');
+		$check->("$scope: the role of sessions may no longer come in", $session, "/one/$scope/agent", 'REVOKE penny_agent FROM penny_authenticator, penny_admin; REVOKE app_agent FROM penny_authenticator', 401,
+			'GRANT app_agent, penny_agent TO penny_authenticator; GRANT penny_agent TO penny_admin');
 		$check->("$scope: the handler is no longer executable", $jwt, "/one/$scope/agent", 'REVOKE EXECUTE ON FUNCTION app.one(penny.request) FROM penny_user', 403, 'GRANT EXECUTE ON FUNCTION app.one(penny.request) TO penny_user');
 		$check->("$scope: the schema is closed", $jwt, "/one/$scope/agent", 'REVOKE USAGE ON SCHEMA app FROM penny_user', 403, 'GRANT USAGE ON SCHEMA app TO penny_user');
 		$check->("$scope: the route is for others", $jwt, "/one/$scope/agent", "UPDATE penny.routes SET access = 'admin' WHERE pattern = '/one/$scope/agent'", 403, "UPDATE penny.routes SET access = 'agent' WHERE pattern = '/one/$scope/agent'");
