@@ -264,6 +264,28 @@ SET bytea_output = escape; SET extra_float_digits = 0; SET datestyle = 'German';
 UPDATE typed SET x = 2;
 RESET bytea_output; RESET extra_float_digits; RESET datestyle;
 SELECT * FROM by_tags();
+-- partitions: one of them emptied, detached, attached
+CREATE TABLE part (id int, v text) PARTITION BY RANGE (id);
+CREATE TABLE part1 PARTITION OF part FOR VALUES FROM (0) TO (10);
+CREATE TABLE part2 PARTITION OF part FOR VALUES FROM (10) TO (20);
+CREATE TRIGGER w AFTER INSERT OR UPDATE OR DELETE ON part FOR EACH ROW EXECUTE FUNCTION penny.invalidate('part', 'v');
+ALTER TABLE part ENABLE ALWAYS TRIGGER w;
+SELECT tgrelid::regclass, tgenabled FROM pg_trigger WHERE tgname = 'w' AND tgrelid::regclass::text LIKE 'part%' ORDER BY 1;
+INSERT INTO part VALUES (1, 'a'), (11, 'a');
+CREATE FUNCTION parts() RETURNS jsonb LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM penny.cache_tag('part:a'); RETURN (SELECT jsonb_agg(id ORDER BY id) FROM shop.part); END $$;
+SELECT penny.cached('parts()'), penny.cached('parts()');
+INSERT INTO part2 VALUES (12, 'a');
+SELECT penny.cached('parts()'), penny.cached('parts()');
+UPDATE part SET id = id + 10 WHERE id = 1;
+SELECT penny.cached('parts()'), penny.cached('parts()');
+INSERT INTO part VALUES (2, 'a');
+SELECT penny.cached('parts()');
+TRUNCATE part1;
+SELECT penny.cached('parts()'), penny.cached('parts()');
+ALTER TABLE part DETACH PARTITION part2 CONCURRENTLY;
+SELECT penny.cached('parts()'), penny.cached('parts()');
+ALTER TABLE part ATTACH PARTITION part2 FOR VALUES FROM (10) TO (20);
+SELECT penny.cached('parts()'), penny.cached('parts()');
 -- more tags than an entry holds
 CREATE FUNCTION many(j jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $$ SELECT to_jsonb(count(penny.cache_tag('many:' || n))) FROM generate_series(1, (j ->> 'n')::int) n $$;
 CREATE FUNCTION kept(n int) RETURNS boolean LANGUAGE plpgsql AS $$
