@@ -100,6 +100,8 @@ extern void penny_cache_depend(const char *name, const char *value);
 extern void penny_cache_depend_uuid(const char *name, const pg_uuid_t *id);
 /* What is being built must not be kept. */
 extern void penny_cache_refuse(PennyCacheRefusal why);
+/* A read of this kind goes around the cache, and so what it is a part of; counted. */
+extern void penny_cache_pass_by(PennyCacheKind kind, PennyCacheRefusal why);
 /* What is being built is of this kind (the outermost collector of HTTP routes asks). */
 extern void penny_cache_note_kind(PennyCacheKind kind);
 /* Is a collector open?  Spares the making of texts. */

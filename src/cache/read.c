@@ -166,14 +166,20 @@ around(PennyCacheRead *read, PennyCacheRefusal why)
 {
 	read->refusal = why;
 	read->result = PENNY_CACHE_MISS;
+	penny_cache_pass_by(read->kind, why);
+	return PENNY_CACHE_MISS;
+}
+
+void
+penny_cache_pass_by(PennyCacheKind kind, PennyCacheRefusal why)
+{
 	if (penny_cache_shared() != NULL)
 	{
 		penny_cache_count(refused[why]);
-		penny_cache_count(misses[read->kind]);
+		penny_cache_count(misses[kind]);
 	}
 	/* what is built around it is no more for keeping than this */
 	penny_cache_refuse(why);
-	return PENNY_CACHE_MISS;
 }
 
 /* Has the transaction changed something by a tag of this entry, without an xid? */

@@ -96,15 +96,6 @@ build_value(PennyStoreRead what, const PennyReadArgs *args)
 	return (struct varlena *) out.data;
 }
 
-/* Build it without keeping it; nor may what it is a part of be kept, if `why` says so. */
-static struct varlena *
-build_uncached(PennyStoreRead what, const PennyReadArgs *args, PennyCacheRefusal why)
-{
-	if (why != PENNY_CACHE_FINE && penny_cache_collecting())
-		penny_cache_refuse(why);
-	return build_value(what, args);
-}
-
 /* Look it up, or open a collector for it. */
 static PennyCacheResult
 open_read(PennyCacheRead *read, PennyStoreRead what, const PennyReadArgs *args)
@@ -143,16 +134,19 @@ penny_cached_read(PennyStoreRead what, const PennyReadArgs *args)
 	bool trusted;
 
 	if (!penny_cache_is_on())
-		return build_uncached(what, args, PENNY_CACHE_REFUSED_OTHER);
+		return build_value(what, args);
 	if (!row_security || !penny_trust_read(kind))
-		return build_uncached(what, args, PENNY_CACHE_REFUSED_POLICY);
+	{
+		penny_cache_pass_by(kind, PENNY_CACHE_REFUSED_POLICY);
+		return build_value(what, args);
+	}
 	if (penny_cache_collecting())
 	{
 		penny_cache_note_kind(kind);
 		if (kinds[what].is_text)
 		{
 			penny_trust_depend();
-			value = build_uncached(what, args, PENNY_CACHE_FINE);
+			value = build_value(what, args);
 			if (!penny_trust_read(kind))
 				penny_cache_refuse(PENNY_CACHE_REFUSED_POLICY);
 			return value;
@@ -166,7 +160,7 @@ penny_cached_read(PennyStoreRead what, const PennyReadArgs *args)
 	if (value == NULL || !trusted)
 	{
 		penny_cache_abandon(&read);
-		if (!trusted && penny_cache_collecting())
+		if (!trusted)
 			penny_cache_refuse(PENNY_CACHE_REFUSED_POLICY);
 		return value;
 	}

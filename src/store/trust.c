@@ -16,9 +16,9 @@
  * without arguments, ALWAYS, for each row and for TRUNCATE; a read then depends
  * on the table as a whole.  The policies of that table count as well.
  *
- * A list of conversations depends on those that it shows.  So for it the
- * policies of conversations and participants may go only by the keys of a row,
- * whose changes are told to all lists that they concern (triggers.c).
+ * A list depends on its user's participations and on the conversations that it
+ * shows.  So for it the policies of conversations may go only by the keys of a
+ * row, whose changes are told to all lists that they concern (triggers.c).
  *
  * What was found is remembered in this process, and forgotten with the relation
  * cache entry of any table that was looked at, with any function and any
@@ -126,10 +126,10 @@ typedef struct Asked
 
 /* What is known, and of which tables. */
 static bool known;
-static bool incomplete;   /* a table is missing: any new one may be it */
-static uint32 untold;     /* tables whose triggers are not those above */
-static uint32 opaque;     /* tables whose policies nobody can follow */
-static uint32 unlistable; /* those whose policies go by more than keys */
+static bool incomplete; /* a table is missing: any new one may be it */
+static uint32 untold;   /* tables whose triggers are not those above */
+static uint32 opaque;   /* tables whose policies nobody can follow */
+static bool unlistable; /* policies of conversations go by more than keys */
 static Oid relids[PENNY_TABLES];
 static Asked asked[MAX_ASKED];
 static int nasked;
@@ -275,22 +275,6 @@ look_at_asked(Oid relid)
 	return found->told = told;
 }
 
-/* The columns by which a list finds its rows, and that lists are told of. */
-static void
-list_keys(PennyTable table, Oid relid, PennyPolicyView *view)
-{
-	if (table == PENNY_CONVERSATIONS)
-	{
-		view->key[0] = get_attnum(relid, "id");
-		view->key[1] = get_attnum(relid, "owner_id");
-	}
-	else if (table == PENNY_PARTICIPANTS)
-	{
-		view->key[0] = get_attnum(relid, "conversation_id");
-		view->key[1] = get_attnum(relid, "user_id");
-	}
-}
-
 static void
 look_at_policies(PennyTable table, Relation relation)
 {
@@ -298,15 +282,16 @@ look_at_policies(PennyTable table, Relation relation)
 	ListCell *cell;
 
 	memset(&view, 0, sizeof(view));
-	list_keys(table, RelationGetRelid(relation), &view);
+	view.key[0] = get_attnum(RelationGetRelid(relation), "id");
+	view.key[1] = get_attnum(RelationGetRelid(relation), "owner_id");
 	penny_policy_look(&view, relation);
 	foreach (cell, view.relations)
 		if (!look_at_asked(lfirst_oid(cell)))
 			view.opaque = true;
 	if (view.opaque)
 		opaque |= BIT(table);
-	if (view.columns)
-		unlistable |= BIT(table);
+	if (view.columns && table == PENNY_CONVERSATIONS)
+		unlistable = true;
 }
 
 static void
@@ -356,7 +341,8 @@ learn(void)
 
 		before = changes;
 		incomplete = false;
-		untold = opaque = unlistable = 0;
+		untold = opaque = 0;
+		unlistable = false;
 		nasked = 0;
 		schema = get_namespace_oid("chat", true);
 		for (i = 0; i < PENNY_TABLES; i++)
@@ -392,8 +378,8 @@ penny_trust_read(PennyCacheKind kind)
 	bad = opaque & tables_of[kind];
 	if (kind == PENNY_CACHE_SESSION)
 		bad = 0; /* read past policies */
-	else if (kind == PENNY_CACHE_LIST)
-		bad |= unlistable & (BIT(PENNY_CONVERSATIONS) | BIT(PENNY_PARTICIPANTS));
+	else if (kind == PENNY_CACHE_LIST && unlistable)
+		bad |= BIT(PENNY_CONVERSATIONS);
 	return bad == 0 || !is_under(bad);
 }
 

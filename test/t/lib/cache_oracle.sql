@@ -93,54 +93,6 @@ $$;
 
 -- ---- changes -----------------------------------------------------------------
 
-CREATE FUNCTION oracle.toggle_policy(name text, target text, condition text) RETURNS text
-LANGUAGE sql STABLE
-RETURN CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polname = toggle_policy.name)
-	THEN format('DROP POLICY %I ON %s', name, target)
-	ELSE format('CREATE POLICY %I ON %s AS RESTRICTIVE FOR SELECT USING (%s)', name, target, condition) END;
-
--- A change of catalogs: policies, grants, roles, tables.  What makes reads go
--- around the cache is undone soon, or there would be few hits.
-CREATE FUNCTION oracle.change_of_catalogs() RETURNS text
-LANGUAGE plpgsql VOLATILE AS $$
-DECLARE
-	member boolean := pg_has_role('oracle_reader', 'penny_admin', 'MEMBER');
-BEGIN
-	CASE floor(random() * 21)::integer
-		WHEN 0 THEN RETURN oracle.toggle_policy('own_hide', 'chat.messages', 'content NOT LIKE ''%3%''');
-		WHEN 1 THEN RETURN CASE WHEN EXISTS (SELECT FROM pg_policy WHERE polname = 'own_hide')
-			THEN format('ALTER POLICY own_hide ON chat.messages USING (content NOT LIKE ''%%%s%%'')', floor(random() * 9))
-			ELSE 'RESET work_mem' END;
-		WHEN 2 THEN RETURN oracle.toggle_policy('own_title', 'chat.conversations', 'title <> ''hidden''');
-		WHEN 3 THEN RETURN oracle.toggle_policy('own_setting', 'chat.messages', 'current_setting(''oracle.hidden'', true) IS DISTINCT FROM role');
-		WHEN 4, 5 THEN RETURN oracle.toggle_policy('own_told', 'chat.messages', 'NOT EXISTS (SELECT FROM oracle.told t WHERE t.user_id = messages.user_id)');
-		WHEN 6 THEN RETURN oracle.toggle_policy('own_untold', 'chat.messages', 'NOT EXISTS (SELECT FROM oracle.untold t WHERE t.user_id = messages.user_id)');
-		WHEN 7, 8 THEN RETURN oracle.toggle_policy('own_see', 'chat.messages', 'user_id IS NULL OR _penny.can_see_user(user_id)');
-		WHEN 9 THEN RETURN oracle.toggle_policy('own_manage', 'chat.artifacts', '_penny.can_manage(conversation_id)');
-		WHEN 10 THEN RETURN oracle.toggle_policy('own_owner', 'chat.conversations', 'owner_id = (SELECT penny.user_id()) OR (SELECT _penny.is_admin())');
-		WHEN 11 THEN RETURN oracle.toggle_policy('own_judge', 'chat.messages', 'oracle.judge(content)');
-		WHEN 12 THEN RETURN format('CREATE OR REPLACE FUNCTION oracle.judge(content text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS ''BEGIN RETURN content LIKE ''''%%%s%%''''; END''', floor(random() * 9));
-		WHEN 13 THEN RETURN oracle.one_of('REVOKE SELECT ON chat.models FROM penny_user', 'GRANT SELECT ON chat.models TO penny_user');
-		WHEN 14 THEN RETURN CASE WHEN member THEN 'REVOKE penny_admin FROM oracle_reader' ELSE 'GRANT penny_admin TO oracle_reader' END;
-		WHEN 15 THEN RETURN oracle.one_of('ALTER ROLE oracle_reader BYPASSRLS', 'ALTER ROLE oracle_reader NOBYPASSRLS');
-		WHEN 16 THEN RETURN oracle.one_of('ALTER TABLE chat.artifacts DISABLE ROW LEVEL SECURITY', 'ALTER TABLE chat.artifacts ENABLE ROW LEVEL SECURITY');
-		WHEN 17 THEN RETURN oracle.one_of('ALTER TABLE chat.messages ADD COLUMN IF NOT EXISTS extra integer DEFAULT 1', 'ALTER TABLE chat.messages DROP COLUMN IF EXISTS extra');
-		WHEN 18 THEN RETURN oracle.one_of('TRUNCATE chat.tool_executions', 'TRUNCATE chat.sessions', 'TRUNCATE oracle.told, oracle.untold');
-		WHEN 19 THEN RETURN oracle.one_of('REVOKE EXECUTE ON FUNCTION penny.sessions() FROM penny_user', 'GRANT EXECUTE ON FUNCTION penny.sessions() TO penny_user');
-		WHEN 20 THEN RETURN format('ALTER TABLE chat.%s DISABLE TRIGGER penny_invalidate', oracle.one_of('messages', 'users', 'participants'));
-	END CASE;
-END
-$$;
-
--- Undo what makes reads go around the cache; NULL when there is nothing of it.
-CREATE FUNCTION oracle.remedy() RETURNS text
-LANGUAGE sql STABLE
-RETURN coalesce(
-	(SELECT format('DROP POLICY %I ON %s', polname, polrelid::regclass) FROM pg_policy
-		WHERE polname IN ('own_setting', 'own_untold', 'own_title') LIMIT 1),
-	(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER penny_invalidate', tgrelid::regclass) FROM pg_trigger
-		WHERE tgname = 'penny_invalidate' AND tgenabled <> 'A' LIMIT 1));
-
 -- A change of rows.
 CREATE FUNCTION oracle.change_of_rows() RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
@@ -174,8 +126,7 @@ BEGIN
 			'DELETE FROM chat.models WHERE id = (SELECT min(id) FROM chat.models WHERE id LIKE ''m%'' AND id NOT LIKE ''model%'')');
 		WHEN 28 THEN RETURN format('INSERT INTO chat.sessions (token_hash, user_id, role, expires_at) VALUES (sha256(''%s''), %L, ''penny_user'', ''2100-01-01'') ON CONFLICT (token_hash) DO UPDATE SET user_id = excluded.user_id', word, u);
 		WHEN 29 THEN RETURN format('DELETE FROM chat.sessions WHERE user_id = %L', u);
-		WHEN 30 THEN RETURN format(oracle.one_of('INSERT INTO oracle.told VALUES (%L) ON CONFLICT DO NOTHING', 'DELETE FROM oracle.told WHERE user_id = %L',
-			'INSERT INTO oracle.untold VALUES (%L) ON CONFLICT DO NOTHING', 'DELETE FROM oracle.untold WHERE user_id = %L'), u);
+		WHEN 30 THEN RETURN format('UPDATE chat.users SET avatar_url = ''http://%s'' WHERE id = %L', word, u);
 		WHEN 31 THEN RETURN format('DO $do$BEGIN UPDATE chat.messages SET content = ''never'' WHERE conversation_id = %L; RAISE EXCEPTION ''no''; EXCEPTION WHEN raise_exception THEN NULL; END$do$', c);
 		WHEN 32 THEN RETURN format('SET LOCAL session_replication_role = replica; UPDATE chat.%s; SET LOCAL session_replication_role = origin', format(oracle.one_of(
 			'messages SET content = ''replicated'' WHERE conversation_id = %L', 'conversations SET archived_at = NULL, title = ''replicated'' WHERE id = %L',
@@ -185,9 +136,74 @@ BEGIN
 END
 $$;
 
+CREATE FUNCTION oracle.restrict(target text, condition text) RETURNS text LANGUAGE sql IMMUTABLE
+RETURN format('CREATE POLICY own ON %s AS RESTRICTIVE FOR SELECT USING (%s)', target, condition);
+
+CREATE FUNCTION oracle.change_of_rights() RETURNS text LANGUAGE sql VOLATILE
+RETURN oracle.one_of('REVOKE SELECT ON chat.models FROM penny_user', 'GRANT SELECT ON chat.models TO penny_user',
+	'REVOKE EXECUTE ON FUNCTION penny.sessions() FROM penny_user', 'GRANT EXECUTE ON FUNCTION penny.sessions() TO penny_user',
+	'REVOKE penny_admin FROM oracle_reader', 'GRANT penny_admin TO oracle_reader',
+	'ALTER ROLE oracle_reader BYPASSRLS', 'ALTER ROLE oracle_reader NOBYPASSRLS',
+	'ALTER TABLE chat.artifacts DISABLE ROW LEVEL SECURITY', 'ALTER TABLE chat.artifacts ENABLE ROW LEVEL SECURITY',
+	'ALTER TABLE chat.messages ADD COLUMN IF NOT EXISTS extra integer DEFAULT 1', 'ALTER TABLE chat.messages DROP COLUMN IF EXISTS extra',
+	'TRUNCATE chat.tool_executions', 'TRUNCATE chat.sessions', 'TRUNCATE oracle.told, oracle.untold',
+	'UPDATE chat.messages SET metadata = ''{}''');
+
+-- The run goes through topics: what catalogs are like meanwhile, ...
+CREATE FUNCTION oracle.begin_topic(topic integer) RETURNS text LANGUAGE sql VOLATILE
+RETURN (ARRAY[
+	'RESET work_mem',
+	oracle.restrict('chat.messages', 'user_id IS NULL OR _penny.can_see_user(user_id)'),
+	oracle.restrict('chat.messages', 'NOT EXISTS (SELECT FROM oracle.told t WHERE t.user_id = messages.user_id)'),
+	oracle.restrict('chat.messages', 'NOT EXISTS (SELECT FROM oracle.untold t WHERE t.user_id = messages.user_id)'),
+	oracle.restrict('chat.messages', 'current_setting(''oracle.hidden'', true) IS DISTINCT FROM role'),
+	oracle.restrict('chat.conversations', 'title <> ''hidden'''),
+	'ALTER TABLE chat.messages DISABLE TRIGGER penny_invalidate',
+	oracle.restrict('chat.messages', 'oracle.judge(content)'),
+	oracle.restrict('chat.conversations', 'owner_id = (SELECT penny.user_id()) OR (SELECT _penny.is_admin())'),
+	oracle.restrict('chat.artifacts', '_penny.can_manage(conversation_id)'),
+	oracle.restrict('chat.messages', 'content NOT LIKE ''%3%'''),
+	'CREATE TABLE oracle.child () INHERITS (chat.messages)',
+	'RESET work_mem',
+	oracle.restrict('chat.participants', 'active_at > ''2020-01-01''')])[topic];
+
+-- ... the change that goes with it, ...
+CREATE FUNCTION oracle.change_of_topic(topic integer) RETURNS text
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+	u uuid := oracle.uid(oracle.skewed(10));
+	c uuid := oracle.cid(oracle.skewed(24));
+	n integer := floor(random() * 10);
+BEGIN
+	CASE topic
+		WHEN 2 THEN RETURN format(oracle.one_of(
+			'INSERT INTO chat.participants (conversation_id, user_id) SELECT id, %L FROM chat.conversations WHERE id = %L ON CONFLICT DO NOTHING',
+			'DELETE FROM chat.participants p USING chat.conversations c WHERE c.id = p.conversation_id AND c.owner_id <> p.user_id AND p.user_id = %1$L'), u, c);
+		WHEN 3 THEN RETURN format(oracle.one_of('INSERT INTO oracle.told VALUES (%L) ON CONFLICT DO NOTHING', 'DELETE FROM oracle.told WHERE user_id = %L'), u);
+		WHEN 4 THEN RETURN format(oracle.one_of('INSERT INTO oracle.untold VALUES (%L) ON CONFLICT DO NOTHING', 'DELETE FROM oracle.untold WHERE user_id = %L'), u);
+		WHEN 6 THEN RETURN format('UPDATE chat.conversations SET title = CASE title WHEN ''hidden'' THEN ''shown'' ELSE ''hidden'' END WHERE id = %L', c);
+		WHEN 7 THEN RETURN format('UPDATE chat.messages SET content = ''unheard %s'' WHERE conversation_id = %L', n, c);
+		WHEN 8 THEN RETURN format('CREATE OR REPLACE FUNCTION oracle.judge(content text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS ''BEGIN RETURN content LIKE ''''%%%s%%''''; END''', n);
+		WHEN 9, 10 THEN RETURN format('UPDATE chat.conversations SET owner_id = %L WHERE id = %L', u, c);
+		WHEN 11 THEN RETURN format('ALTER POLICY own ON chat.messages USING (content NOT LIKE ''%%%s%%'')', n);
+		WHEN 12 THEN RETURN format('INSERT INTO oracle.child (id, conversation_id, seq, version, created_version, role, content) SELECT gen_random_uuid(), id, 1000 + %s, version, version, ''user'', ''of a child'' FROM chat.conversations WHERE id = %L', n, c);
+		WHEN 13 THEN RETURN oracle.change_of_rights();
+		WHEN 14 THEN RETURN format('SET LOCAL session_replication_role = replica; UPDATE chat.participants SET active_at = active_at + interval ''20 years'' * (CASE WHEN active_at < ''2020-01-01'' THEN 1 ELSE -1 END) WHERE user_id = %L AND conversation_id = %L; SET LOCAL session_replication_role = origin', u, c);
+		ELSE RETURN oracle.change_of_rows();
+	END CASE;
+END
+$$;
+
+-- ... and back.
+CREATE FUNCTION oracle.end_topic() RETURNS text LANGUAGE sql STABLE
+RETURN coalesce((SELECT string_agg(format('DROP POLICY own ON %s; ', polrelid::regclass), '') FROM pg_policy WHERE polname = 'own'), '')
+	|| 'ALTER TABLE chat.messages ENABLE ALWAYS TRIGGER penny_invalidate; DROP TABLE IF EXISTS oracle.child;'
+	|| 'GRANT SELECT ON chat.models TO penny_user; GRANT EXECUTE ON FUNCTION penny.sessions() TO penny_user;'
+	|| 'ALTER TABLE chat.artifacts ENABLE ROW LEVEL SECURITY; ALTER ROLE oracle_reader NOBYPASSRLS; REVOKE penny_admin FROM oracle_reader';
+
 -- ---- the oracle ---------------------------------------------------------------
 
-CREATE PROCEDURE oracle.run(cases integer, seed double precision, INOUT report jsonb DEFAULT NULL)
+CREATE PROCEDURE oracle.run(cases integer, seed double precision, first integer, INOUT report jsonb DEFAULT NULL)
 LANGUAGE plpgsql AS $$
 DECLARE
 	callers CONSTANT integer := 5;
@@ -201,27 +217,36 @@ DECLARE
 	cursors text[];
 	change text;
 	recent text[] := '{}';
+	topics integer[] := '{}';
 	uncached text;
 	wrong jsonb := '[]';
 	done integer := 0;
 	changes integer := 0;
-	of_catalogs integer := 0;
+	topic integer;
 	errors integer := 0;
 	n integer;
 BEGIN
+	SET client_min_messages = error;
 	PERFORM setseed(seed);
 	PERFORM oracle.dblink_connect('other', format('dbname=%L host=%L port=%s user=%L', current_database(), split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port'), current_user));
 	COMMIT;
 	WHILE done < cases LOOP
 		-- a change, here or by another session
-		change := CASE WHEN random() < 0.3 THEN oracle.remedy() END;
-		IF change IS NULL AND random() < 0.12 THEN
-			change := oracle.change_of_catalogs();
-			of_catalogs := of_catalogs + 1;
+		IF changes % 24 = 0 THEN
+			topic := 1 + (first + changes / 24) % 14;
+			topics := topics || topic;
+			EXECUTE oracle.end_topic();
+			COMMIT;
+			change := oracle.begin_topic(topic);
+		ELSIF random() < (CASE WHEN topic IN (8, 11, 13) THEN 0.15 ELSE 0.35 END) THEN
+			change := oracle.change_of_topic(topic);
+		ELSIF random() < 0.02 THEN
+			change := oracle.change_of_rights();
+		ELSE
+			change := oracle.change_of_rows();
 		END IF;
-		change := coalesce(change, oracle.change_of_rows());
 		recent := (change || recent)[1:8];
-		IF random() < 0.02 THEN
+		IF topic = 5 THEN
 			PERFORM set_config('oracle.hidden', oracle.one_of('user', 'assistant'), false);
 		END IF;
 		COMMIT;
@@ -261,7 +286,7 @@ BEGIN
 					errors := errors + 1;
 				END IF;
 				IF uncached IS DISTINCT FROM cached[n] AND jsonb_array_length(wrong) < 5 THEN
-					wrong := wrong || jsonb_build_object('caller', who[c], 'role', as_role[c], 'question', questions[n]::text,
+					wrong := wrong || jsonb_build_object('topic', topic, 'caller', who[c], 'role', as_role[c], 'question', questions[n]::text,
 						'cached', left(cached[n], 600), 'uncached', left(uncached, 600), 'changes', recent);
 				END IF;
 			END LOOP;
@@ -272,6 +297,6 @@ BEGIN
 		EXIT WHEN jsonb_array_length(wrong) >= 5;
 	END LOOP;
 	PERFORM oracle.dblink_disconnect('other');
-	report := jsonb_build_object('cases', done, 'changes', changes, 'of_catalogs', of_catalogs, 'errors', errors, 'wrong', wrong);
+	report := jsonb_build_object('cases', done, 'changes', changes, 'topics', topics, 'errors', errors, 'wrong', wrong);
 END
 $$;
