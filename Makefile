@@ -216,7 +216,10 @@ REGRESS = install \
 	http \
 	plans
 
-ISOLATION = members \
+ISOLATION = cache_catalog \
+	cache_fill \
+	cache_levels \
+	members \
 	strangers \
 	writers
 
