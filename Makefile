@@ -21,6 +21,7 @@ PLANE = src/plane/plane.o \
 	src/plane/certificate.o \
 	src/plane/event.o \
 	src/plane/route.o \
+	src/plane/route_line.o \
 	src/plane/share.o \
 	src/plane/wake.o
 
