@@ -22,6 +22,7 @@ PLANE = src/plane/plane.o \
 	src/plane/event.o \
 	src/plane/interest.o \
 	src/plane/route.o \
+	src/plane/route_line.o \
 	src/plane/share.o \
 	src/plane/wake.o
 
@@ -34,6 +35,7 @@ BASE = src/base/clock.o \
 	src/base/worker.o
 
 CONFIG = src/config/config.o \
+	src/config/guc_cache.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o
@@ -47,6 +49,18 @@ AUTH = src/auth/certificate.o \
 	src/auth/key_file.o \
 	src/auth/key_parse.o \
 	src/auth/token.o
+
+CACHE = src/cache/check.o \
+	src/cache/collect.o \
+	src/cache/fence.o \
+	src/cache/flight.o \
+	src/cache/function.o \
+	src/cache/invalidate.o \
+	src/cache/read.o \
+	src/cache/shared.o \
+	src/cache/tags.o \
+	src/cache/viewer.o \
+	src/cache/watch.o
 
 STORE = src/store/access.o \
 	src/store/change.o \
@@ -72,6 +86,7 @@ STORE = src/store/access.o \
 	src/store/uuid.o
 
 EXECUTOR = src/executor/answer.o \
+	src/executor/cached.o \
 	src/executor/caller.o \
 	src/executor/dispatch.o \
 	src/executor/http.o \
@@ -100,14 +115,15 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/watch.o \
 	src/gateway/worker.o
 
-SQLAPI = src/sqlapi/sql_doctor.o \
+SQLAPI = src/sqlapi/sql_cache.o \
+	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_quarantine.o \
 	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
+OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
@@ -174,6 +190,7 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/40_import.sql \
 	sql/api/45_realtime.sql \
 	sql/api/50_http.sql \
+	sql/api/60_cache.sql \
 	sql/api/70_status.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
@@ -201,7 +218,10 @@ REGRESS = install \
 	http \
 	plans
 
-ISOLATION = members \
+ISOLATION = cache_catalog \
+	cache_fill \
+	cache_levels \
+	members \
 	strangers \
 	writers
 

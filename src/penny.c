@@ -23,6 +23,7 @@
 #include "base/registry.h"
 #include "base/shmem.h"
 #include "base/worker.h"
+#include "cache/cache.h"
 #include "config/config.h"
 #include "executor/pool.h"
 #include "gateway/shelf.h"
@@ -59,6 +60,7 @@ _PG_init(void)
 	penny_key_init();
 	penny_shelf_init();
 	penny_executor_init();
+	penny_cache_init(); /* before those that write when a transaction commits */
 	penny_publish_init();
 	penny_change_init(); /* after publish: what it writes back is said, too */
 	penny_shmem_init();

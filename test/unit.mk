@@ -22,6 +22,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/event.c \
 	src/plane/interest.c \
 	src/plane/route.c \
+	src/plane/route_line.c \
 	src/plane/share.c \
 	src/auth/json_strict.c \
 	src/auth/jwt_parse.c \

@@ -21,6 +21,7 @@ static void configure_cache(PennyPlaneConfig *config);
 void
 penny_config_init(void)
 {
+	penny_config_cache();
 	penny_config_gateway();
 	penny_config_executor();
 	penny_config_security();
@@ -43,14 +44,18 @@ penny_config_plane(PennyPlaneConfig *config)
 	configure_cache(config);
 }
 
-/* Sizes of the cache: 64 MB in chunks of 1 kB. */
+/* An entry for every four chunks of 1 kB: what is cached has some kB. */
 static void
 configure_cache(PennyPlaneConfig *config)
 {
-	config->cache_chunks = 64 * 1024;
-	config->cache_entries = config->cache_chunks / 4;
-	config->cache_stamps = 262144;
-	config->cache_max_object = 1024 * 1024;
+	uint32_t entries = 64;
+
+	config->cache_chunks = penny_cache_size;
+	while (entries <= config->cache_chunks / 8)
+		entries *= 2;
+	config->cache_entries = entries;
+	config->cache_stamps = penny_cache_stamps;
+	config->cache_max_object = (uint32_t) penny_cache_max_object * 1024;
 }
 
 /* A list with single spaces between its words, and nowhere else. */

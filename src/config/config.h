@@ -4,8 +4,8 @@
  *		Every setting of penny.  A variable is named as its setting with "_"
  *		for "."; times are in the unit that its comment says.
  *
- * Settings are defined by area in guc_gateway.c, guc_executor.c and
- * guc_security.c, sorted by name.  A server that did not preload penny has
+ * Settings are defined by area in guc_cache.c, guc_gateway.c,
+ * guc_executor.c and guc_security.c, sorted by name.  A server that did not preload penny has
  * none of them: the variables then hold the defaults.
  *
  *-------------------------------------------------------------------------
@@ -15,6 +15,7 @@
 
 #include "postgres.h"
 
+#include "plane/cache.h"
 #include "plane/layout.h"
 
 /* Bytes of a request that is neither headers nor body: token, ids, address. */
@@ -61,6 +62,13 @@ extern int penny_executors_max;
 extern int penny_executors_min;
 extern int penny_statement_timeout; /* ms, 0 = none */
 
+/* cache */
+extern int penny_cache_max_object; /* kB */
+extern char *penny_cache_quotas;   /* see penny_config_quotas() */
+extern int penny_cache_size;       /* kB, 0 = no cache */
+extern int penny_cache_stamps;
+extern int penny_debug_cache_fence; /* PennyFenceMode of cache/cache_private.h */
+
 /* security */
 extern char *penny_dev_user;     /* uuid or empty */
 extern char *penny_jwt_audience; /* empty: not checked */
@@ -86,7 +94,14 @@ extern int penny_config_workers(void);
 /* A max_worker_processes that has room for them beside PostgreSQL's own. */
 extern int penny_config_worker_slots(void);
 
+/*
+ * Read a list of quotas, "kind percent, .."; `each` may be NULL.  False when it
+ * is malformed.
+ */
+extern bool penny_config_quotas(const char *list, void (*each)(PennyCacheKind kind, int percent));
+
 /* One of the areas each. */
+extern void penny_config_cache(void);
 extern void penny_config_gateway(void);
 extern void penny_config_executor(void);
 extern void penny_config_security(void);

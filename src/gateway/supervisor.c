@@ -18,6 +18,8 @@
  *
  * Keys of tokens.  It alone reads their files (auth/key.h).
  *
+ * The cache.  It ends everything that was cached when settings were read again.
+ *
  * Prepared transactions.  While there are any, it sweeps every second for
  * those whose end was missed (realtime/prepared.c).
  *
@@ -51,6 +53,7 @@
 #include "base/planemap.h"
 #include "base/registry.h"
 #include "base/worker.h"
+#include "cache/cache.h"
 #include "config/config.h"
 #include "plane/call.h"
 #include "plane/event.h"
@@ -75,6 +78,7 @@ static PennyReadiness told = PENNY_STARTING;
 static int64 look_at = 0; /* look at the catalogs then, asked or not */
 static int prepared = 0;  /* prepared transactions to look after */
 
+static void take_settings(void);
 static void look(void *arg);
 static void sweep_prepared(void *arg);
 static PennyReadiness examine(void);
@@ -104,6 +108,7 @@ penny_supervisor_main(Datum main_arg)
 	penny_worker_connect(NULL, NULL);
 	penny_supervisor_attach();
 	penny_key_load(); /* before anything is served */
+	penny_cache_apply_settings();
 	if (penny_key_asked())
 		SetLatch(MyLatch); /* the last supervisor was asked, and ended */
 	report_short_slots();
@@ -127,9 +132,21 @@ penny_supervisor_main(Datum main_arg)
 		if (penny_key_asked())
 			ConfigReloadPending = true;
 		if (penny_worker_tick())
-			penny_key_load();
+			take_settings();
 	}
 	penny_worker_exit();
+}
+
+/*
+ * Settings were read again.  What was cached under the old ones ends; an
+ * executor reads them before its next call.
+ */
+static void
+take_settings(void)
+{
+	penny_key_load();
+	penny_cache_apply_settings();
+	penny_cache_push_all_now();
 }
 
 /* ---- is there something to serve? --------------------------------------- */

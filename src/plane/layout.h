@@ -154,6 +154,7 @@ typedef struct PennyViewer
 	uint64_t id_hash;    /* of the user's id, to count requests of a user by */
 	uint64_t until;      /* seconds since 1970 at which the token ends, 0 = does not */
 	uint64_t keys_stamp; /* of the plane, read before the token was verified */
+	uint64_t all_seq;    /* of PENNY_STAMP_ALL likewise: roles and settings; holds while equal */
 	uint64_t stamp_seq;  /* of the stamp, read before the token was looked up */
 	uint32_t stamp_slot; /* that revokes the token (sessions); PENNY_STAMP_NONE: none */
 	uint32_t access;     /* greatest PennyAccess that the role has */

@@ -74,7 +74,7 @@ answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
 
 	do
 	{
-		sent += penny_call_write(plane, call, status, head, body, (uint32_t) sent, false);
+		sent += penny_call_write(plane, call, status, head, body, NULL, (uint32_t) sent, false);
 		while (sent < total)
 		{
 			penny_sleeper_prepare(plane, self);
@@ -82,7 +82,7 @@ answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
 			{
 				penny_sleeper_awake(plane, self);
 				atomic_fetch_add(&fake_shared->cancelled, 1);
-				penny_call_write(plane, call, status, head, body, (uint32_t) sent, true);
+				penny_call_write(plane, call, status, head, body, NULL, (uint32_t) sent, true);
 				return;
 			}
 			if (penny_call_part_taken(plane, call))
@@ -223,10 +223,10 @@ serve_http(const PennyCall *call, const PennyRequest *request)
 		char *half = calloc(1, plane->config.response_size * 2);
 
 		penny_call_write(plane, call, 200, none, (PennySpan){half, plane->config.response_size * 2},
-						 0, false);
+						 NULL, 0, false);
 		while (!penny_call_part_taken(plane, call) && !penny_call_cancelled(plane, call))
 			poll(NULL, 0, 1);
-		penny_call_write(plane, call, 0, none, (PennySpan){half, 1}, 0, true);
+		penny_call_write(plane, call, 0, none, (PennySpan){half, 1}, NULL, 0, true);
 		free(half);
 	}
 	else

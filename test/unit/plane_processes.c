@@ -103,7 +103,7 @@ serve(const PennyCall *call, int self)
 	for (;;)
 	{
 		offset += penny_call_write(&plane, call, 200, (PennySpan){"h", 1},
-								   (PennySpan){body, 3 * what.len}, offset, false);
+								   (PennySpan){body, 3 * what.len}, NULL, offset, false);
 		if (offset == 3 * what.len + 1)
 			return;
 		while (!penny_call_part_taken(&plane, call) && !penny_call_cancelled(&plane, call))
@@ -117,7 +117,7 @@ serve(const PennyCall *call, int self)
 		if (penny_call_cancelled(&plane, call))
 		{
 			penny_call_write(&plane, call, 200, (PennySpan){"h", 1},
-							 (PennySpan){body, 3 * what.len}, offset, true);
+							 (PennySpan){body, 3 * what.len}, NULL, offset, true);
 			return;
 		}
 	}
