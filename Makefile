@@ -63,6 +63,7 @@ CACHE = src/cache/check.o \
 	src/cache/watch.o
 
 STORE = src/store/access.o \
+	src/store/cached.o \
 	src/store/change.o \
 	src/store/change_known.o \
 	src/store/change_write.o \
@@ -75,6 +76,7 @@ STORE = src/store/access.o \
 	src/store/read_changes.o \
 	src/store/read_list.o \
 	src/store/read_rows.o \
+	src/store/read_sessions.o \
 	src/store/read_statements.o \
 	src/store/render.o \
 	src/store/render_jsonb.o \
@@ -83,6 +85,8 @@ STORE = src/store/access.o \
 	src/store/tables.o \
 	src/store/triggers.o \
 	src/store/triggers_order.o \
+	src/store/trust.o \
+	src/store/trust_policy.o \
 	src/store/uuid.o
 
 EXECUTOR = src/executor/answer.o \
@@ -190,6 +194,7 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/40_import.sql \
 	sql/api/45_realtime.sql \
 	sql/api/50_http.sql \
+	sql/api/55_listings.sql \
 	sql/api/60_cache.sql \
 	sql/api/70_status.sql
 
@@ -198,6 +203,7 @@ SQL_UPDATES =
 
 SQL_STORE = sql/store/10_tables.sql \
 	sql/store/20_triggers.sql \
+	sql/store/25_invalidate.sql \
 	sql/store/30_policies.sql \
 	sql/store/40_grants.sql
 

@@ -116,3 +116,5 @@ GRANT EXECUTE ON FUNCTION penny.cached(regprocedure, jsonb, interval), penny.cac
 	TO penny_user;
 GRANT EXECUTE ON FUNCTION penny.cache_stats() TO penny_admin, pg_monitor;
 GRANT EXECUTE ON FUNCTION penny.cache_entries(), penny.cache_clear() TO penny_admin;
+-- who owns the store lays triggers with it; a right to create them, not to fire them
+GRANT EXECUTE ON FUNCTION penny.invalidate() TO penny_admin;
