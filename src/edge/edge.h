@@ -37,6 +37,7 @@ typedef struct PennyEdge
 	PennyPlane plane;
 	PennyEdgeSettings settings; /* own copy; see loop.c for reloads */
 	uint64_t now;               /* CLOCK_MONOTONIC ms, taken once a turn */
+	uint64_t wall;              /* seconds since 1970, likewise */
 	PennyLogLevel log_level;    /* messages above it are dropped */
 	int listeners;              /* listening sockets from PENNY_FD_LISTEN */
 	bool control;               /* certificates come at PENNY_FD_CONTROL */
