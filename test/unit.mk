@@ -98,8 +98,9 @@ UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
 .build/unit/variants .build/unit-asan/variants: UNIT_LIBS = -lbrotlienc -lbrotlidec -lz
 
 # Runs penny-edge itself: t_edge.py drives it.
-.build/unit/fake_gateway: .build/unit/obj/test/unit/fake_executor.o
-.build/unit-asan/fake_gateway: .build/unit-asan/obj/test/unit/fake_executor.o
+.build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o)
+.build/unit-asan/fake_gateway: \
+	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o)
 
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 

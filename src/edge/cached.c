@@ -141,7 +141,7 @@ begin_reply(const PennyHttp *http, const PennyCacheHit *hit, PennySpan lines, Pe
 
 /* Send head and body, which has room for the head before it; the request ends. */
 static void
-send(PennyHttp *http, const PennyCacheHit *hit, const PennyReply *reply, char *body)
+send_bytes(PennyHttp *http, const PennyCacheHit *hit, const PennyReply *reply, char *body)
 {
 	static char head[2 * LINES_MAX + 4096];
 	size_t head_len = penny_response_head(reply, head);
@@ -181,26 +181,25 @@ send_not_modified(PennyHttp *http, const PennyCacheHit *hit, const Wishes *wishe
 	reply->coding = PENNY_IDENTITY;
 	if (match.len > 0)
 		reply->etag = match;
-	send(http, hit, reply, end);
+	send_bytes(http, hit, reply, end);
 	return true;
 }
 
-/* Send a variant that is kept; false when the stamps have moved. */
-static bool
-send_variant(PennyHttp *http, const PennyCacheHit *hit, const Wishes *wishes,
-			 const PennyVariant *variant, PennyCoding coding)
+/*
+ * Send a compressed body with the header lines of the entry, which may lie in
+ * the buffer where an entry's do.
+ */
+static void
+send_compressed(PennyHttp *http, const PennyCacheHit *hit, const Wishes *wishes, PennyCoding coding,
+				PennySpan lines, PennySpan body)
 {
 	char tag[TAG_MAX + PENNY_ETAG_SUFFIX_MAX];
-	PennySpan lines = penny_variant_head(variant);
-	PennySpan body = penny_variant_body(variant);
-	size_t room = penny_response_head_size(lines.len);
+	size_t room = penny_response_head_size(lines.len) + lines.len;
 	char *at = buffer_of(room + body.len) + room;
 	PennyLines what;
 	PennyReply reply;
 	PennySpan etag;
 
-	if (!penny_cache_holds(&penny_edge.plane, hit))
-		return false;
 	penny_response_look(lines, &what);
 	etag = tag_of(hit, &what);
 	begin_reply(http, hit, lines, &reply);
@@ -210,25 +209,24 @@ send_variant(PennyHttp *http, const PennyCacheHit *hit, const Wishes *wishes,
 	if (etag.len > 0 && etag.len <= TAG_MAX)
 		reply.etag = (PennySpan){tag, penny_etag_variant(etag, coding, tag)};
 	if (send_not_modified(http, hit, wishes, &reply, etag, at))
-		return true;
+		return;
 	memcpy(at, body.data, body.len);
-	send(http, hit, &reply, at);
-	return true;
+	send_bytes(http, hit, &reply, at);
 }
 
-/* Compress what is in the buffer, and keep it. */
-static void
+/* Compress what is in the buffer, and keep it; empty when that makes it no smaller. */
+static PennySpan
 make_variant(const PennyCacheHit *hit, PennyCoding coding, PennySpan lines, PennySpan body)
 {
 	PennySpan small = {NULL, 0};
+	int64_t before = (int64_t) penny_variants_bytes();
 
 	if (!penny_cached_compress(coding, PENNY_EFFORT_KEPT, body, &small))
 		small.len = 0;
 	penny_variant_keep(&hit->hash, coding, lines, small);
 	penny_count(&penny_edge.plane, PENNY_COUNT_VARIANT_BYTES,
-				(int64_t) penny_variants_bytes() -
-					(int64_t) penny_counter(&penny_edge.plane, penny_edge.plane.self,
-											PENNY_COUNT_VARIANT_BYTES));
+				(int64_t) penny_variants_bytes() - before);
+	return small;
 }
 
 /*
@@ -258,17 +256,15 @@ send_entry(PennyHttp *http, const PennyCacheHit *hit, const Wishes *wishes, Penn
 		return true;
 	if (coding != PENNY_IDENTITY && what.compressible)
 	{
-		const PennyVariant *variant = penny_variant_find(&hit->hash, coding);
+		PennySpan small = make_variant(hit, coding, lines, (PennySpan){body, hit->body_len});
 
-		if (variant == NULL)
+		if (small.len > 0)
 		{
-			make_variant(hit, coding, lines, (PennySpan){body, hit->body_len});
-			variant = penny_variant_find(&hit->hash, coding);
+			send_compressed(http, hit, wishes, coding, lines, small);
+			return true;
 		}
-		if (variant != NULL && penny_variant_body(variant).len > 0)
-			return send_variant(http, hit, wishes, variant, coding);
 	}
-	send(http, hit, &reply, body);
+	send_bytes(http, hit, &reply, body);
 	return true;
 }
 
@@ -299,7 +295,15 @@ look(PennyHttp *http, const PennyCacheKey *key, const Wishes *wishes)
 	coding = choose(wishes, &hit);
 	variant = coding != PENNY_IDENTITY ? penny_variant_find(&hit.hash, coding) : NULL;
 	if (variant != NULL && penny_variant_body(variant).len > 0)
-		return send_variant(http, &hit, wishes, variant, coding);
+	{
+		if (!penny_cache_holds(&penny_edge.plane, &hit))
+			return false;
+		send_compressed(http, &hit, wishes, coding, penny_variant_head(variant),
+						penny_variant_body(variant));
+		return true;
+	}
+	if (variant != NULL)
+		coding = PENNY_IDENTITY; /* it was tried, and is not worth it */
 	return result == PENNY_CACHE_HIT && send_entry(http, &hit, wishes, coding);
 }
 

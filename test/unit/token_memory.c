@@ -149,7 +149,7 @@ TEST(bounds)
 
 		snprintf(text, sizeof(text), "token-%d", i);
 		penny_token_remember(span(text), &someone);
-		CHECK(known(text) && known("hot"));
+		CHECK(known("hot") && (i % 64 != 0 || known(text)));
 	}
 	CHECK(penny_tokens_count() <= PENNY_TOKENS_MAX);
 	memset(token, 'y', PENNY_TOKEN_REMEMBERED_MAX);
