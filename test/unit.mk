@@ -71,8 +71,6 @@ UNIT_TESTS = http \
 	cache_stress \
 	cache_trace \
 	interest \
-	cache_stress \
-	cache_trace \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
