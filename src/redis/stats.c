@@ -98,8 +98,7 @@ penny_redis_fault(char **detail, const char **remedy)
 	*remedy = NULL;
 	if (penny_redis_url[0] == '\0')
 	{
-		*detail =
-			pstrdup("\"penny.redis_url\" is not set: values are in this server's memory alone");
+		*detail = pstrdup("not configured; penny works without");
 		return true;
 	}
 	wrong = penny_redis_password_file[0] == '\0'

@@ -23,7 +23,7 @@
 
 #include <hiredis/hiredis.h>
 
-#define RECEIVE_SIZE 16384
+#define RECEIVE_SIZE 65536
 #define FIRST_OUT 4096
 
 static void *create_string(const redisReadTask *task, char *text, size_t len);

@@ -27,6 +27,7 @@
 #include "cache/function.h"
 #include "cache/invalidate.h"
 #include "cache/stats.h"
+#include "redis/redis.h"
 
 #define ENTRY_COLUMNS 10
 
@@ -146,9 +147,11 @@ penny_cache_stats(PG_FUNCTION_ARGS)
 		&out,
 		"\"invalidations\":" UINT64_FORMAT ",\"invalidations_of_all\":" UINT64_FORMAT
 		",\"waits\":" UINT64_FORMAT ",\"waits_won\":" UINT64_FORMAT ",\"checked\":" UINT64_FORMAT
-		",\"violations\":" UINT64_FORMAT ",\"idle_tag_names\":%d}",
+		",\"violations\":" UINT64_FORMAT ",\"idle_tag_names\":%d,\"redis\":",
 		totals.pushes, totals.pushes_all, totals.waits, totals.waits_won, totals.checked,
 		totals.violations, penny_cache_is_on() ? penny_tag_idle_count() : 0);
+	penny_redis_stats(&out);
+	appendStringInfoChar(&out, '}');
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
 }
 

@@ -22,6 +22,7 @@
 #include "base/registry.h"
 #include "config/config.h"
 #include "plane/call.h"
+#include "redis/redis.h"
 
 PG_FUNCTION_INFO_V1(penny_epoch);
 PG_FUNCTION_INFO_V1(penny_stats);
@@ -93,7 +94,9 @@ penny_stats(PG_FUNCTION_ARGS)
 			appendStringInfoChar(&out, ',');
 		append_gateway(&out, i);
 	}
-	appendStringInfoString(&out, "]}");
+	appendStringInfoString(&out, "],\"redis\":");
+	penny_redis_stats(&out);
+	appendStringInfoChar(&out, '}');
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
 }
 

@@ -172,9 +172,15 @@ TEST(replies)
 TEST(broken_replies)
 {
 	static const char *const bad[] = {
-		"hello\r\n", "*2147483647\r\n", "*16385\r\n", ":x\r\n", "*x\r\n", "$x\r\n",
+		"hello\r\n",
+		"*2147483647\r\n",
+		"*16385\r\n",
+		":x\r\n",
+		"*x\r\n",
+		"$x\r\n",
 		"*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n:1\r\n",
-		"*3\r\n$1\r\na\r\n*2\r\n:1\r\n?\r\n", "HTTP/1.1 400 Bad Request\r\n\r\n",
+		"*3\r\n$1\r\na\r\n*2\r\n:1\r\n?\r\n",
+		"HTTP/1.1 400 Bad Request\r\n\r\n",
 	};
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -461,9 +467,8 @@ TEST(ring_of_many)
 	uint64_t taken = 0;
 	uint64_t item;
 
-	ring = aligned_alloc(PENNY_CACHE_LINE,
-						 (penny_ring_size(PLACES, 8) + PENNY_CACHE_LINE) / PENNY_CACHE_LINE *
-							 PENNY_CACHE_LINE);
+	ring = aligned_alloc(PENNY_CACHE_LINE, (penny_ring_size(PLACES, 8) + PENNY_CACHE_LINE) /
+											   PENNY_CACHE_LINE * PENNY_CACHE_LINE);
 	penny_ring_init(ring, PLACES, 8);
 	for (uintptr_t i = 0; i < WRITERS; i++)
 		pthread_create(&thread[i], NULL, write_items, (void *) i);
