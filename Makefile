@@ -218,6 +218,7 @@ REGRESS = install \
 	jsonb \
 	owner \
 	import \
+	cached \
 	http \
 	plans
 
