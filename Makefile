@@ -251,6 +251,7 @@ REGRESS = install \
 	jsonb \
 	owner \
 	import \
+	cached \
 	http \
 	plans
 
