@@ -39,7 +39,18 @@ typedef struct FakeShared
 	_Atomic uint32_t closed;    /* nobody may join, or stay when asked again */
 	_Atomic uint32_t page;      /* lines of an answer to a join, 0 = all */
 	_Atomic uint64_t epoch;
+	_Atomic uint64_t built; /* answers of cached routes */
 } FakeShared;
+
+/* An answer of a cached route. */
+typedef struct FakeBuilt
+{
+	char head[256];
+	size_t head_len;
+	const char *body;
+	size_t body_len;
+	char etag[20];
+} FakeBuilt;
 
 extern FakeShared *fake_shared;
 
@@ -51,5 +62,10 @@ extern uint64_t fake_commit(PennyPlane *plane, const char *room, const char *con
 
 /* One more piece of the message that grows in a room; returns its number. */
 extern uint64_t fake_stream(PennyPlane *plane, const char *room);
+/* Build the answer of a cached route, and keep it; false: it is none. */
+extern bool fake_cached(PennyPlane *plane, const PennyRequest *request, PennyResponseExtra *extra,
+						FakeBuilt *built);
+/* Who this token is. */
+extern void fake_viewer(PennyPlane *plane, PennySpan token, PennyViewer *viewer);
 
 #endif /* PENNY_FAKE_GATEWAY_H */
