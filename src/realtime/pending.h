@@ -19,7 +19,10 @@ typedef struct PennyPending
 	PennyEventOut *event; /* in the order they were said; room and frame in one piece */
 	int *level;           /* nesting level of the transaction that said each */
 	Size bytes;           /* of rooms and frames */
-	bool resync;          /* versioned events were dropped: read the tables */
+	bool resync;          /* events were dropped: read the tables */
+	bool missed;          /* of them some whose frames are in no table */
+	bool sessions;        /* of them some about sessions: verify all again */
+	bool streams;         /* a message began to grow */
 	bool routes;          /* penny.routes changed */
 } PennyPending;
 
