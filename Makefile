@@ -64,6 +64,7 @@ STORE = src/store/access.o \
 	src/store/read_statements.o \
 	src/store/render.o \
 	src/store/render_jsonb.o \
+	src/store/room.o \
 	src/store/shape.o \
 	src/store/statement.o \
 	src/store/tables.o \
@@ -165,6 +166,7 @@ SQL_INSTALL = sql/install/00_header.sql \
 	sql/install/10_schema.sql \
 	sql/install/20_types.sql \
 	sql/install/30_routes.sql \
+	sql/install/35_rooms.sql \
 	sql/install/40_store_steps.sql
 
 SQL_API = sql/api/00_version.sql \

@@ -50,6 +50,7 @@
 
 #define HINT 1 /* version of a PUBLISH that may be dropped */
 #define FIRST_EVENTS 16
+#define RECENT 8     /* events searched for one that says the same */
 #define RING_SHARE 4 /* a transaction fills at most a fourth of the ring */
 
 /* Of the current transaction; NULL: nothing was said. */
@@ -58,7 +59,8 @@ static PennyPending *pending = NULL;
 static bool active(void);
 static PennyPending *current_pending(void);
 static bool is_lasting(const PennyEventOut *event);
-static bool raise_last(PennyPending *list, const char *room, Size room_len, int64 version);
+static bool raise_recent(PennyPending *list, PennyEventKind kind, const char *room, Size room_len,
+						 uint64 version);
 static bool fits(const PennyPending *list, Size bytes);
 static void drop_versioned(PennyPending *list);
 static void say(PennyEventKind kind, const char *room, int64 version, const char *frame,
@@ -101,7 +103,8 @@ penny_publish_signal(const char *room, const char *frame, int frame_len, int edg
 void
 penny_publish_hint(const char *room, const char *frame, int frame_len)
 {
-	say(PENNY_EVENT_PUBLISH, room, HINT, frame, frame_len, NULL);
+	say(frame != NULL ? PENNY_EVENT_PUBLISH : PENNY_EVENT_RECHECK, room, HINT, frame, frame_len,
+		NULL);
 }
 
 void
@@ -205,21 +208,32 @@ is_lasting(const PennyEventOut *event)
 }
 
 /*
- * A change without a frame after another of the same room and level: the
+ * Something without a frame, shortly after the same of its room and level: the
  * newest version says all.
  */
 static bool
-raise_last(PennyPending *list, const char *room, Size room_len, int64 version)
+raise_recent(PennyPending *list, PennyEventKind kind, const char *room, Size room_len,
+			 uint64 version)
 {
-	PennyEventOut *last = list->n > 0 ? &list->event[list->n - 1] : NULL;
+	int level = GetCurrentTransactionNestLevel();
 
-	if (last == NULL || last->kind != PENNY_EVENT_CHANGE || last->frame_len != 0 ||
-		last->version == 0 || version == 0 || last->room_len != room_len ||
-		list->level[list->n - 1] != GetCurrentTransactionNestLevel() ||
-		memcmp(last->room, room, room_len) != 0)
-		return false;
-	last->version = Max(last->version, (uint64) version);
-	return true;
+	for (int i = list->n - 1; i >= 0 && i >= list->n - RECENT; i--)
+	{
+		PennyEventOut *event = &list->event[i];
+
+		if (list->level[i] != level)
+			break;
+		if (event->kind != kind || event->frame_len != 0 || event->room_len != room_len ||
+			memcmp(event->room, room, room_len) != 0)
+			continue;
+		/* version 0 of a change: it is known to be less than said */
+		if (kind != PENNY_EVENT_CHANGE || (event->version != 0 && version != 0))
+			event->version = Max(event->version, version);
+		else
+			event->version = 0;
+		return true;
+	}
+	return false;
 }
 
 static PennyPending *
@@ -322,7 +336,8 @@ say(PennyEventKind kind, const char *room, int64 version, const char *frame, int
 		list->sessions |= kind == PENNY_EVENT_SESSION;
 		return;
 	}
-	if (kind == PENNY_EVENT_CHANGE && frame_len == 0 && raise_last(list, room, room_len, version))
+	if (frame_len == 0 && (kind == PENNY_EVENT_CHANGE || kind == PENNY_EVENT_RECHECK) &&
+		raise_recent(list, kind, room, room_len, (uint64) version))
 		return;
 	if (!fits(list, room_len + frame_len))
 	{

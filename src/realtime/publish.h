@@ -39,7 +39,8 @@ extern void penny_publish_event(const char *room, const char *frame, int frame_l
 /*
  * The same, but what it says can be read elsewhere, too: where it cannot be
  * told (too much in one transaction, or a prepared one), members are told that
- * they missed something.
+ * they missed something.  Without a frame, likewise: for one who comes before
+ * the commit.
  */
 extern void penny_publish_hint(const char *room, const char *frame, int frame_len);
 /* The piece `index` of a message that grows; see plane/event.h. */

@@ -27,6 +27,7 @@
 #include "store/lookup.h"
 #include "store/publish_rows.h"
 #include "store/render.h"
+#include "store/room.h"
 #include "store/tables.h"
 #include "store/triggers.h"
 #include "store/uuid.h"
@@ -46,6 +47,8 @@ PG_FUNCTION_INFO_V1(penny_ensure_user);
 PG_FUNCTION_INFO_V1(penny_import);
 PG_FUNCTION_INFO_V1(penny_session);
 PG_FUNCTION_INFO_V1(penny_publish_sql);
+PG_FUNCTION_INFO_V1(penny_room_recheck);
+PG_FUNCTION_INFO_V1(penny_room_policies_changed);
 
 /* ---- questions of policies ------------------------------------------------- */
 
@@ -140,6 +143,15 @@ penny_routes_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* _penny.room_policies_changed() */
+Datum
+penny_room_policies_changed(PG_FUNCTION_ARGS)
+{
+	(void) trigger_of(fcinfo, false, false);
+	penny_publish_resync();
+	return PointerGetDatum(NULL);
+}
+
 /* ---- for functions in SQL -------------------------------------------------- */
 
 /*
@@ -223,7 +235,6 @@ penny_publish_sql(PG_FUNCTION_ARGS)
 	text *room = PG_GETARG_TEXT_PP(0);
 	Jsonb *event = PG_GETARG_JSONB_P(1);
 	int len = VARSIZE_ANY_EXHDR(room);
-	pg_uuid_t conversation;
 	StringInfoData frame;
 
 	if (len == 0 || len > PENNY_ROOM_NAME_MAX)
@@ -233,14 +244,7 @@ penny_publish_sql(PG_FUNCTION_ARGS)
 	if (!JB_ROOT_IS_OBJECT(event))
 		ereport(ERROR,
 				(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("an event must be a JSON object")));
-	if (penny_room_conversation(room, &conversation))
-	{
-		if (!penny_access_is_above() && !penny_access_conversation(&conversation))
-			ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));
-	}
-	else if (!penny_access_is_agent())
-		ereport(ERROR, (errcode(ERRCODE_PENNY_FORBIDDEN),
-						errmsg("publishing to this room needs role penny_agent")));
+	penny_room_check_write(room);
 	initStringInfo(&frame);
 	appendStringInfoString(&frame, "{\"type\":\"event\",\"room\":");
 	penny_render_string(&frame, VARDATA_ANY(room), len);
@@ -248,5 +252,20 @@ penny_publish_sql(PG_FUNCTION_ARGS)
 	(void) JsonbToCString(&frame, &event->root, VARSIZE(event));
 	appendStringInfoChar(&frame, '}');
 	penny_publish_event(text_to_cstring(room), frame.data, frame.len);
+	PG_RETURN_VOID();
+}
+
+/* penny.room_recheck(room text) */
+Datum
+penny_room_recheck(PG_FUNCTION_ARGS)
+{
+	text *room = PG_GETARG_TEXT_PP(0);
+	int len = VARSIZE_ANY_EXHDR(room);
+
+	if (len == 0 || len > PENNY_ROOM_NAME_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_BAD_REQUEST),
+				 errmsg("a room's name has 1 to %d bytes, not %d", PENNY_ROOM_NAME_MAX, len)));
+	penny_publish_recheck(text_to_cstring(room));
 	PG_RETURN_VOID();
 }

@@ -9,7 +9,12 @@
  *
  * Nobody can be in the room of a conversation that this very transaction has
  * made, so its changes are published as one version without a frame: an import
- * of twenty-four messages costs the realtime part one event.
+ * of twenty-four messages costs the realtime part one event.  And a frame is
+ * built only when somebody may be in the room at this moment; who joins before
+ * the commit reads the change from the table (plane/interest.h).
+ *
+ * A user's own room, user:<id>, gets hints about the list of conversations: one
+ * was added, removed, or changed.  They carry what is needed to fetch it.
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +32,7 @@
 #include "store/uuid.h"
 
 #define ROOM_SIZE (sizeof(PENNY_CONVERSATION_ROOM) + PENNY_UUID_TEXT)
+#define USER_ROOM_SIZE (sizeof(PENNY_USER_ROOM) + PENNY_UUID_TEXT)
 #define MESSAGE_TOOLS 32 /* rows to begin with */
 
 static PennyStatement make_tombstone = {
@@ -44,6 +50,7 @@ static const char *const tombstone_kinds[PENNY_TABLES] = {
 };
 
 static void write_room(char *room, const pg_uuid_t *conversation);
+static bool room_wanted(char *room, const pg_uuid_t *conversation);
 static void frame_message_with_tools(StringInfo frame, PennyRow *row);
 static void frame_artifact_with_number(StringInfo frame, PennyRow *row);
 static void frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created);
@@ -161,6 +168,11 @@ penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool cr
 	penny_change_published(change, version);
 	if (change->created_here)
 		return;
+	if (!room_wanted(room, &change->id))
+	{
+		penny_publish_change(room, version, NULL, 0);
+		return;
+	}
 	initStringInfo(&frame);
 	switch (table)
 	{
@@ -180,7 +192,6 @@ penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool cr
 			frame_with_user(&frame, table, row, created);
 			break;
 	}
-	write_room(room, &change->id);
 	penny_publish_change(room, version, frame.data, frame.len);
 	pfree(frame.data);
 }
@@ -208,10 +219,17 @@ penny_rows_publish_deleted(PennyChange *change, PennyTable table, const PennyRow
 	penny_statement_run_as(&make_tombstone, penny_table_owner(PENNY_TOMBSTONES), values, NULL);
 	if (change->created_here)
 		return;
-	write_room(room, &change->id);
 	if (table == PENNY_CONVERSATIONS)
 	{
+		write_room(room, &change->id);
 		penny_publish_gone(room, version);
+		return;
+	}
+	if (!room_wanted(room, &change->id))
+	{
+		penny_publish_change(room, version, NULL, 0);
+		if (table == PENNY_PARTICIPANTS)
+			penny_publish_left(room, version, PENNY_UUID(row, PENNY_USER_ID));
 		return;
 	}
 	memset(tombstone.isnull, true, sizeof(tombstone.isnull));
@@ -287,6 +305,66 @@ write_room(char *room, const pg_uuid_t *conversation)
 	memcpy(room, PENNY_CONVERSATION_ROOM, sizeof(PENNY_CONVERSATION_ROOM) - 1);
 	penny_uuid_write(room + sizeof(PENNY_CONVERSATION_ROOM) - 1, conversation);
 	room[ROOM_SIZE - 1] = '\0';
+}
+
+/* Write the name of a room; may anybody be in it? */
+static bool
+room_wanted(char *room, const pg_uuid_t *conversation)
+{
+	write_room(room, conversation);
+	return penny_publish_wanted(room, ROOM_SIZE - 1);
+}
+
+/*
+ * Tell a user, if one listens, what became of a conversation in the own list.
+ */
+void
+penny_list_publish(const pg_uuid_t *user, const char *what, const pg_uuid_t *conversation)
+{
+	char room[USER_ROOM_SIZE];
+	StringInfoData frame;
+
+	memcpy(room, PENNY_USER_ROOM, sizeof(PENNY_USER_ROOM) - 1);
+	penny_uuid_write(room + sizeof(PENNY_USER_ROOM) - 1, user);
+	room[USER_ROOM_SIZE - 1] = '\0';
+	if (!penny_publish_wanted(room, USER_ROOM_SIZE - 1))
+	{
+		penny_publish_hint(room, NULL, 0);
+		return;
+	}
+	initStringInfo(&frame);
+	appendStringInfo(&frame, "{\"type\":\"event\",\"room\":\"%s\",\"event\":{\"type\":\"%s\"", room,
+					 what);
+	if (conversation != NULL)
+	{
+		appendStringInfoString(&frame, ",\"conversation_id\":");
+		penny_render_uuid(&frame, conversation);
+	}
+	appendStringInfoString(&frame, "}}");
+	penny_publish_hint(room, frame.data, frame.len);
+	pfree(frame.data);
+}
+
+/*
+ * Tell all who take part that a conversation in their lists has changed.
+ */
+void
+penny_lists_publish_changed(const pg_uuid_t *conversation)
+{
+	Datum key = UUIDPGetDatum(conversation);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	PennyLookup lookup;
+
+	penny_lookup_begin(&lookup, PENNY_KEY_PARTICIPANT, snapshot, AccessShareLock, 1, &key);
+	while (penny_lookup_next(&lookup, ForwardScanDirection))
+	{
+		PennyRow row;
+
+		penny_row_from_slot(&row, PENNY_PARTICIPANTS, lookup.slot);
+		penny_list_publish(PENNY_UUID(&row, PENNY_USER_ID), PENNY_LIST_CHANGED, conversation);
+	}
+	penny_lookup_end(&lookup);
+	UnregisterSnapshot(snapshot);
 }
 
 /* Render a row that shows a user's name. */
