@@ -67,6 +67,8 @@ STORE = src/store/access.o \
 	src/store/room.o \
 	src/store/shape.o \
 	src/store/statement.o \
+	src/store/stream.o \
+	src/store/stream_sweep.o \
 	src/store/tables.o \
 	src/store/triggers.o \
 	src/store/triggers_order.o \
@@ -175,6 +177,7 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/30_conversations.sql \
 	sql/api/40_import.sql \
 	sql/api/45_realtime.sql \
+	sql/api/46_streams.sql \
 	sql/api/50_http.sql \
 	sql/api/70_status.sql
 

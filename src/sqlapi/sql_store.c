@@ -28,6 +28,7 @@
 #include "store/publish_rows.h"
 #include "store/render.h"
 #include "store/room.h"
+#include "store/stream.h"
 #include "store/tables.h"
 #include "store/triggers.h"
 #include "store/uuid.h"
@@ -48,6 +49,9 @@ PG_FUNCTION_INFO_V1(penny_import);
 PG_FUNCTION_INFO_V1(penny_session);
 PG_FUNCTION_INFO_V1(penny_publish_sql);
 PG_FUNCTION_INFO_V1(penny_room_recheck);
+PG_FUNCTION_INFO_V1(penny_stream_append_sql);
+PG_FUNCTION_INFO_V1(penny_stream_lock_sql);
+PG_FUNCTION_INFO_V1(penny_stream_sweep_sql);
 PG_FUNCTION_INFO_V1(penny_room_policies_changed);
 
 /* ---- questions of policies ------------------------------------------------- */
@@ -268,4 +272,37 @@ penny_room_recheck(PG_FUNCTION_ARGS)
 				 errmsg("a room's name has 1 to %d bytes, not %d", PENNY_ROOM_NAME_MAX, len)));
 	penny_publish_recheck(text_to_cstring(room));
 	PG_RETURN_VOID();
+}
+
+/* ---- messages that grow ------------------------------------------------------ */
+
+/* penny.stream_append(message uuid, chunk text, index bigint) */
+Datum
+penny_stream_append_sql(PG_FUNCTION_ARGS)
+{
+	int64 wanted = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
+						errmsg("a piece of a message needs the message and a text")));
+	if (!PG_ARGISNULL(2) && wanted < 1)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
+						errmsg("the index of a piece is 1 or more, not " INT64_FORMAT, wanted)));
+	PG_RETURN_INT64(penny_stream_append(PG_GETARG_UUID_P(0), PG_GETARG_TEXT_PP(1), wanted));
+}
+
+/* _penny.stream_lock(message uuid) */
+Datum
+penny_stream_lock_sql(PG_FUNCTION_ARGS)
+{
+	penny_stream_lock(PG_GETARG_UUID_P(0));
+	PG_RETURN_VOID();
+}
+
+/* _penny.stream_sweep() */
+Datum
+penny_stream_sweep_sql(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(penny_stream_sweep());
 }

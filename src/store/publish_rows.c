@@ -29,6 +29,7 @@
 #include "store/publish_rows.h"
 #include "store/render.h"
 #include "store/statement.h"
+#include "store/stream.h"
 #include "store/uuid.h"
 
 #define ROOM_SIZE (sizeof(PENNY_CONVERSATION_ROOM) + PENNY_UUID_TEXT)
@@ -49,7 +50,6 @@ static const char *const tombstone_kinds[PENNY_TABLES] = {
 	[PENNY_ARTIFACTS] = "artifact",         [PENNY_ARTIFACT_VERSIONS] = "artifact_version",
 };
 
-static void write_room(char *room, const pg_uuid_t *conversation);
 static bool room_wanted(char *room, const pg_uuid_t *conversation);
 static void frame_message_with_tools(StringInfo frame, PennyRow *row);
 static void frame_artifact_with_number(StringInfo frame, PennyRow *row);
@@ -63,7 +63,7 @@ penny_frame_begin(StringInfo out, const char *type, const pg_uuid_t *conversatio
 {
 	char room[ROOM_SIZE];
 
-	write_room(room, conversation);
+	penny_room_write(room, conversation);
 	appendStringInfo(out, "{\"type\":\"%s\",\"room\":\"%s\",\"version\":" INT64_FORMAT ",", type,
 					 room, version);
 }
@@ -166,6 +166,8 @@ penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool cr
 	StringInfoData frame;
 
 	penny_change_published(change, version);
+	if (table == PENNY_MESSAGES && penny_stream_is_open(row))
+		penny_publish_streaming();
 	if (change->created_here)
 		return;
 	if (!room_wanted(room, &change->id))
@@ -221,7 +223,7 @@ penny_rows_publish_deleted(PennyChange *change, PennyTable table, const PennyRow
 		return;
 	if (table == PENNY_CONVERSATIONS)
 	{
-		write_room(room, &change->id);
+		penny_room_write(room, &change->id);
 		penny_publish_gone(room, version);
 		return;
 	}
@@ -255,8 +257,8 @@ penny_rows_publish_replicated(PennyTable table, const PennyRow *row, bool delete
 	int64 version = DatumGetInt64(row->value[PENNY_ROW_VERSION]);
 	char room[ROOM_SIZE];
 
-	write_room(room,
-			   PENNY_UUID(row, table == PENNY_CONVERSATIONS ? PENNY_ID : PENNY_CONVERSATION_ID));
+	penny_room_write(
+		room, PENNY_UUID(row, table == PENNY_CONVERSATIONS ? PENNY_ID : PENNY_CONVERSATION_ID));
 	if (table == PENNY_CONVERSATIONS && deleted)
 		penny_publish_gone(room, version + 1);
 	else if (table == PENNY_CONVERSATIONS)
@@ -272,7 +274,7 @@ penny_rows_publish_version(PennyChange *change, int64 version)
 
 	if (change->created_here)
 		return;
-	write_room(room, &change->id);
+	penny_room_write(room, &change->id);
 	penny_publish_change(room, version, NULL, 0);
 }
 
@@ -281,7 +283,7 @@ penny_rows_publish_created(PennyChange *change)
 {
 	char room[ROOM_SIZE];
 
-	write_room(room, &change->id);
+	penny_room_write(room, &change->id);
 	penny_publish_change(room, change->version, NULL, 0);
 }
 
@@ -298,9 +300,11 @@ penny_room_conversation(text *room, pg_uuid_t *conversation)
 		   penny_uuid_read_exact(conversation, VARDATA_ANY(room) + len);
 }
 
-/* Write the name of a conversation's room, with a terminator. */
-static void
-write_room(char *room, const pg_uuid_t *conversation)
+/*
+ * Write the name of a conversation's room, with a terminator.
+ */
+void
+penny_room_write(char *room, const pg_uuid_t *conversation)
 {
 	memcpy(room, PENNY_CONVERSATION_ROOM, sizeof(PENNY_CONVERSATION_ROOM) - 1);
 	penny_uuid_write(room + sizeof(PENNY_CONVERSATION_ROOM) - 1, conversation);
@@ -311,7 +315,7 @@ write_room(char *room, const pg_uuid_t *conversation)
 static bool
 room_wanted(char *room, const pg_uuid_t *conversation)
 {
-	write_room(room, conversation);
+	penny_room_write(room, conversation);
 	return penny_publish_wanted(room, ROOM_SIZE - 1);
 }
 
@@ -375,6 +379,8 @@ frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created)
 	PennyLookup lookup;
 	bool looked_up = !row->isnull[PENNY_USER_ID];
 
+	if (table == PENNY_MESSAGES && penny_stream_is_open(row))
+		(void) penny_stream_complete(row, snapshot);
 	if (looked_up)
 	{
 		penny_lookup_begin(&lookup, PENNY_KEY_USER_ID, snapshot, AccessShareLock, 1,

@@ -27,6 +27,9 @@
 /* The conversation that a room's name means; false: it means none. */
 extern bool penny_room_conversation(text *room, pg_uuid_t *conversation);
 
+/* Its name, 13 + 36 characters and a terminator. */
+extern void penny_room_write(char *room, const pg_uuid_t *conversation);
+
 /* The beginnings of frames, up to and with the version and a comma. */
 extern void penny_frame_begin(StringInfo out, const char *type, const pg_uuid_t *conversation,
 							  int64 version);

@@ -17,10 +17,13 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
+#include "utils/snapmgr.h"
 
 #include "store/publish_rows.h"
 #include "store/read.h"
 #include "store/read_rows.h"
+#include "store/stream.h"
+#include "store/uuid.h"
 
 #define PAGE_CHANGES 1000       /* told at once */
 #define PAGE_BYTES (512 * 1024) /* of their frames; the last one may exceed it */
@@ -33,6 +36,7 @@ typedef struct ChangeLine
 	PennyRow *row;
 } ChangeLine;
 
+static void render_states(StringInfo out, PennyResult *result);
 static int64 render_changes(StringInfo out, PennyResult *result, int64 since, int64 version);
 
 /*
@@ -63,6 +67,8 @@ penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *vers
 	if (since >= 0 && since < newest)
 		*version = render_changes(out, &result, since, newest);
 	*more = *version < newest;
+	if (!*more)
+		render_states(out, &result);
 	SPI_finish();
 	return true;
 }
@@ -169,4 +175,28 @@ render_changes(StringInfo out, PennyResult *result, int64 since, int64 version)
 	}
 	pfree(lines);
 	return told;
+}
+
+/*
+ * The state of each message that grows.  One that changed stands among the
+ * rows twice, the second time at the end.
+ */
+static void
+render_states(StringInfo out, PennyResult *result)
+{
+	PennyRow *rows = penny_result_rows(result, PENNY_ROW_MESSAGE);
+	int n = result->n[PENNY_ROW_MESSAGE];
+
+	for (int i = 0; i < n; i++)
+	{
+		int later = i + 1;
+
+		if (!penny_stream_is_open(&rows[i]))
+			continue;
+		while (later < n && !penny_uuid_equal(PENNY_UUID(&rows[later], PENNY_ID),
+											  PENNY_UUID(&rows[i], PENNY_ID)))
+			later++;
+		if (later == n)
+			penny_stream_state(out, &rows[i], GetActiveSnapshot());
+	}
 }

@@ -20,8 +20,10 @@
 #include "store/lookup.h"
 #include "store/read_rows.h"
 #include "store/shape.h"
+#include "store/stream.h"
 #include "store/uuid.h"
 
+static void complete_streams(PennyResult *result);
 static void name_users(PennyResult *result, PennyRowKind kind);
 static void find_user(PennyRow *row, const PennyRow *before);
 static int by_id(const void *a, const void *b);
@@ -57,9 +59,23 @@ penny_result_run(PennyResult *result, PennyStatement *statement, const Datum *va
 		if (result->n[kind]++ == 0)
 			result->first[kind] = i;
 	}
+	complete_streams(result);
 	penny_result_sort(result, PENNY_ROW_USER, by_id);
 	name_users(result, PENNY_ROW_MESSAGE);
 	name_users(result, PENNY_ROW_PARTICIPANT);
+}
+
+/* Messages that grow, with the pieces that the same snapshot sees. */
+static void
+complete_streams(PennyResult *result)
+{
+	for (int i = 0; i < result->n[PENNY_ROW_MESSAGE]; i++)
+	{
+		PennyRow *row = penny_result_rows(result, PENNY_ROW_MESSAGE) + i;
+
+		if (penny_stream_is_open(row))
+			(void) penny_stream_complete(row, GetActiveSnapshot());
+	}
 }
 
 /* Put the names of users into the rows of theirs. */

@@ -178,30 +178,32 @@ PennyStatement penny_read_list_page = {
 	"(SELECT x.version FROM chat." table " x WHERE x.conversation_id" PENNY_EQ \
 	"$1 AND x.version" PENNY_GT "$2 ORDER BY x.version LIMIT $3)"
 
-#define PAGE_BOUND                                                                                                                                 \
-	"b AS MATERIALIZED (SELECT CASE WHEN (c.version OPERATOR(pg_catalog.-) $2)" PENNY_GT                                                           \
-	"$3 THEN (SELECT y.version FROM (" VERSIONS_AFTER("messages") " UNION ALL " VERSIONS_AFTER("t"                                                 \
-																							   "o"                                                 \
-																							   "o"                                                 \
-																							   "l"                                                 \
-																							   "_"                                                 \
-																							   "e"                                                 \
-																							   "x"                                                 \
-																							   "e"                                                 \
-																							   "c"                                                 \
-																							   "u"                                                 \
-																							   "t"                                                 \
-																							   "i"                                                 \
-																							   "o"                                                 \
-																							   "n"                                                 \
-																							   "s") " UNION ALL " VERSIONS_AFTER(                  \
-		"artifacts") " UNION ALL " VERSIONS_AFTER("artifact_versions") " UNION "                                                                   \
-																	   "ALL " VERSIONS_AFTER("par"                                                 \
-																							 "tic"                                                 \
-																							 "ipa"                                                 \
-																							 "nt"                                                  \
-																							 "s") " UNION ALL " VERSIONS_AFTER("tombstones") ") y" \
-																																			 " ORDER BY y.version OFFSET $3 OPERATOR(pg_catalog.-) 1 LIMIT 1) END AS version FROM c)"
+#define PAGE_BOUND                                                                                                                                        \
+	"b AS MATERIALIZED (SELECT CASE WHEN (c.version OPERATOR(pg_catalog.-) $2)" PENNY_GT                                                                  \
+	"$3 THEN (SELECT y.version FROM (" VERSIONS_AFTER("messages") " UNION ALL " VERSIONS_AFTER(                                                           \
+		"t"                                                                                                                                               \
+		"o"                                                                                                                                               \
+		"o"                                                                                                                                               \
+		"l"                                                                                                                                               \
+		"_"                                                                                                                                               \
+		"e"                                                                                                                                               \
+		"x"                                                                                                                                               \
+		"e"                                                                                                                                               \
+		"c"                                                                                                                                               \
+		"u"                                                                                                                                               \
+		"t"                                                                                                                                               \
+		"i"                                                                                                                                               \
+		"o"                                                                                                                                               \
+		"n"                                                                                                                                               \
+		"s") " UNION ALL " VERSIONS_AFTER("artifacts") " UNION ALL " VERSIONS_AFTER("artifact_"                                                           \
+																					"versions") " UNION "                                                 \
+																								"ALL " VERSIONS_AFTER(                                    \
+																									"par"                                                 \
+																									"tic"                                                 \
+																									"ipa"                                                 \
+																									"nt"                                                  \
+																									"s") " UNION ALL " VERSIONS_AFTER("tombstones") ") y" \
+																																					" ORDER BY y.version OFFSET $3 OPERATOR(pg_catalog.-) 1 LIMIT 1) END AS version FROM c)"
 
 #define SINCE(alias)                                                                \
 	" WHERE " alias ".conversation_id" PENNY_EQ "$1 AND " alias ".version" PENNY_GT \
@@ -213,6 +215,10 @@ PennyStatement penny_read_changes_since = {
 	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m" SINCE(
 		"m") ")"
 			 " SELECT " CONVERSATION_COLUMNS " FROM c UNION ALL " MESSAGES_OF_PAGE
+			 /* and those that grow, for their state */
+			 " UNION ALL SELECT " MESSAGE_COLUMNS
+			 " FROM chat.messages m WHERE m.conversation_id" PENNY_EQ "$1 AND m.status" PENNY_EQ
+			 "'streaming'"
 			 /* all of the messages that changed, and what else changed */
 			 " UNION ALL " TOOLS_OF_MESSAGES " UNION ALL SELECT " TOOL_COLUMNS
 			 " FROM chat.tool_executions t" SINCE(

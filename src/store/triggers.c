@@ -36,6 +36,7 @@
 #include "store/lookup.h"
 #include "store/publish_rows.h"
 #include "store/statement.h"
+#include "store/stream.h"
 #include "store/triggers_private.h"
 #include "store/uuid.h"
 
@@ -248,6 +249,8 @@ message_written(PennyChange *change, PennyRow *row)
 static void
 message_deleted(PennyChange *change, PennyRow *row)
 {
+	if (penny_stream_is_open(row))
+		penny_stream_forget(PENNY_UUID(row, PENNY_ID));
 	penny_change_touch(change);
 	change->count--;
 	if (change->has_head && penny_uuid_equal(&change->head, PENNY_UUID(row, PENNY_ID)))
