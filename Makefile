@@ -76,6 +76,7 @@ STORE = src/store/access.o \
 
 EXECUTOR = src/executor/answer.o \
 	src/executor/caller.o \
+	src/executor/chores.o \
 	src/executor/dispatch.o \
 	src/executor/http.o \
 	src/executor/idle.o \

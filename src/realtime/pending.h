@@ -26,9 +26,6 @@ typedef struct PennyPending
 	bool routes;          /* penny.routes changed */
 } PennyPending;
 
-/* Is there a plane, and is this session in the database that it is for? */
-extern bool penny_publish_active(void);
-
 /* Publish a list; cannot fail, allocate or wait. */
 extern void penny_pending_publish(const PennyPending *list);
 

@@ -49,6 +49,7 @@
 #include "base/registry.h"
 #include "base/shmem.h"
 #include "realtime/prepared.h"
+#include "realtime/publish.h"
 
 #define ROOMS 1024
 

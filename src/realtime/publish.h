@@ -23,6 +23,8 @@
 
 #include "utils/uuid.h"
 
+/* Is there a plane, and is this session in the database that it is for? */
+extern bool penny_publish_active(void);
 /*
  * Is it worth building a frame for this room: may anybody be in it now?  After
  * a no, say the change without one; the commit looks once more.
