@@ -209,6 +209,7 @@ REGRESS = install \
 
 ISOLATION = members \
 	strangers \
+	streams \
 	writers
 
 REGRESS_OPTS = --inputdir=test

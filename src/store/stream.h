@@ -41,6 +41,8 @@ extern bool penny_stream_fold(const PennyRow *old, const PennyRow *row, Datum *c
 /* The message is gone. */
 extern void penny_stream_forget(const pg_uuid_t *message);
 
+/* Drop pieces of messages that are gone, or do not grow any more. */
+extern void penny_stream_drop_orphans(void);
 /*
  * Close the messages whose producers are silent for penny.stream_timeout, or
  * lost their pieces with a crash; gives how many still grow.

@@ -25,8 +25,6 @@ typedef struct PennyStreamTail
 } PennyStreamTail;
 
 extern bool penny_stream_tail(const pg_uuid_t *message, Snapshot snapshot, PennyStreamTail *tail);
-/* Pieces of messages that are gone, or do not grow any more. */
-extern void penny_stream_drop_orphans(void);
 /* Without a row of pieces: may it have lost some? */
 extern bool penny_stream_is_lost(const PennyRow *message);
 

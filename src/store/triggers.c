@@ -160,6 +160,9 @@ penny_trigger_publish(TriggerData *trigger)
 	}
 	if (table == PENNY_PARTICIPANTS)
 		participant_changed(trigger, &row);
+	if (table == PENNY_MESSAGES && TRIGGER_FIRED_BY_DELETE(trigger->tg_event) &&
+		penny_stream_is_open(&row))
+		penny_stream_forget(PENNY_UUID(&row, PENNY_ID));
 	change = penny_change_open(PENNY_UUID(&row, PENNY_CONVERSATION_ID));
 	if (change->gone)
 		return;
@@ -249,8 +252,6 @@ message_written(PennyChange *change, PennyRow *row)
 static void
 message_deleted(PennyChange *change, PennyRow *row)
 {
-	if (penny_stream_is_open(row))
-		penny_stream_forget(PENNY_UUID(row, PENNY_ID));
 	penny_change_touch(change);
 	change->count--;
 	if (change->has_head && penny_uuid_equal(&change->head, PENNY_UUID(row, PENNY_ID)))
@@ -340,5 +341,7 @@ truncated(PennyTable table)
 		penny_change_leave_internal();
 		penny_change_forget();
 	}
+	if (table == PENNY_MESSAGES)
+		penny_stream_drop_orphans();
 	penny_publish_resync();
 }

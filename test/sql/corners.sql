@@ -39,13 +39,58 @@ SELECT penny.conversation('00000000-0000-7000-8000-0000000000d3', 1) -> 'message
 	penny.conversations(1) -> 'data' -> 0 -> 'last_message' -> 'user' ->> 'name' AS listed,
 	(SELECT frames ~ '"name":"Bob"' FROM _penny.join_room('conversation:00000000-0000-7000-8000-0000000000d3', 8)) AS joined,
 	(SELECT count(*) FROM chat.users WHERE id = :'bob') AS row_itself;
--- who was away for too long fetches anew
+-- who was away for long is told in pages, each row once, in the order of versions
 SELECT penny.act_as(NULL);
-INSERT INTO chat.messages (conversation_id, role, content) SELECT '00000000-0000-7000-8000-0000000000d1', 'system', repeat('x', 300) FROM generate_series(1, 12000);
-SELECT j.version, since, frames IS NOT NULL AS told, length(frames) > 1000000 AS some FROM unnest('{NULL,0,7004,7005,11000,12005,12006}'::bigint[]) since,
-	_penny.join_room('conversation:00000000-0000-7000-8000-0000000000d1', since) j;
-UPDATE chat.messages SET content = repeat('x', 100000) WHERE conversation_id = '00000000-0000-7000-8000-0000000000d1' AND seq > 11600;
-SELECT j.version, frames IS NOT NULL AS told FROM _penny.join_room('conversation:00000000-0000-7000-8000-0000000000d1', 12005) j;
+CREATE FUNCTION pg_temp.walk(room text, since bigint, OUT pages integer, OUT told bigint, OUT missing bigint, OUT twice bigint, OUT ordered boolean, OUT last bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+	page record;
+	seen bigint[] := '{}';
+BEGIN
+	pages := 0;
+	ordered := true;
+	last := since;
+	LOOP
+		SELECT * INTO page FROM _penny.join_room(room, last);
+		pages := pages + 1;
+		SELECT seen || coalesce(array_agg(v ORDER BY n), '{}'), ordered AND coalesce(bool_and(v > last AND v <= page.version), true) INTO seen, ordered
+			FROM (SELECT split_part(line, ' ', 1)::bigint v, n FROM regexp_split_to_table(rtrim(page.frames, E'\n'), E'\n') WITH ORDINALITY t (line, n)
+				WHERE line <> '' AND line !~ '^0 ') x;
+		last := page.version;
+		EXIT WHEN NOT page.more;
+	END LOOP;
+	ordered := ordered AND seen = ARRAY(SELECT v FROM unnest(seen) v ORDER BY v);
+	told := cardinality(seen);
+	twice := told - (SELECT count(DISTINCT v) FROM unnest(seen) v);
+	SELECT count(*) INTO missing FROM (
+		SELECT version FROM chat.messages WHERE conversation_id = split_part(room, ':', 2)::uuid
+		UNION ALL SELECT version FROM chat.participants WHERE conversation_id = split_part(room, ':', 2)::uuid
+		UNION ALL SELECT version FROM chat.tool_executions WHERE conversation_id = split_part(room, ':', 2)::uuid
+		UNION ALL SELECT version FROM chat.artifacts WHERE conversation_id = split_part(room, ':', 2)::uuid
+		UNION ALL SELECT version FROM chat.artifact_versions WHERE conversation_id = split_part(room, ':', 2)::uuid
+		UNION ALL SELECT version FROM chat.tombstones WHERE conversation_id = split_part(room, ':', 2)::uuid
+		UNION ALL SELECT state_version FROM chat.conversations WHERE id = split_part(room, ':', 2)::uuid) v
+		WHERE v.version > since AND v.version <> ALL (seen);
+END
+$$;
+INSERT INTO chat.messages (conversation_id, role, content) SELECT '00000000-0000-7000-8000-0000000000d1', 'system', repeat('x', 300) FROM generate_series(1, 5000);
+INSERT INTO chat.messages (conversation_id, role, content) SELECT '00000000-0000-7000-8000-0000000000d1', 'system', 'short' FROM generate_series(1, 7000);
+SELECT since, w.* FROM unnest('{0,7004,11000,11005,12005,12006}'::bigint[]) since,
+	pg_temp.walk('conversation:00000000-0000-7000-8000-0000000000d1', since) w;
+-- changed again and deleted: what is over leaves holes, and pages are of rows, not of versions
+INSERT INTO chat.artifacts (conversation_id, kind, title) SELECT '00000000-0000-7000-8000-0000000000d1', 'text', i FROM generate_series(1, 700) i;
+INSERT INTO chat.artifact_versions (artifact_id, content) SELECT id, 'one' FROM chat.artifacts WHERE conversation_id = '00000000-0000-7000-8000-0000000000d1';
+INSERT INTO chat.tools (id) VALUES ('paging');
+INSERT INTO chat.tool_executions (message_id, tool_id) SELECT id, 'paging' FROM chat.messages WHERE conversation_id = '00000000-0000-7000-8000-0000000000d1' AND seq % 20 = 0;
+UPDATE chat.messages SET content = 'changed' WHERE conversation_id = '00000000-0000-7000-8000-0000000000d1' AND seq % 5 = 0;
+DELETE FROM chat.messages WHERE conversation_id = '00000000-0000-7000-8000-0000000000d1' AND seq % 7 = 0;
+UPDATE chat.conversations SET title = 'paged' WHERE id = '00000000-0000-7000-8000-0000000000d1';
+SELECT since, w.missing, w.twice, w.ordered, w.last = c.version AS whole FROM chat.conversations c, unnest('{0,1,6000,11999,13000,14500,16000}'::bigint[]) since,
+	pg_temp.walk('conversation:00000000-0000-7000-8000-0000000000d1', since) w WHERE c.id = '00000000-0000-7000-8000-0000000000d1';
+-- large frames make small pages
+UPDATE chat.messages SET content = repeat('x', 100000) WHERE conversation_id = '00000000-0000-7000-8000-0000000000d1' AND seq > 11980;
+SELECT w.pages, w.missing FROM chat.conversations c, pg_temp.walk('conversation:00000000-0000-7000-8000-0000000000d1', c.version - 18) w
+	WHERE c.id = '00000000-0000-7000-8000-0000000000d1';
 SELECT penny.act_as(:'ada');
 -- the messages of a new conversation are kept whole
 SELECT m - '{id,created_at,user,tool_executions,version}'::text[] FROM jsonb_array_elements((_penny.http_create_conversation(ROW('POST', '/', '{}', '{}', '{}',
