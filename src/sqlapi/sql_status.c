@@ -78,7 +78,8 @@ penny_stats(PG_FUNCTION_ARGS)
 		appendStringInfoString(&out, "null");
 	else
 		escape_json(&out, reason);
-	appendStringInfo(&out, ",\"epoch\":\"%s\",\"events_published\":" UINT64_FORMAT ",\"executors\":",
+	appendStringInfo(&out,
+					 ",\"epoch\":\"%s\",\"events_published\":" UINT64_FORMAT ",\"executors\":",
 					 penny_epoch_text(), (uint64) atomic_load(&penny_plane()->p->ev_tail));
 	append_executors(&out);
 	appendStringInfoString(&out, ",\"gateways\":[");
