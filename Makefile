@@ -69,6 +69,7 @@ STORE = src/store/access.o \
 	src/store/statement.o \
 	src/store/stream.o \
 	src/store/stream_sweep.o \
+	src/store/stream_write.o \
 	src/store/tables.o \
 	src/store/triggers.o \
 	src/store/triggers_order.o \
