@@ -50,6 +50,7 @@ AUTH = src/auth/certificate.o \
 
 STORE = src/store/access.o \
 	src/store/change.o \
+	src/store/change_direct.o \
 	src/store/change_known.o \
 	src/store/change_write.o \
 	src/store/import.o \
