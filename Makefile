@@ -22,6 +22,7 @@ PLANE = src/plane/plane.o \
 	src/plane/event.o \
 	src/plane/interest.o \
 	src/plane/route.o \
+	src/plane/route_line.o \
 	src/plane/share.o \
 	src/plane/wake.o
 
@@ -34,8 +35,11 @@ BASE = src/base/clock.o \
 	src/base/worker.o
 
 CONFIG = src/config/config.o \
+	src/config/guc_cache.o \
+	src/config/guc_compression.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
+	src/config/guc_redis.o \
 	src/config/guc_security.o
 
 AUTH = src/auth/certificate.o \
@@ -48,7 +52,39 @@ AUTH = src/auth/certificate.o \
 	src/auth/key_parse.o \
 	src/auth/token.o
 
+REDIS = src/redis/address.o \
+	src/redis/announce.o \
+	src/redis/breaker.o \
+	src/redis/envelope.o \
+	src/redis/link.o \
+	src/redis/pool.o \
+	src/redis/prepared.o \
+	src/redis/relay.o \
+	src/redis/relay_listen.o \
+	src/redis/relay_sweep.o \
+	src/redis/relay_write.o \
+	src/redis/ring.o \
+	src/redis/secret.o \
+	src/redis/shared.o \
+	src/redis/stats.o \
+	src/redis/url.o \
+	src/redis/wire.o
+
+CACHE = src/cache/check.o \
+	src/cache/collect.o \
+	src/cache/fence.o \
+	src/cache/flight.o \
+	src/cache/function.o \
+	src/cache/invalidate.o \
+	src/cache/l2.o \
+	src/cache/read.o \
+	src/cache/shared.o \
+	src/cache/tags.o \
+	src/cache/viewer.o \
+	src/cache/watch.o
+
 STORE = src/store/access.o \
+	src/store/cached.o \
 	src/store/change.o \
 	src/store/change_direct.o \
 	src/store/change_known.o \
@@ -62,6 +98,7 @@ STORE = src/store/access.o \
 	src/store/read_changes.o \
 	src/store/read_list.o \
 	src/store/read_rows.o \
+	src/store/read_sessions.o \
 	src/store/read_statements.o \
 	src/store/render.o \
 	src/store/render_jsonb.o \
@@ -74,9 +111,12 @@ STORE = src/store/access.o \
 	src/store/tables.o \
 	src/store/triggers.o \
 	src/store/triggers_order.o \
+	src/store/trust.o \
+	src/store/trust_policy.o \
 	src/store/uuid.o
 
 EXECUTOR = src/executor/answer.o \
+	src/executor/cached.o \
 	src/executor/caller.o \
 	src/executor/chores.o \
 	src/executor/dispatch.o \
@@ -101,19 +141,22 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/child.o \
 	src/gateway/child_log.o \
 	src/gateway/listener.o \
+	src/gateway/relay_start.o \
 	src/gateway/shelf.o \
 	src/gateway/supervisor.o \
 	src/gateway/watch.o \
 	src/gateway/worker.o
 
-SQLAPI = src/sqlapi/sql_doctor.o \
+SQLAPI = src/sqlapi/sql_cache.o \
+	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_quarantine.o \
 	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) $(SQLAPI) \
+OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) \
+	$(SQLAPI) \
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
@@ -125,6 +168,8 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/http_parse.o \
 	src/edge/http_fields.o \
 	src/edge/handshake.o \
+	src/edge/encoding.o \
+	src/edge/compress.o \
 	src/edge/websocket_frame.o \
 	src/edge/frame.o \
 	src/edge/rooms.o \
@@ -149,6 +194,10 @@ EDGE = src/edge/main.o \
 	src/edge/request.o \
 	src/edge/response.o \
 	src/edge/answer.o \
+	src/edge/cached.o \
+	src/edge/gather.o \
+	src/edge/token_memory.o \
+	src/edge/variants.o \
 	src/edge/websocket.o \
 	src/edge/origin.o \
 	src/edge/session.o \
@@ -164,7 +213,7 @@ EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
 	$(EDGE_SANITIZE)
-EDGE_LIBS = -lwebsockets -lev -lseccomp -lssl -lcrypto
+EDGE_LIBS = -lwebsockets -lev -lseccomp -lssl -lcrypto -lbrotlienc -lz
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
 SQL_INSTALL = sql/install/00_header.sql \
@@ -182,6 +231,8 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/45_realtime.sql \
 	sql/api/46_streams.sql \
 	sql/api/50_http.sql \
+	sql/api/55_listings.sql \
+	sql/api/60_cache.sql \
 	sql/api/70_status.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
@@ -189,6 +240,7 @@ SQL_UPDATES =
 
 SQL_STORE = sql/store/10_tables.sql \
 	sql/store/20_triggers.sql \
+	sql/store/25_invalidate.sql \
 	sql/store/30_policies.sql \
 	sql/store/40_grants.sql
 
@@ -202,14 +254,19 @@ REGRESS = install \
 	conversation \
 	order \
 	policies \
+	cache \
 	corners \
 	jsonb \
 	owner \
 	import \
+	cached \
 	http \
 	plans
 
-ISOLATION = members \
+ISOLATION = cache_catalog \
+	cache_fill \
+	cache_levels \
+	members \
 	strangers \
 	streams \
 	writers
@@ -224,7 +281,7 @@ PG_CPPFLAGS = -Isrc -DPENNY_VERSION='"$(EXTVERSION)"' -D_GNU_SOURCE -MMD -MP
 # PostgreSQL's own headers have unused parameters.
 PG_CFLAGS = -Wextra $(WERROR) -Wno-missing-field-initializers -Wno-sign-compare \
 	-Wno-unused-parameter
-SHLIB_LINK = -lssl -lcrypto
+SHLIB_LINK = -lssl -lcrypto -lhiredis
 # Bitcode would let JIT inline penny's functions into expressions; they are
 # calls of milliseconds, so it is not built.
 override with_llvm = no

@@ -23,11 +23,14 @@
 #include "base/registry.h"
 #include "base/shmem.h"
 #include "base/worker.h"
+#include "cache/cache.h"
+#include "cache/l2.h"
 #include "config/config.h"
 #include "executor/pool.h"
 #include "gateway/shelf.h"
 #include "gateway/watch.h"
 #include "realtime/publish.h"
+#include "redis/redis.h"
 #include "store/access.h"
 #include "store/change.h"
 
@@ -50,6 +53,7 @@ _PG_init(void)
 		return;
 	}
 
+	penny_redis_settings_init();
 	penny_config_init();
 
 	/* Shared parts, in the order in which they are made. */
@@ -59,7 +63,10 @@ _PG_init(void)
 	penny_key_init();
 	penny_shelf_init();
 	penny_executor_init();
+	penny_cache_init(); /* before those that write when a transaction commits */
 	penny_publish_init();
+	penny_redis_init();
+	penny_l2_init();
 	penny_change_init(); /* after publish: what it writes back is said, too */
 	penny_shmem_init();
 

@@ -15,13 +15,16 @@ FUZZ_TARGETS = http \
 	route \
 	rooms \
 	plane \
+	cache \
 	plane_edge \
 	response \
+	encoding \
 	target \
-	utf8
+	utf8 \
+	wire
 
 # What a target links beside the plain-C parts that all have.
-FUZZ_WITH_plane_edge = src/edge/calls.c src/edge/timer.c src/edge/edge.c
+FUZZ_WITH_plane_edge = src/edge/calls.c src/edge/timer.c src/edge/token_memory.c src/edge/edge.c
 FUZZ_WITH_response = src/edge/response.c src/edge/session_frames.c src/edge/edge.c
 
 FUZZ_PROGRAMS = $(addprefix .build/fuzz/fuzz_,$(FUZZ_TARGETS))
@@ -33,7 +36,7 @@ FUZZ_PROGRAMS = $(addprefix .build/fuzz/fuzz_,$(FUZZ_TARGETS))
 .SECONDEXPANSION:
 $(FUZZ_PROGRAMS): .build/fuzz/fuzz_%: .build/fuzz/obj/test/fuzz/fuzz_%.o \
 		$$(addprefix .build/fuzz/obj/,$(UNIT_PLAIN:.c=.o) $$(FUZZ_WITH_$$*:.c=.o))
-	$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer $^ -o $@
+	$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer $^ $(UNIT_LIBS) -o $@
 
 .PRECIOUS: .build/fuzz/obj/%.o
 
@@ -68,10 +71,10 @@ REPLAY_OBJS = $(UNIT_PLAIN:.c=.o) test/fuzz/replay.o
 
 $(REPLAY_PROGRAMS): .build/unit/replay_%: .build/unit/obj/test/fuzz/fuzz_%.o \
 		$$(addprefix .build/unit/obj/,$(REPLAY_OBJS) $$(FUZZ_WITH_$$*:.c=.o))
-	$(UNIT_CC) $^ -o $@
+	$(UNIT_CC) $^ $(UNIT_LIBS) -o $@
 $(REPLAY_ASAN_PROGRAMS): .build/unit-asan/replay_%: .build/unit-asan/obj/test/fuzz/fuzz_%.o \
 		$$(addprefix .build/unit-asan/obj/,$(REPLAY_OBJS) $$(FUZZ_WITH_$$*:.c=.o))
-	$(UNIT_CC) $(UNIT_ASAN) $^ -o $@
+	$(UNIT_CC) $(UNIT_ASAN) $^ $(UNIT_LIBS) -o $@
 
 UNIT_PROGRAMS += $(REPLAY_PROGRAMS)
 UNIT_ASAN_PROGRAMS += $(REPLAY_ASAN_PROGRAMS)

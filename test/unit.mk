@@ -6,6 +6,7 @@
 UNIT_CC ?= cc
 UNIT_CFLAGS = -std=gnu11 -g -Wall -Wextra -Werror -Wmissing-prototypes \
 	-Wdeclaration-after-statement -D_GNU_SOURCE -Isrc -Itest/unit
+UNIT_LIBS = -lhiredis -pthread
 UNIT_ASAN = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 # $(CURDIR) and the like stay out: paths are relative to the top directory.
@@ -22,11 +23,17 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/event.c \
 	src/plane/interest.c \
 	src/plane/route.c \
+	src/plane/route_line.c \
 	src/plane/share.c \
 	src/auth/json_strict.c \
 	src/auth/jwt_parse.c \
 	src/auth/key_der.c \
 	src/auth/key_parse.c \
+	src/redis/breaker.c \
+	src/redis/envelope.c \
+	src/redis/ring.c \
+	src/redis/url.c \
+	src/redis/wire.c \
 	src/edge/utf8.c \
 	src/edge/json_span.c \
 	src/edge/json_text.c \
@@ -34,6 +41,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/http_parse.c \
 	src/edge/http_fields.c \
 	src/edge/handshake.c \
+	src/edge/encoding.c \
 	src/edge/websocket_frame.c \
 	src/edge/frame.c \
 	src/edge/rooms.c \
@@ -53,11 +61,19 @@ UNIT_TESTS = http \
 	plane \
 	plane_processes \
 	share \
+	encoding \
+	variants \
+	token_memory \
+	redis \
 	cache \
+	cache_evict \
+	cache_key \
+	cache_stress \
+	cache_trace \
 	interest \
 	fake_gateway
 
-UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
+UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
 UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 
@@ -71,19 +87,29 @@ UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 
 $(UNIT_PROGRAMS): .build/unit/%: .build/unit/obj/test/unit/%.o \
 		$(addprefix .build/unit/obj/,$(UNIT_PLAIN:.c=.o))
-	$(UNIT_CC) $(UNIT_LDFLAGS) $^ -o $@
+	$(UNIT_CC) $(UNIT_LDFLAGS) $^ -o $@ $(UNIT_LIBS)
 
 $(UNIT_ASAN_PROGRAMS): .build/unit-asan/%: .build/unit-asan/obj/test/unit/%.o \
 		$(addprefix .build/unit-asan/obj/,$(UNIT_PLAIN:.c=.o))
-	$(UNIT_CC) $(UNIT_ASAN) $(UNIT_LDFLAGS) $^ -o $@
+	$(UNIT_CC) $(UNIT_ASAN) $(UNIT_LDFLAGS) $^ -o $@ $(UNIT_LIBS)
 
 # Memory that fails when the test wants it to.
 .build/unit/rooms_simulation .build/unit-asan/rooms_simulation: \
 	UNIT_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc
 
+# What tests need beyond the plain-C parts that all have.
+UNIT_WITH_variants = src/edge/variants.c src/edge/compress.c src/edge/edge.c
+UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
+.build/unit/variants: $(addprefix .build/unit/obj/,$(UNIT_WITH_variants:.c=.o))
+.build/unit-asan/variants: $(addprefix .build/unit-asan/obj/,$(UNIT_WITH_variants:.c=.o))
+.build/unit/token_memory: $(addprefix .build/unit/obj/,$(UNIT_WITH_token_memory:.c=.o))
+.build/unit-asan/token_memory: $(addprefix .build/unit-asan/obj/,$(UNIT_WITH_token_memory:.c=.o))
+.build/unit/variants .build/unit-asan/variants: UNIT_LIBS += -lbrotlienc -lbrotlidec -lz
+
 # Runs penny-edge itself: t_edge.py drives it.
-.build/unit/fake_gateway: .build/unit/obj/test/unit/fake_executor.o
-.build/unit-asan/fake_gateway: .build/unit-asan/obj/test/unit/fake_executor.o
+.build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o)
+.build/unit-asan/fake_gateway: \
+	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o)
 
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 

@@ -3,7 +3,9 @@
 -- If-Match of a PATCH is compared with the entity tag that GET of the same
 -- conversation has now: the hash of the eager fetch with 50 messages, or with
 -- as many as ?messages= of the PATCH says.  The comparison is made after the
--- conversation is locked, so that nothing changes between it and the write.
+-- conversation is locked, so that nothing changes between it and the write.  The
+-- tag of a compressed answer has the coding behind the hash, "<hash>-gzip", and
+-- stands for the same content.
 
 CREATE OR REPLACE FUNCTION _penny.query_integer(query jsonb, name text, low bigint, high bigint, otherwise bigint) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -136,7 +138,8 @@ BEGIN
 		IF NOT coalesce(_penny.lock_conversation(id), false) THEN
 			PERFORM _penny.not_found('conversation', id);
 		END IF;
-		IF _penny.etag(_penny.conversation_json(id, messages)::text) <> ALL (regexp_split_to_array(trim(wanted), '\s*,\s*')) THEN
+		IF _penny.etag(_penny.conversation_json(id, messages)::text) <> ALL (regexp_split_to_array(
+				regexp_replace(trim(wanted), '-(gzip|br|deflate)"', '"', 'g'), '\s*,\s*')) THEN
 			RAISE EXCEPTION USING ERRCODE = 'PY412', MESSAGE = 'the conversation has changed',
 				DETAIL = 'Its entity tag is not the one of If-Match.', HINT = 'Fetch it again.';
 		END IF;
@@ -270,7 +273,8 @@ END
 $$;
 COMMENT ON FUNCTION _penny.http_stream_chunk(penny.request) IS 'POST /api/v1/conversations/{id}/messages/{message_id}/chunks';
 
--- A route must be one: the pattern is a path, and the handler is there.
+-- A route must be one: the pattern is a path, and the handler is there.  One of
+-- ttl and scope brings the other along; the ttl taken away takes the scope, too.
 CREATE OR REPLACE FUNCTION _penny.check_route() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -299,6 +303,20 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
 			MESSAGE = format('%s must be a function that returns json, jsonb or penny.response', handler);
 	END IF;
+	IF TG_OP = 'UPDATE' AND NEW.cache_ttl IS NULL AND OLD.cache_ttl IS NOT NULL AND NEW.cache_scope IS NOT DISTINCT FROM OLD.cache_scope THEN
+		NEW.cache_scope := NULL;
+	END IF;
+	IF NEW.cache_ttl IS NOT NULL OR NEW.cache_scope IS NOT NULL THEN
+		IF NEW.method <> 'GET' THEN
+			RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('answers to %s cannot be kept', NEW.method),
+				HINT = 'cache_ttl and cache_scope are for routes of GET; HEAD uses them, too.';
+		END IF;
+		IF NEW.cache_ttl > '366 days' THEN
+			RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'cache_ttl must be at most a year';
+		END IF;
+		NEW.cache_ttl := coalesce(NEW.cache_ttl, '300 s');
+		NEW.cache_scope := coalesce(NEW.cache_scope, 'user');
+	END IF;
 	RETURN NEW;
 END
 $$;
@@ -316,17 +334,17 @@ CREATE OR REPLACE TRIGGER routes_changed AFTER INSERT OR UPDATE OR DELETE OR TRU
 
 -- The built-in routes of this version in place of those of another.
 DELETE FROM penny.routes WHERE builtin;
-INSERT INTO penny.routes (method, pattern, handler, access, builtin) VALUES
-	('GET', '/api/v1/conversations', '_penny.http_list_conversations', 'user', true),
-	('POST', '/api/v1/conversations', '_penny.http_create_conversation', 'user', true),
-	('GET', '/api/v1/conversations/{id}', '_penny.http_get_conversation', 'user', true),
-	('PATCH', '/api/v1/conversations/{id}', '_penny.http_update_conversation', 'user', true),
-	('DELETE', '/api/v1/conversations/{id}', '_penny.http_delete_conversation', 'user', true),
-	('GET', '/api/v1/conversations/{id}/messages', '_penny.http_list_messages', 'user', true),
-	('POST', '/api/v1/conversations/{id}/messages', '_penny.http_create_message', 'user', true),
-	('PATCH', '/api/v1/conversations/{id}/messages/{message_id}', '_penny.http_update_message', 'user', true),
-	('DELETE', '/api/v1/conversations/{id}/messages/{message_id}', '_penny.http_delete_message', 'user', true),
-	('POST', '/api/v1/conversations/{id}/messages/{message_id}/chunks', '_penny.http_stream_chunk', 'agent', true);
+INSERT INTO penny.routes (method, pattern, handler, access, cache_ttl, cache_scope, builtin) VALUES
+	('GET', '/api/v1/conversations', '_penny.http_list_conversations', 'user', '1 h', 'user', true),
+	('POST', '/api/v1/conversations', '_penny.http_create_conversation', 'user', NULL, NULL, true),
+	('GET', '/api/v1/conversations/{id}', '_penny.http_get_conversation', 'user', '1 h', 'user', true),
+	('PATCH', '/api/v1/conversations/{id}', '_penny.http_update_conversation', 'user', NULL, NULL, true),
+	('DELETE', '/api/v1/conversations/{id}', '_penny.http_delete_conversation', 'user', NULL, NULL, true),
+	('GET', '/api/v1/conversations/{id}/messages', '_penny.http_list_messages', 'user', '1 h', 'user', true),
+	('POST', '/api/v1/conversations/{id}/messages', '_penny.http_create_message', 'user', NULL, NULL, true),
+	('PATCH', '/api/v1/conversations/{id}/messages/{message_id}', '_penny.http_update_message', 'user', NULL, NULL, true),
+	('DELETE', '/api/v1/conversations/{id}/messages/{message_id}', '_penny.http_delete_message', 'user', NULL, NULL, true),
+	('POST', '/api/v1/conversations/{id}/messages/{message_id}/chunks', '_penny.http_stream_chunk', 'agent', NULL, NULL, true);
 
 REVOKE EXECUTE ON FUNCTION
 	_penny.query_integer(jsonb, text, bigint, bigint, bigint), _penny.check_query(jsonb, text[]),

@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_database.h"
+#include "catalog/pg_proc.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -56,6 +57,14 @@
 #define penny_owns_database(oid, role) pg_database_ownercheck((oid), (role))
 #endif
 
+/* 16: one function for the rights on all kinds of objects. */
+#if PG_VERSION_NUM >= 160000
+#define penny_may_execute(oid, role) \
+	(object_aclcheck(ProcedureRelationId, (oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define penny_may_execute(oid, role) (pg_proc_aclcheck((oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#endif
+
 /* 16: lists of a process's locks are dlists.  18: more than one word of fast-path slots. */
 static inline bool
 penny_no_locks_held(void)
@@ -79,6 +88,15 @@ penny_no_locks_held(void)
 	return MyProc->fpLockBits == 0;
 #endif
 }
+
+/* 16: the array of all settings is made anew for each caller. */
+#if PG_VERSION_NUM >= 160000
+#define PENNY_GUC_ARRAY_STAYS false
+#define penny_guc_variables(n) get_guc_variables(n)
+#else
+#define PENNY_GUC_ARRAY_STAYS true
+#define penny_guc_variables(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
+#endif
 
 /* 18: index scans count their searches, if given where to. */
 #if PG_VERSION_NUM >= 180000

@@ -20,7 +20,7 @@
 #include "base/error.h"
 #include "base/shmem.h"
 
-#define MAX_PARTS 16
+#define MAX_PARTS 32
 
 static const PennyShmemPart *parts[MAX_PARTS];
 static int nparts = 0;

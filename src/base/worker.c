@@ -48,6 +48,7 @@ static const WorkerSpec specs[PENNY_WORKER_KINDS] = {
 						  "PennySupervisorMain"},
 	[PENNY_GATEWAY] = {"penny gateway", "penny_gateway_main", false, false, "PennyGatewayMain"},
 	[PENNY_EXECUTOR] = {"penny executor", "penny_executor_main", true, true, "PennyExecutorMain"},
+	[PENNY_RELAY] = {"penny relay", "penny_relay_main", false, false, "PennyRelayMain"},
 };
 
 static MemoryContext scratch = NULL;

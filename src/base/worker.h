@@ -31,6 +31,7 @@ typedef enum PennyWorkerKind
 	PENNY_SUPERVISOR,
 	PENNY_GATEWAY,
 	PENNY_EXECUTOR,
+	PENNY_RELAY,
 	PENNY_WORKER_KINDS
 } PennyWorkerKind;
 
@@ -40,7 +41,7 @@ extern void penny_worker_register(PennyWorkerKind kind, int number);
 extern bool penny_worker_start(PennyWorkerKind kind, int number, BackgroundWorkerHandle **handle);
 
 /*
- * Prologue.  Supervisor and gateway take SIGTERM as a request
+ * Prologue.  Supervisor, gateway and relay take SIGTERM as a request
  * (ShutdownRequestPending) and ignore SIGINT, which is a cancel of a
  * statement that they do not have; executors `die` and cancel as a session.
  */

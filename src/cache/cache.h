@@ -21,8 +21,8 @@
  * A hit is what the active snapshot sees: it is taken only when every pusher of
  * its stamps is finished in that snapshot.  So cached functions are STABLE, and
  * hold in every isolation level; SERIALIZABLE, recovery, and a transaction that
- * has changed something itself with one of the entry's tags go around the cache.
- * A transaction that has an xid fills nothing.
+ * has an xid, or has changed what one of the entry's tags stands for, go around
+ * the cache.
  *
  * Who may call: any backend in a transaction with an active snapshot.  Without
  * a plane (penny not preloaded) every read is a bypass.
@@ -64,11 +64,13 @@ typedef struct PennyCacheRead
 	PennyCacheKind kind;
 	PennyCacheResult result;   /* of open; NO_BODY, STALE and EXPIRED are told as MISS */
 	PennyCacheRefusal refusal; /* not FINE: this read goes around the cache */
-	PennyCacheHit hit;         /* HIT: what was found */
-	char *head;                /* HIT: header lines, hit.head_len bytes */
-	char *body;                /* HIT: hit.body_len bytes, a NUL behind them */
 	int level;                 /* of the collector, 0 = none */
+	int64 begun_us;            /* MISS: when building began */
+	bool tagged;               /* depends on declared tags, not on time alone */
 	char label[PENNY_CACHE_LABEL];
+	PennyCacheHit hit; /* HIT: what was found */
+	char *head;        /* HIT: header lines, hit.head_len bytes */
+	char *body;        /* HIT: hit.body_len bytes, a NUL behind them */
 } PennyCacheRead;
 
 #define PENNY_CACHE_FOR_ALL 0    /* the same for everybody who gets to it */
@@ -84,6 +86,9 @@ extern PennyCacheResult penny_cache_open(PennyCacheRead *read, PennyCacheKind ki
 /* The same for a key that is known. */
 extern PennyCacheResult penny_cache_open_key(PennyCacheRead *read, PennyCacheKind kind,
 											 const PennyCacheKey *key, const char *label);
+/* Open a collector without looking up: the value is built anew, whatever is there. */
+extern void penny_cache_renew(PennyCacheRead *read, PennyCacheKind kind, const PennyCacheKey *key,
+							  const char *label);
 /* Close the collector and keep the value for ttl_ms, if the fence lets it. */
 extern PennyCacheRefusal penny_cache_fill(PennyCacheRead *read, uint32 status, PennySpan head,
 										  PennySpan body, const char *etag, int64 ttl_ms);
@@ -95,12 +100,22 @@ extern void penny_cache_depend(const char *name, const char *value);
 extern void penny_cache_depend_uuid(const char *name, const pg_uuid_t *id);
 /* What is being built must not be kept. */
 extern void penny_cache_refuse(PennyCacheRefusal why);
+/* A read of this kind goes around the cache, and so what it is a part of; counted. */
+extern void penny_cache_pass_by(PennyCacheKind kind, PennyCacheRefusal why);
 /* What is being built is of this kind (the outermost collector of HTTP routes asks). */
 extern void penny_cache_note_kind(PennyCacheKind kind);
 /* Is a collector open?  Spares the making of texts. */
 extern bool penny_cache_collecting(void);
 /* Did the last fill or hit depend on declared tags, or on time alone? */
 extern bool penny_cache_is_tagged(const PennyCacheRead *read);
+
+/*
+ * For what is remembered outside of entries: where does the stamp stand (seq),
+ * and is everything that moved it finished in the active snapshot?  If it is,
+ * what that snapshot and the catalogs show holds as long as the stamp does not
+ * move.  Never without a cache.
+ */
+extern bool penny_cache_settled(uint32 slot, uint64 *seq);
 
 /* The transaction has changed what this tag stands for. */
 extern void penny_cache_invalidate(const char *name, const char *value);
@@ -123,6 +138,19 @@ typedef struct PennyCacheViewer
 
 struct PennyIdentity;
 extern void penny_cache_viewer(const struct PennyIdentity *identity, PennyCacheViewer *viewer);
+
+/*
+ * Checkers: read past the cache until told otherwise or until the transaction
+ * ends; gives what was in force.
+ */
+extern bool penny_cache_go_around(bool on);
+/* Drop everything; gives how many entries there were. */
+extern uint64 penny_cache_drop_all(void);
+/* Settings that lie in the plane: quotas; at start and after a reload. */
+extern void penny_cache_apply_settings(void);
+
+/* Is there a cache: a plane, with an arena? */
+extern bool penny_cache_is_on(void);
 
 /* Shared memory, hooks and callbacks; from _PG_init. */
 extern void penny_cache_init(void);

@@ -21,9 +21,12 @@ static void configure_cache(PennyPlaneConfig *config);
 void
 penny_config_init(void)
 {
+	penny_config_cache();
 	penny_config_gateway();
 	penny_config_executor();
+	penny_config_redis();
 	penny_config_security();
+	penny_config_compression();
 	MarkGUCPrefixReserved("penny");
 }
 
@@ -43,14 +46,18 @@ penny_config_plane(PennyPlaneConfig *config)
 	configure_cache(config);
 }
 
-/* Sizes of the cache: 64 MB in chunks of 1 kB. */
+/* An entry for every four chunks of 1 kB: what is cached has some kB. */
 static void
 configure_cache(PennyPlaneConfig *config)
 {
-	config->cache_chunks = 64 * 1024;
-	config->cache_entries = config->cache_chunks / 4;
-	config->cache_stamps = 262144;
-	config->cache_max_object = 1024 * 1024;
+	uint32_t entries = 64;
+
+	config->cache_chunks = penny_cache_size;
+	while (entries <= config->cache_chunks / 8)
+		entries *= 2;
+	config->cache_entries = entries;
+	config->cache_stamps = penny_cache_stamps;
+	config->cache_max_object = (uint32_t) penny_cache_max_object * 1024;
 }
 
 /* A list with single spaces between its words, and nowhere else. */
@@ -100,6 +107,9 @@ penny_config_edge(PennyEdgeSettings *settings)
 	settings->rooms_per_connection = penny_rooms_per_connection;
 	settings->drain_timeout = penny_drain_timeout - Min(penny_drain_timeout / 10, 200);
 	settings->queue_size = penny_call_queue_size;
+	settings->compression_min_size = penny_compression_min_size;
+	settings->compression_cache_size = penny_compression_cache_size;
+	penny_config_codings(settings->codings);
 	copy_list(settings->origins, penny_allowed_origins, PENNY_ORIGINS_SIZE);
 	copy_list(settings->hosts, penny_allowed_hosts, PENNY_HOSTS_SIZE);
 }
@@ -107,7 +117,8 @@ penny_config_edge(PennyEdgeSettings *settings)
 int
 penny_config_workers(void)
 {
-	return 1 + penny_gateways + Max(penny_executors_min, penny_executors_max);
+	return 1 + penny_gateways + Max(penny_executors_min, penny_executors_max) +
+		   (penny_redis_url[0] != '\0' ? 1 : 0);
 }
 
 /* Parallel query and the logical replication launcher want theirs. */

@@ -4,8 +4,8 @@
  *		Every setting of penny.  A variable is named as its setting with "_"
  *		for "."; times are in the unit that its comment says.
  *
- * Settings are defined by area in guc_gateway.c, guc_executor.c and
- * guc_security.c, sorted by name.  A server that did not preload penny has
+ * Settings are defined by area in guc_<area>.c (cache, compression, executor,
+ * gateway, redis, security), sorted by name.  A server that did not preload penny has
  * none of them: the variables then hold the defaults.
  *
  *-------------------------------------------------------------------------
@@ -15,6 +15,7 @@
 
 #include "postgres.h"
 
+#include "plane/cache.h"
 #include "plane/layout.h"
 
 /* Bytes of a request that is neither headers nor body: token, ids, address. */
@@ -52,6 +53,11 @@ extern int penny_websocket_message_size; /* bytes */
 extern int penny_websocket_messages_per_second;
 extern int penny_write_timeout; /* ms */
 
+/* compression */
+extern char *penny_compression;          /* codings, preferred first; off */
+extern int penny_compression_cache_size; /* kB of each edge, 0 = nothing is kept */
+extern int penny_compression_min_size;   /* bytes */
+
 /* executor */
 extern int penny_acquire_timeout; /* ms */
 extern char *penny_database;
@@ -61,6 +67,23 @@ extern int penny_executors_max;
 extern int penny_executors_min;
 extern int penny_stream_timeout;    /* ms */
 extern int penny_statement_timeout; /* ms, 0 = none */
+
+/* redis */
+extern int penny_redis_command_timeout; /* ms */
+extern int penny_redis_connect_timeout; /* ms */
+extern char *penny_redis_password_file; /* empty: password of the URL, or none */
+extern int penny_redis_pool_max;        /* connections of readers */
+extern int penny_redis_pool_min;        /* of them kept while idle */
+extern char *penny_redis_prefix;        /* of keys and channel */
+extern char *penny_redis_url;           /* empty: no Redis */
+/* What is wrong with a URL, as a sentence, or NULL; set by redis, which knows. */
+extern const char *(*penny_redis_check_url)(const char *url, const char **hint);
+/* cache */
+extern int penny_cache_max_object; /* kB */
+extern char *penny_cache_quotas;   /* see penny_config_quotas() */
+extern int penny_cache_size;       /* kB, 0 = no cache */
+extern int penny_cache_stamps;
+extern int penny_debug_cache_fence; /* PennyFenceMode of cache/cache_private.h */
 
 /* security */
 extern char *penny_dev_user;     /* uuid or empty */
@@ -82,14 +105,26 @@ extern void penny_config_plane(PennyPlaneConfig *config);
 /* What an edge must know, from the settings. */
 extern void penny_config_edge(PennyEdgeSettings *settings);
 
-/* Workers of penny when all run: supervisor, gateways, executors. */
+/* Workers of penny when all run: supervisor, gateways, executors, the relay. */
 extern int penny_config_workers(void);
 /* A max_worker_processes that has room for them beside PostgreSQL's own. */
 extern int penny_config_worker_slots(void);
 
+/*
+ * Read a list of quotas, "kind percent, .."; `each` may be NULL.  False when it
+ * is malformed.
+ */
+extern bool penny_config_quotas(const char *list, void (*each)(PennyCacheKind kind, int percent));
+
 /* One of the areas each. */
+extern void penny_config_cache(void);
 extern void penny_config_gateway(void);
 extern void penny_config_executor(void);
+extern void penny_config_redis(void);
 extern void penny_config_security(void);
+extern void penny_config_compression(void);
+
+/* penny.compression as the edge wants it. */
+extern void penny_config_codings(uint8 codings[PENNY_CODINGS]);
 
 #endif /* PENNY_CONFIG_H */

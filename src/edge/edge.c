@@ -66,6 +66,7 @@ penny_edge_clock(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	penny_edge.now = (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
+	penny_edge.wall = (uint64_t) time(NULL);
 }
 
 void

@@ -13,6 +13,7 @@
  *	listener	accepts, within limits
  *	connection	bytes in and out of one socket, with backpressure; tls
  *	http		requests and answers of one connection; routes, response
+ *	cached		answers from the cache: token memory, gathering, variants
  *	websocket	frames of one connection; session: who it is, what it joined
  *	calls		slots of the plane, and the queue before them
  *	events		what was committed, to the rooms
@@ -37,6 +38,7 @@ typedef struct PennyEdge
 	PennyPlane plane;
 	PennyEdgeSettings settings; /* own copy; see loop.c for reloads */
 	uint64_t now;               /* CLOCK_MONOTONIC ms, taken once a turn */
+	uint64_t wall;              /* seconds since 1970, likewise */
 	PennyLogLevel log_level;    /* messages above it are dropped */
 	int listeners;              /* listening sockets from PENNY_FD_LISTEN */
 	bool control;               /* certificates come at PENNY_FD_CONTROL */

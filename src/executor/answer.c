@@ -41,6 +41,7 @@ penny_answer_init(PennyAnswer *answer, MemoryContext context)
 
 	answer->context = context;
 	initStringInfo(&answer->head);
+	memset(&answer->extra, 0, sizeof(answer->extra));
 	MemoryContextSwitchTo(old);
 	penny_answer_reset(answer);
 }
@@ -52,6 +53,8 @@ penny_answer_reset(PennyAnswer *answer)
 	resetStringInfo(&answer->head);
 	answer->body = "";
 	answer->body_len = 0;
+	answer->extra.mark = PENNY_MARK_NONE;
+	answer->extra.age = 0;
 }
 
 void
@@ -100,15 +103,15 @@ penny_answer_deliver(PennyPlane *plane, const PennyCall *call, int executor,
 
 	for (;;)
 	{
-		offset +=
-			penny_call_write(plane, call, answer->status, head, body, (uint32_t) offset, false);
+		offset += penny_call_write(plane, call, answer->status, head, body, &answer->extra,
+								   (uint32_t) offset, false);
 		if (offset >= total)
 			return;
 		if (!await_taken(plane, call, executor, started, wait))
 		{
 			PennySpan nothing = {"", 0};
 
-			penny_call_write(plane, call, 0, nothing, nothing, 0, true);
+			penny_call_write(plane, call, 0, nothing, nothing, NULL, 0, true);
 			return;
 		}
 	}

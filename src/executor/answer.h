@@ -23,10 +23,11 @@ typedef struct PennyAnswer
 	StringInfoData head; /* header lines "name: value\n"; JSON for PENNY_OP_JOIN */
 	const char *body;
 	Size body_len;
+	PennyResponseExtra extra; /* told to the edge; the viewer outlives a reset */
 } PennyAnswer;
 
 extern void penny_answer_init(PennyAnswer *answer, MemoryContext context);
-/* Forget what was answered so far: status, head and body. */
+/* Forget what was answered so far: status, head, body and mark. */
 extern void penny_answer_reset(PennyAnswer *answer);
 /* Add a header line; the caller vouches for name and value. */
 extern void penny_answer_header(PennyAnswer *answer, const char *name, const char *value);

@@ -18,6 +18,8 @@
  * must be good, also where none is needed; PY401 tells what is wrong.  Without
  * a token the caller is nobody, or penny.dev_user for a loopback client.
  * Inside the transaction of the request, still as penny_authenticator.
+ *
+ * What the edge may remember of a token is noted in run->answer.extra.viewer.
  */
 extern void penny_caller_find(PennyRun *run);
 
@@ -26,5 +28,8 @@ extern void penny_caller_check(const PennyRun *run, PennyAccess access);
 
 /* Take the caller's identity and role for the rest of the transaction. */
 extern void penny_caller_become(PennyRun *run);
+
+/* The role in which nobody acts, at a public route. */
+extern Oid penny_caller_nobody(void);
 
 #endif /* PENNY_CALLER_H */

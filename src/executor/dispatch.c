@@ -127,7 +127,7 @@ run_routes(PennyRun *run)
 	StringInfoData text;
 
 	penny_run_show(run, "ROUTES");
-	table = penny_routes_get(run->plane);
+	table = penny_routes_get(run->plane, run->routes_stamp);
 	init_json(run, &text);
 	appendBinaryStringInfo(&text, table->text.data, (int) table->text.len);
 	answer_json(run, 200, &text);

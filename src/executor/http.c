@@ -5,7 +5,8 @@
  *
  * Where a path has no route nobody is asked who they are; where it has one the
  * token is looked at first, so that what a stranger learns of routes is only
- * that they are there.
+ * that they are there.  Then come the quarantine and the rate of the caller's
+ * requests, also before an answer that is kept (cached.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +18,7 @@
 
 #include "base/error.h"
 #include "config/config.h"
+#include "executor/cached.h"
 #include "executor/caller.h"
 #include "executor/http.h"
 #include "executor/params.h"
@@ -35,46 +37,59 @@ static Oid penny_type(const char *name);
 void
 penny_http_run(PennyRun *run)
 {
-	const PennyRouteTable *table = penny_routes_get(run->plane);
-	const PennyRouteRow *row;
 	PennyRouteMatch match;
 	PennyParams params = {.request = &run->request};
-	Oid type = penny_type("request");
-	Oid function;
-	Oid result_type;
-	Datum request;
-	Datum result;
-	bool isnull;
+	PennyHttpRoute route = {.table = penny_routes_get(run->plane, run->routes_stamp),
+							.match = &match};
 
+	route.request_type = penny_type("request");
 	penny_params_split_target(run->request.field[PENNY_FIELD_TARGET], &params.path, &params.query);
-	find_route(run, table, params.path, &match);
-	row = &table->row[match.route];
-	penny_run_show(run, psprintf("%s %s", penny_method_name(run->request.method), row->pattern));
+	find_route(run, route.table, params.path, &match);
+	route.row = &route.table->row[match.route];
+	penny_run_show(run,
+				   psprintf("%s %s", penny_method_name(run->request.method), route.row->pattern));
 
 	penny_caller_find(run);
 	penny_caller_check(run, match.access);
-	if (!penny_quarantine_route(row->method, row->pattern,
+	if (!penny_quarantine_route(route.row->method, route.row->pattern,
 								run->caller.identity.has_user ? &run->caller.identity.user_id
 															  : NULL))
 		ereport(ERROR, (errcode(ERRCODE_PENNY_QUARANTINED),
 						errmsg("the request or its route is refused: it crashed the server")));
 	penny_rate_check(run);
-	params.routes = table->compiled;
+	penny_run_limit(run, route.row->timeout > 0 ? route.row->timeout : penny_statement_timeout);
+	params.routes = route.table->compiled;
 	params.match = &match;
 	params.identity = &run->caller.identity;
 	params.role = run->caller.role;
 	params.request_id = run->request_id;
-	request = penny_params_request(&params, type);
+
+	if (penny_cached_route(&run->request, &match))
+		penny_cached_run(run, &route, &params);
+	else
+	{
+		penny_http_call(run, &route, &params);
+		penny_result_condition(&run->answer, &run->request);
+	}
+}
+
+void
+penny_http_call(PennyRun *run, const PennyHttpRoute *route, const PennyParams *params)
+{
+	Datum request = penny_params_request(params, route->request_type);
+	Oid function;
+	Oid type;
+	Datum result;
+	bool isnull;
 
 	/* names are looked up as the caller, who needs the rights on the schema anyway */
 	penny_caller_become(run);
-	function = penny_routes_function(table, match.route, type);
-	penny_run_limit(run, row->timeout > 0 ? row->timeout : penny_statement_timeout);
-	result = penny_plan_call(function, type, request, &isnull, &result_type);
-	if (result_type != JSONBOID && result_type != JSONOID && result_type != penny_type("response"))
+	function = penny_routes_function(route->table, route->match->route, route->request_type);
+	result = penny_plan_call(function, route->request_type, request, &isnull, &type);
+	if (type != JSONBOID && type != JSONOID && type != penny_type("response"))
 		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 						errmsg("handler returns neither json, jsonb nor penny.response")));
-	penny_result_answer(&run->answer, &run->request, result, isnull, result_type);
+	penny_result_answer(&run->answer, &run->request, result, isnull, type);
 	run->handled = penny_run_clock();
 }
 

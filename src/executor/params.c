@@ -10,6 +10,11 @@
  * credentials are left out, of the query (access_token), too: a handler has the
  * identity.
  *
+ * The handler of a cached route is told what the key of its answer is made of,
+ * and nothing else: no headers, no request id, the method GET (HEAD has the
+ * same answer), and the path with as few escapes as it can have, since paths
+ * that differ by escapes alone have one key.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -34,6 +39,7 @@
 static char *percent_decode(PennySpan span, bool plus, const char *what);
 static Datum params_jsonb(const PennyParams *params);
 static Datum query_jsonb(PennySpan query);
+static char *plain_path(PennySpan path);
 static Datum headers_jsonb(PennySpan headers);
 static bool body_jsonb(const PennyRequest *request, Datum *body);
 static bool attribute_value(const PennyParams *params, const char *name, Datum *value);
@@ -130,6 +136,35 @@ penny_params_split_target(PennySpan target, PennySpan *path, PennySpan *query)
 		query->data = mark + 1;
 		query->len = target.len - path->len - 1;
 	}
+}
+
+/* The path as it is escaped at least: what must be, and nothing else. */
+static char *
+plain_path(PennySpan path)
+{
+	StringInfoData out;
+	PennySpan whole;
+
+	initStringInfo(&out);
+	for (size_t i = 0; i < path.len; i++)
+	{
+		unsigned char c = (unsigned char) path.data[i];
+		bool escaped = c == '%';
+
+		if (escaped)
+		{
+			c = (unsigned char) (hex_value(path.data[i + 1]) << 4 | hex_value(path.data[i + 2]));
+			i += 2;
+		}
+		/* no character of a path, or a slash that is no separator */
+		if (c <= 0x20 || c >= 0x7f || (escaped && strchr("/?#%", c) != NULL))
+			appendStringInfo(&out, "%%%02X", c);
+		else
+			appendStringInfoChar(&out, (char) c);
+	}
+	whole.data = out.data;
+	whole.len = (size_t) out.len;
+	return penny_params_text(whole, "path");
 }
 
 /* ---- JSON ------------------------------------------------------------------ */
@@ -295,6 +330,36 @@ penny_params_header(PennySpan headers, const char *wanted)
 	return none;
 }
 
+bool
+penny_params_directive(PennySpan headers, const char *wanted, const char *directive)
+{
+	const char *at = headers.data;
+	size_t len = strlen(directive);
+	PennySpan name;
+	PennySpan value;
+
+	while (next_header(&at, headers.data + headers.len, &name, &value))
+	{
+		const char *member = value.data;
+		const char *end = value.data + value.len;
+
+		while (span_is(name, wanted) && member < end)
+		{
+			const char *stop = memchr(member, ',', (size_t) (end - member));
+
+			if (stop == NULL)
+				stop = end;
+			while (member < stop && (*member == ' ' || *member == '\t'))
+				member++;
+			if ((size_t) (stop - member) >= len && pg_strncasecmp(member, directive, len) == 0 &&
+				(member + len == stop || strchr(" \t=", member[len]) != NULL))
+				return true;
+			member = stop + 1;
+		}
+	}
+	return false;
+}
+
 /* Join the values of all lines that have the name of this one. */
 static char *
 joined_values(PennySpan headers, PennySpan wanted, const char *what)
@@ -382,22 +447,25 @@ attribute_value(const PennyParams *params, const char *name, Datum *value)
 	const PennyRequest *request = params->request;
 
 	if (strcmp(name, "method") == 0)
-		*value = CStringGetTextDatum(penny_method_name(request->method));
+		*value =
+			CStringGetTextDatum(penny_method_name(params->cached ? PENNY_GET : request->method));
 	else if (strcmp(name, "path") == 0)
-		*value = CStringGetTextDatum(penny_params_text(params->path, "path"));
+		*value = CStringGetTextDatum(params->cached ? plain_path(params->path)
+													: penny_params_text(params->path, "path"));
 	else if (strcmp(name, "params") == 0)
 		*value = params_jsonb(params);
 	else if (strcmp(name, "query") == 0)
 		*value = query_jsonb(params->query);
 	else if (strcmp(name, "headers") == 0)
-		*value = headers_jsonb(request->field[PENNY_FIELD_HEADERS]);
+		*value = headers_jsonb(params->cached ? (PennySpan){"", 0}
+											  : request->field[PENNY_FIELD_HEADERS]);
 	else if (strcmp(name, "body") == 0)
 		return body_jsonb(request, value);
 	else if (strcmp(name, "user_id") == 0 && params->identity->has_user)
 		*value = UUIDPGetDatum(&params->identity->user_id);
 	else if (strcmp(name, "role") == 0 && params->role != NULL)
 		*value = CStringGetTextDatum(params->role);
-	else if (strcmp(name, "request_id") == 0)
+	else if (strcmp(name, "request_id") == 0 && !params->cached)
 		*value = CStringGetTextDatum(params->request_id);
 	else
 		return false;

@@ -30,6 +30,7 @@ typedef struct PennyParams
 	const PennyIdentity *identity;
 	const char *role; /* name; NULL when nobody is calling */
 	const char *request_id;
+	bool cached; /* the handler of a cached route learns nothing that its key has not */
 } PennyParams;
 
 /* Make the composite value of the given row type. */
@@ -41,5 +42,7 @@ extern char *penny_params_text(PennySpan span, const char *what);
 extern Datum penny_params_json(PennySpan span, const char *what);
 /* Value of the first header line of that (lower-case) name; data NULL if none. */
 extern PennySpan penny_params_header(PennySpan headers, const char *name);
+/* Has a header of that (lower-case) name, a list like Cache-Control, this member? */
+extern bool penny_params_directive(PennySpan headers, const char *name, const char *directive);
 
 #endif /* PENNY_PARAMS_H */

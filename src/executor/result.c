@@ -9,8 +9,8 @@
  * the connection or that the edge writes are refused, and so are HEAD_MAX
  * bytes and more: the head of an answer must be in its first piece.
  *
- * A GET that answers 200 gets an entity tag, unless the handler gave one, and
- * If-None-Match is honoured.
+ * The entity tag of a compressed answer has the coding behind the hash,
+ * "<hash>-gzip"; the comparison of If-None-Match is weak and takes it off.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,7 +41,7 @@ typedef struct Response
 static void read_response(Datum value, Response *response);
 static void put_headers(PennyAnswer *answer, Jsonb *headers);
 static void put_body(PennyAnswer *answer, const Response *response);
-static void apply_etag(PennyAnswer *answer, const PennyRequest *request);
+static void put_etag(PennyAnswer *answer);
 
 void
 penny_result_answer(PennyAnswer *answer, const PennyRequest *request, Datum value, bool isnull,
@@ -67,7 +67,7 @@ penny_result_answer(PennyAnswer *answer, const PennyRequest *request, Datum valu
 	if (response.status != 204 && response.status != 304)
 		put_body(answer, &response);
 	if (request->method == PENNY_GET || request->method == PENNY_HEAD)
-		apply_etag(answer, request);
+		put_etag(answer);
 	MemoryContextSwitchTo(old);
 }
 
@@ -228,6 +228,22 @@ put_body(PennyAnswer *answer, const Response *response)
 		penny_answer_header(answer, "content-type", "application/json");
 }
 
+/* Length of an opaque tag without the coding that is behind it. */
+static size_t
+bare_length(const char *tag, size_t len)
+{
+	static const char *const codings[] = {"-gzip", "-br", "-deflate"};
+
+	for (int i = 0; i < lengthof(codings); i++)
+	{
+		size_t n = strlen(codings[i]);
+
+		if (len > n && memcmp(tag + len - n, codings[i], n) == 0)
+			return len - n;
+	}
+	return len;
+}
+
 /* Is the tag in a list like `"a", W/"b"`, or is the list "*"?  Weak comparison. */
 static bool
 etag_listed(PennySpan list, const char *tag)
@@ -241,6 +257,10 @@ etag_listed(PennySpan list, const char *tag)
 	if (strncmp(tag, "W/", 2) == 0)
 		tag += 2;
 	len = strlen(tag);
+	if (len < 2 || *tag != '"')
+		return false;
+	tag++;
+	len = bare_length(tag, len - 2);
 	while (at < end)
 	{
 		const char *quote = memchr(at, '"', (size_t) (end - at));
@@ -248,38 +268,41 @@ etag_listed(PennySpan list, const char *tag)
 
 		if (quote == NULL)
 			return false;
-		close = memchr(quote + 1, '"', (size_t) (end - quote - 1));
+		quote++;
+		close = memchr(quote, '"', (size_t) (end - quote));
 		if (close == NULL)
 			return false;
-		if ((size_t) (close + 1 - quote) == len && memcmp(quote, tag, len) == 0)
+		if (bare_length(quote, (size_t) (close - quote)) == len && memcmp(quote, tag, len) == 0)
 			return true;
 		at = close + 1;
 	}
 	return false;
 }
 
-/* Entity tag of a GET, and 304 where the client has it. */
+/* The entity tag of a GET. */
 static void
-apply_etag(PennyAnswer *answer, const PennyRequest *request)
+put_etag(PennyAnswer *answer)
 {
-	PennySpan known;
 	char made[PENNY_ETAG_LEN + 1];
+
+	if (answer->status != 200 || header_of(answer, "etag") != NULL)
+		return;
+	penny_etag_of(answer->body, answer->body_len, made);
+	penny_answer_header(answer, "etag", made);
+}
+
+void
+penny_result_condition(PennyAnswer *answer, const PennyRequest *request)
+{
+	PennySpan known = penny_params_header(request->field[PENNY_FIELD_HEADERS], "if-none-match");
 	char *tag;
 
-	if (answer->status != 200)
+	if (answer->status != 200 || known.data == NULL)
 		return;
 	tag = header_of(answer, "etag");
-	if (tag == NULL)
-	{
-		penny_etag_of(answer->body, answer->body_len, made);
-		penny_answer_header(answer, "etag", made);
-		tag = made;
-	}
-	known = penny_params_header(request->field[PENNY_FIELD_HEADERS], "if-none-match");
-	if (known.data != NULL && etag_listed(known, tag))
-	{
-		answer->status = 304;
-		answer->body = "";
-		answer->body_len = 0;
-	}
+	if (tag == NULL || !etag_listed(known, tag))
+		return;
+	answer->status = 304;
+	answer->body = "";
+	answer->body_len = 0;
 }

@@ -16,9 +16,13 @@
 /*
  * A json, jsonb or penny.response: fills in the answer, in
  * its context.  NULL is PY404; what cannot be sent is an error of the handler.
- * HEAD gets the answer of GET, from which the edge takes the length alone.
+ * HEAD gets the answer of GET, from which the edge takes the length alone.  A
+ * 200 to either gets an entity tag, unless the handler gave one.
  */
 extern void penny_result_answer(PennyAnswer *answer, const PennyRequest *request, Datum value,
 								bool isnull, Oid type);
+
+/* Make the answer a 304 where If-None-Match says that the client has it. */
+extern void penny_result_condition(PennyAnswer *answer, const PennyRequest *request);
 
 #endif /* PENNY_RESULT_H */

@@ -8,6 +8,11 @@
  *	- routes_stamp in the plane was raised: a transaction that changed the
  *	  table committed.  The stamp is taken before the snapshot that reads, so
  *	  a change in between makes another reading, never a missed one;
+ *	- where answers are kept, the stamp of everything (plane/cache.h) moved,
+ *	  which that transaction does before its change can be seen; or it was in
+ *	  progress in the snapshot that read.  So the table is the one that the
+ *	  request's snapshot sees, and no answer of a handler that was replaced can
+ *	  be kept;
  *	- the relation changed (TRUNCATE, ALTER, the extension dropped): relcache
  *	  invalidation.
  *
@@ -20,6 +25,8 @@
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
+
+#include <math.h>
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -35,7 +42,10 @@
 #include "utils/varlena.h"
 
 #include "base/error.h"
+#include "cache/cache.h"
 #include "executor/routes.h"
+
+#define MAX_TTL 999999999999999.0 /* ms, as plane/route.h reads it */
 
 /* Columns of the query below. */
 enum
@@ -44,13 +54,18 @@ enum
 	COLUMN_PATTERN,
 	COLUMN_HANDLER,
 	COLUMN_ACCESS,
-	COLUMN_TIMEOUT
+	COLUMN_TIMEOUT,
+	COLUMN_TTL,
+	COLUMN_SCOPE
 };
 
 static const char routes_query[] =
 	"SELECT r.method, r.pattern, r.handler, r.access,"
 	"       pg_catalog.extract('epoch', r.statement_timeout)::pg_catalog.float8"
-	"         OPERATOR(pg_catalog.*) 1000"
+	"         OPERATOR(pg_catalog.*) 1000,"
+	"       pg_catalog.extract('epoch', r.cache_ttl)::pg_catalog.float8"
+	"         OPERATOR(pg_catalog.*) 1000,"
+	"       r.cache_scope"
 	"  FROM penny.routes r"
 	" ORDER BY r.builtin DESC, r.pattern, r.method";
 
@@ -62,7 +77,7 @@ static bool functions_valid = false;
 
 static void on_relcache(Datum arg, Oid relid);
 static void on_function(Datum arg, int cacheid, uint32 hash);
-static void read_table(PennyPlane *plane);
+static void read_table(uint64 stamp);
 static void take_rows(PennyRouteTable *fresh);
 
 void
@@ -90,11 +105,21 @@ on_function(Datum arg, int cacheid, uint32 hash)
 	functions_valid = false;
 }
 
-const PennyRouteTable *
-penny_routes_get(PennyPlane *plane)
+/* Is the table that was read one that the active snapshot sees? */
+static bool
+is_current(const PennyPlane *plane, uint64 stamp)
 {
-	if (!table_valid || table.stamp != atomic_load(&plane->p->routes_stamp))
-		read_table(plane);
+	if (!table_valid || table.stamp != stamp)
+		return false;
+	return !penny_cache_is_on() ||
+		   (table.settled && table.seq == penny_stamp_seq(plane, PENNY_STAMP_ALL));
+}
+
+const PennyRouteTable *
+penny_routes_get(PennyPlane *plane, uint64 stamp)
+{
+	if (!is_current(plane, stamp))
+		read_table(stamp);
 	if (!functions_valid)
 	{
 		for (int i = 0; i < table.n; i++)
@@ -112,7 +137,7 @@ penny_routes_current(void)
 
 /* Read the table into a fresh context; an error leaves the old one. */
 static void
-read_table(PennyPlane *plane)
+read_table(uint64 stamp)
 {
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "penny routes", ALLOCSET_DEFAULT_SIZES);
@@ -126,7 +151,8 @@ read_table(PennyPlane *plane)
 	{
 		Oid schema = get_namespace_oid("penny", true);
 
-		fresh.stamp = atomic_load(&plane->p->routes_stamp);
+		fresh.stamp = stamp;
+		fresh.settled = penny_cache_settled(PENNY_STAMP_ALL, &fresh.seq);
 		table_relid = OidIsValid(schema) ? get_relname_relid("routes", schema) : InvalidOid;
 		if (!OidIsValid(table_relid))
 			ereport(ERROR, (errcode(ERRCODE_PENNY_UNAVAILABLE),
@@ -177,6 +203,20 @@ column_text(HeapTuple row, int column)
 	return text != NULL ? text : pstrdup("");
 }
 
+/* " ttl=<ms> scope=<scope>" of a row whose answers are kept. */
+static void
+append_caching(StringInfo text, HeapTuple tuple)
+{
+	double ttl = strtod(column_text(tuple, COLUMN_TTL), NULL);
+	char *scope = column_text(tuple, COLUMN_SCOPE);
+
+	if (!(ttl > 0))
+		return;
+	appendStringInfo(text, " ttl=%.0f", Min(ceil(ttl), MAX_TTL));
+	if (*scope != '\0')
+		appendStringInfo(text, " scope=%s", scope);
+}
+
 /* Run the query and keep its rows: the text, a line a row, and the rest. */
 static void
 take_rows(PennyRouteTable *fresh)
@@ -203,8 +243,10 @@ take_rows(PennyRouteTable *fresh)
 		row->handler = column_text(tuple, COLUMN_HANDLER);
 		timeout = strtod(column_text(tuple, COLUMN_TIMEOUT), NULL);
 		row->timeout = timeout >= 1 && timeout < INT_MAX ? (int) timeout : 0;
-		appendStringInfo(&text, "%s %s %s\n", method, column_text(tuple, COLUMN_ACCESS),
+		appendStringInfo(&text, "%s %s %s", method, column_text(tuple, COLUMN_ACCESS),
 						 row->pattern);
+		append_caching(&text, tuple);
+		appendStringInfoChar(&text, '\n');
 		fresh->n++;
 	}
 	SPI_freetuptable(SPI_tuptable);

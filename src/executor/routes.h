@@ -24,7 +24,9 @@ typedef struct PennyRouteRow
 
 typedef struct PennyRouteTable
 {
-	uint64 stamp;          /* routes_stamp that it was read after */
+	uint64 stamp;          /* routes_stamp before the snapshot that it was read under */
+	bool settled;          /* nothing that changes it was in progress in that snapshot */
+	uint64 seq;            /* of PENNY_STAMP_ALL then */
 	PennySpan text;        /* what PENNY_OP_ROUTES answers */
 	PennyRoutes *compiled; /* points into text */
 	int n;
@@ -36,10 +38,10 @@ extern void penny_routes_init(void);
 
 /*
  * The table, read again when it changed.  Inside a transaction with an active
- * snapshot and SPI connected, as penny_authenticator.  Valid until the next
- * call.
+ * snapshot and SPI connected, as penny_authenticator; `stamp` is routes_stamp as
+ * it was before that snapshot was taken.  Valid until the next call.
  */
-extern const PennyRouteTable *penny_routes_get(PennyPlane *plane);
+extern const PennyRouteTable *penny_routes_get(PennyPlane *plane, uint64 stamp);
 
 /* The table as it was got last. */
 extern const PennyRouteTable *penny_routes_current(void);

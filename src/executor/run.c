@@ -250,6 +250,7 @@ begin_transaction(void)
 		XactReadOnly = true;
 	run.nest_level = NewGUCNestLevel();
 	penny_ensure(run.nest_level == OUTER_NEST_LEVEL);
+	run.routes_stamp = atomic_load(&run.plane->p->routes_stamp);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (SPI_connect() != SPI_OK_CONNECT)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not connect to SPI")));
@@ -332,6 +333,8 @@ take_error(bool last)
 	if (error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION && run.request.op == PENNY_OP_HTTP)
 		run.problem.allowed = penny_http_writing_methods(&run);
 	penny_problem_answer(&run.answer, error, &run.problem);
+	if (run.cached)
+		run.answer.extra.mark = PENNY_MARK_BYPASS;
 	return true;
 }
 

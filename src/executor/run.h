@@ -36,7 +36,9 @@ typedef struct PennyRun
 	PennyAnswer answer;
 	PennyProblemContext problem;
 	PennyCaller caller;
+	uint64 routes_stamp; /* of the plane, before the snapshot was taken */
 	bool counted;        /* for the rate of its user */
+	bool cached;         /* its route is one whose answers may be kept */
 	int nest_level;      /* of the settings that the call makes */
 	int64 started;       /* us, when the call was claimed */
 	int64 authenticated; /* us, when the caller was known */

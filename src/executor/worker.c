@@ -39,6 +39,7 @@
 #include "base/planemap.h"
 #include "base/registry.h"
 #include "base/worker.h"
+#include "cache/cache.h"
 #include "config/config.h"
 #include "executor/chores.h"
 #include "executor/pool.h"
@@ -98,6 +99,8 @@ penny_executor_main(Datum arg)
 		{
 			limit_memory();
 			penny_reset_baseline();
+			/* what this executor let in or built by the settings before ends with them */
+			penny_cache_push_all_now();
 		}
 		readiness = penny_executor_tick(self);
 		if (readiness == PENNY_READY)
@@ -192,7 +195,7 @@ executor_exit(int code, Datum arg)
 		body.len =
 			(size_t) penny_problem_print(document, sizeof(document), 503, penny_run_request_id());
 	}
-	penny_call_write(plane, &open_call, answer_begun ? 0 : 503, head, body, 0, true);
+	penny_call_write(plane, &open_call, answer_begun ? 0 : 503, head, body, NULL, 0, true);
 }
 
 /* Answer what waits, as long as there is no database to ask. */

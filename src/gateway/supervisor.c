@@ -16,7 +16,12 @@
  * themselves when idle.  While it could not start one anyway, the supervisor
  * does not show itself as asleep, and edges leave it alone.
  *
+ * Relay.  While penny.redis_url is set there is to be a penny relay
+ * (gateway/relay_start.c).
+ *
  * Keys of tokens.  It alone reads their files (auth/key.h).
+ *
+ * The cache.  It ends everything that was cached when settings were read again.
  *
  * Prepared transactions.  While there are any, it sweeps every second for
  * those whose end was missed (realtime/prepared.c).
@@ -54,8 +59,10 @@
 #include "base/planemap.h"
 #include "base/registry.h"
 #include "base/worker.h"
+#include "cache/cache.h"
 #include "config/config.h"
 #include "executor/chores.h"
+#include "gateway/relay_start.h"
 #include "plane/call.h"
 #include "plane/event.h"
 #include "realtime/prepared.h"
@@ -82,6 +89,7 @@ static int prepared = 0;  /* prepared transactions to look after */
 
 static int64 streams_at = 0; /* look for dead producers then */
 
+static void take_settings(void);
 static void look(void *arg);
 static void sweep_prepared(void *arg);
 static void sweep_streams(int64 now);
@@ -112,6 +120,7 @@ penny_supervisor_main(Datum main_arg)
 	penny_worker_connect(NULL, NULL);
 	penny_supervisor_attach();
 	penny_key_load(); /* before anything is served */
+	penny_cache_apply_settings();
 	if (penny_key_asked())
 		SetLatch(MyLatch); /* the last supervisor was asked, and ended */
 	report_short_slots();
@@ -132,13 +141,26 @@ penny_supervisor_main(Datum main_arg)
 		tell_readiness();
 		forget_started();
 		start_by_load(penny_clock_ms());
+		penny_relay_start();
 		wait_for_work(set);
 		if (penny_key_asked())
 			ConfigReloadPending = true;
 		if (penny_worker_tick())
-			penny_key_load();
+			take_settings();
 	}
 	penny_worker_exit();
+}
+
+/*
+ * Settings were read again.  What was cached under the old ones ends; an
+ * executor reads them before its next call.
+ */
+static void
+take_settings(void)
+{
+	penny_key_load();
+	penny_cache_apply_settings();
+	penny_cache_push_all_now();
 }
 
 /* ---- is there something to serve? --------------------------------------- */
@@ -393,6 +415,12 @@ wait_for_work(WaitEventSet *set)
 		long left = penny_clock_timeout(penny_clock_ms(), streams_at);
 
 		timeout = timeout < 0 ? left : Min(timeout, left);
+	}
+	if (penny_relay_start_at() != PENNY_NEVER)
+	{
+		long until = penny_clock_timeout(penny_clock_ms(), penny_relay_start_at());
+
+		timeout = timeout < 0 ? until : Min(timeout, until);
 	}
 	if (visible)
 	{

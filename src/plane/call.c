@@ -117,6 +117,17 @@ penny_edge_submit(PennyPlane *plane, int slot, PennyOp op, PennyMethod method, u
 	atomic_store_explicit(&e->sub_tail, tail + 1, memory_order_release);
 }
 
+PennySpan
+penny_edge_submitted(const PennyPlane *plane, int slot, PennyField field)
+{
+	const PennyRequestHead *head = request(plane, plane->self, slot);
+	const char *bytes = (const char *) (head + 1);
+
+	for (int i = 0; i < (int) field; i++)
+		bytes += head->len[i];
+	return (PennySpan){bytes, head->len[field]};
+}
+
 PennySlotState
 penny_edge_slot_state(const PennyPlane *plane, int slot)
 {
@@ -327,8 +338,9 @@ penny_call_cancelled(const PennyPlane *plane, const PennyCall *call)
 
 uint32_t
 penny_call_write(PennyPlane *plane, const PennyCall *call, uint32_t status, PennySpan head,
-				 PennySpan body, uint32_t offset, bool last)
+				 PennySpan body, const PennyResponseExtra *extra, uint32_t offset, bool last)
 {
+	static const PennyResponseExtra none = {.mark = PENNY_MARK_NONE};
 	PennyResponseHead *r = response(plane, call->edge, call->slot);
 	PennySlotWord *p = slot_word(plane, call->edge, call->slot);
 	char *bytes = (char *) (r + 1);
@@ -349,6 +361,14 @@ penny_call_write(PennyPlane *plane, const PennyCall *call, uint32_t status, Penn
 	r->head_len = (uint32_t) head.len;
 	r->total_len = (uint32_t) total;
 	r->piece_len = (uint32_t) n;
+	if (offset == 0)
+	{
+		if (extra == NULL)
+			extra = &none;
+		r->mark = extra->mark;
+		r->age = extra->age;
+		r->viewer = extra->viewer;
+	}
 	if (!complete && !last)
 		atomic_fetch_add_explicit(&p->part, 1, memory_order_release);
 	atomic_store_explicit(&p->word,

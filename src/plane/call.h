@@ -135,6 +135,8 @@ extern bool penny_edge_fits(const PennyPlane *plane, const PennySpan field[PENNY
 /* Fill a FREE slot, submit it; the caller wakes (penny_wake_executor). */
 extern void penny_edge_submit(PennyPlane *plane, int slot, PennyOp op, PennyMethod method,
 							  uint32_t flags, const PennySpan field[PENNY_FIELDS]);
+/* A field of what was submitted, until the slot is freed. */
+extern PennySpan penny_edge_submitted(const PennyPlane *plane, int slot, PennyField field);
 extern PennySlotState penny_edge_slot_state(const PennyPlane *plane, int slot);
 /* Has an executor taken what was submitted here? */
 extern bool penny_edge_slot_claimed(const PennyPlane *plane, int slot);
@@ -184,16 +186,26 @@ extern bool penny_call_request(const PennyPlane *plane, const PennyCall *call, c
 							   PennyRequest *request);
 /* Has the edge said that nobody waits for the answer, or is it another edge? */
 extern bool penny_call_cancelled(const PennyPlane *plane, const PennyCall *call);
+/* What the edge is told beside the answer. */
+typedef struct PennyResponseExtra
+{
+	PennyCacheMark mark;
+	uint32_t age;       /* seconds, for PENNY_MARK_HIT */
+	PennyViewer viewer; /* known = 0: nothing is told */
+} PennyResponseExtra;
+
 /*
  * Write a piece: the bytes from `offset` of head and body together, as many
  * as fit, and wake the edge.  Returns how many were written.  The piece that
  * reaches the end makes the slot DONE; between pieces the caller waits until
  * penny_call_part_taken().  `last` ends the call in any case: when bytes
  * remain, the edge learns by status 0 that the answer broke off.  `head` must
- * fit into the first piece.
+ * fit into the first piece.  `extra` is told with the first piece (offset 0);
+ * NULL: nothing, and no mark.
  */
 extern uint32_t penny_call_write(PennyPlane *plane, const PennyCall *call, uint32_t status,
-								 PennySpan head, PennySpan body, uint32_t offset, bool last);
+								 PennySpan head, PennySpan body, const PennyResponseExtra *extra,
+								 uint32_t offset, bool last);
 extern bool penny_call_part_taken(const PennyPlane *plane, const PennyCall *call);
 
 #endif /* PENNY_PLANE_CALL_H */

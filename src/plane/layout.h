@@ -51,6 +51,7 @@
 #define PENNY_HOSTS_SIZE 1024
 #define PENNY_SHARED_ADDRESSES 16384 /* client addresses counted over all edges */
 #define PENNY_INTEREST_BITS 65536    /* of rooms in which an edge has members, interest.h */
+#define PENNY_SHARED_USERS 8192      /* users whose requests are counted over all edges */
 #define PENNY_CACHE_LINE 64
 
 /*
@@ -71,6 +72,16 @@ typedef struct PennyPlaneConfig
 	uint32_t cache_chunks;     /* chunks of 1 kB of the arena, 0 = no cache */
 	uint32_t cache_max_object; /* bytes of one body */
 } PennyPlaneConfig;
+
+/* Content codings of HTTP. */
+typedef enum PennyCoding
+{
+	PENNY_IDENTITY,
+	PENNY_BR,
+	PENNY_GZIP,
+	PENNY_DEFLATE,
+	PENNY_CODINGS
+} PennyCoding;
 
 /*
  * What the edge must know of the settings.  Written by the gateway at start
@@ -99,6 +110,9 @@ typedef struct PennyEdgeSettings
 	uint32_t min_body_rate;           /* bytes a second of a body, 0 = any */
 	uint32_t connections_per_second;  /* of one address, 0 = no limit */
 	uint32_t requests_per_second;     /* of one address, 0 = no limit */
+	uint32_t compression_min_size;    /* bytes of a body that is compressed */
+	uint32_t compression_cache_size;  /* kB of compressed bodies kept, 0 = none */
+	uint8_t codings[PENNY_CODINGS];   /* PennyCoding, best first, ended by PENNY_IDENTITY */
 	char origins[PENNY_ORIGINS_SIZE]; /* allowed Origins, space separated */
 	char hosts[PENNY_HOSTS_SIZE];     /* allowed Hosts, likewise; empty = any */
 } PennyEdgeSettings;
@@ -154,6 +168,7 @@ typedef struct PennyViewer
 	uint64_t id_hash;    /* of the user's id, to count requests of a user by */
 	uint64_t until;      /* seconds since 1970 at which the token ends, 0 = does not */
 	uint64_t keys_stamp; /* of the plane, read before the token was verified */
+	uint64_t all_seq;    /* of PENNY_STAMP_ALL likewise: roles and settings; holds while equal */
 	uint64_t stamp_seq;  /* of the stamp, read before the token was looked up */
 	uint32_t stamp_slot; /* that revokes the token (sessions); PENNY_STAMP_NONE: none */
 	uint32_t access;     /* greatest PennyAccess that the role has */
@@ -252,22 +267,28 @@ typedef struct PennyRequestHead
 /* Counters of an edge, kept over its restarts; names as in penny.stats(). */
 typedef enum PennyCounter
 {
-	PENNY_COUNT_ACCEPTED,    /* connections accepted */
-	PENNY_COUNT_REFUSED,     /* connections refused by a limit */
-	PENNY_COUNT_CONNECTIONS, /* open now (gauge) */
-	PENNY_COUNT_WEBSOCKETS,  /* open WebSockets now (gauge) */
-	PENNY_COUNT_ROOMS,       /* rooms with members now (gauge) */
-	PENNY_COUNT_MEMBERS,     /* memberships now (gauge) */
-	PENNY_COUNT_REQUESTS,    /* HTTP requests answered */
-	PENNY_COUNT_ERRORS,      /* of them with status 5xx */
-	PENNY_COUNT_MALFORMED,   /* input refused as malformed */
-	PENNY_COUNT_CALLS,       /* calls submitted to executors */
-	PENNY_COUNT_WAITING,     /* calls waiting in the edge now (gauge) */
-	PENNY_COUNT_TIMEOUTS,    /* calls that found no executor in time */
-	PENNY_COUNT_FRAMES_IN,   /* WebSocket messages received */
-	PENNY_COUNT_FRAMES_OUT,  /* WebSocket messages sent */
-	PENNY_COUNT_EVENTS,      /* events read from the ring */
-	PENNY_COUNT_RESYNCS,     /* rooms read from the table after a gap */
+	PENNY_COUNT_ACCEPTED,      /* connections accepted */
+	PENNY_COUNT_REFUSED,       /* connections refused by a limit */
+	PENNY_COUNT_CONNECTIONS,   /* open now (gauge) */
+	PENNY_COUNT_WEBSOCKETS,    /* open WebSockets now (gauge) */
+	PENNY_COUNT_ROOMS,         /* rooms with members now (gauge) */
+	PENNY_COUNT_MEMBERS,       /* memberships now (gauge) */
+	PENNY_COUNT_REQUESTS,      /* HTTP requests answered */
+	PENNY_COUNT_ERRORS,        /* of them with status 5xx */
+	PENNY_COUNT_MALFORMED,     /* input refused as malformed */
+	PENNY_COUNT_CALLS,         /* calls submitted to executors */
+	PENNY_COUNT_WAITING,       /* calls waiting in the edge now (gauge) */
+	PENNY_COUNT_TIMEOUTS,      /* calls that found no executor in time */
+	PENNY_COUNT_FRAMES_IN,     /* WebSocket messages received */
+	PENNY_COUNT_FRAMES_OUT,    /* WebSocket messages sent */
+	PENNY_COUNT_EVENTS,        /* events read from the ring */
+	PENNY_COUNT_RESYNCS,       /* rooms read from the table after a gap */
+	PENNY_COUNT_CACHE_HITS,    /* requests answered from the cache by the edge */
+	PENNY_COUNT_CACHE_MISSES,  /* requests of a cached route that were not there */
+	PENNY_COUNT_NOT_MODIFIED,  /* requests answered with 304 */
+	PENNY_COUNT_GATHERED,      /* requests that waited for the answer to an equal one */
+	PENNY_COUNT_COMPRESSED,    /* bytes given to a compressor */
+	PENNY_COUNT_VARIANT_BYTES, /* of compressed bodies kept now (gauge) */
 	PENNY_COUNTERS
 } PennyCounter;
 
@@ -296,6 +317,13 @@ typedef struct PennySharedAddress
 	_Atomic uint32_t open[PENNY_MAX_EDGES]; /* connections, each edge its own word */
 } PennySharedAddress;
 
+/* The requests a second of one user; see share.h. */
+typedef struct PennySharedUser
+{
+	_Atomic uint64_t key;         /* 0 = none yet */
+	_Atomic uint64_t requests_at; /* us: when they are all forgotten */
+} PennySharedUser;
+
 typedef struct PennySharedHeader
 {
 	uint64_t magic;
@@ -303,6 +331,7 @@ typedef struct PennySharedHeader
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint32_t open[PENNY_MAX_EDGES]; /* connections */
 	_Atomic uint32_t serving[PENNY_MAX_EDGES];                         /* the edge accepts */
 	PennySharedAddress address[PENNY_SHARED_ADDRESSES];
+	PennySharedUser user[PENNY_SHARED_USERS];
 } PennySharedHeader;
 
 /* Offsets of the parts that follow the headers, and the whole sizes. */

@@ -14,8 +14,9 @@
  *			characters, sub-delims, ':' and '@'; no %xx) or a parameter {name}
  *			that takes one whole, non-empty segment; names are
  *			[a-z_][a-z0-9_]*; the root is "/"
- *	more	words, of which unknown ones are ignored: ttl=<ms> says that answers
- *			to GET are kept for that long, scope=public|role|user for whom
+ *	more	words, of which unknown ones are ignored: ttl=<ms> (1 to 15 digits)
+ *			says that answers to GET are kept for that long, scope=public|role|user
+ *			for whom, the user if it is not there; malformed ones refuse the line
  *
  * The number of a route is that of its line, from 0.  A line that is refused
  * (malformed, too many, or the same method and shape as an earlier one) is

@@ -24,6 +24,7 @@
 #define PROBES 32
 #define TRIES 8        /* then the address is counted by this edge alone */
 #define SECOND 1000000 /* us */
+#define USER_WAYS 8    /* places that a user's bucket may have */
 
 /* ---- connections ----------------------------------------------------------- */
 
@@ -204,6 +205,32 @@ penny_shared_take(PennyPlane *plane, int entry, PennySharedRate which, uint32_t 
 	address = &plane->s->address[entry];
 	return penny_rate_take(
 		which == PENNY_RATE_CONNECTS ? &address->connects_at : &address->requests_at, rate, now_us);
+}
+
+/* The user's bucket, taken from another user if there is none; two edges may do so at once. */
+static PennySharedUser *
+bucket_of(PennySharedHeader *s, uint64_t id_hash)
+{
+	uint64_t key = penny_hash(&id_hash, sizeof(id_hash), s->seed) | ADDRESS;
+	PennySharedUser *set = &s->user[key % (PENNY_SHARED_USERS / USER_WAYS) * USER_WAYS];
+	PennySharedUser *first = &set[0];
+
+	for (int i = 0; i < USER_WAYS; i++)
+	{
+		if (atomic_load(&set[i].key) == key)
+			return &set[i];
+		if (atomic_load(&set[i].requests_at) < atomic_load(&first->requests_at))
+			first = &set[i];
+	}
+	atomic_store(&first->requests_at, 0);
+	atomic_store(&first->key, key);
+	return first;
+}
+
+bool
+penny_shared_take_user(PennyPlane *plane, uint64_t id_hash, uint32_t rate, uint64_t now_us)
+{
+	return rate == 0 || penny_rate_take(&bucket_of(plane->s, id_hash)->requests_at, rate, now_us);
 }
 
 bool

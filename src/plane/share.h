@@ -57,6 +57,14 @@ extern uint32_t penny_shared_open(const PennyPlane *plane, int entry);
 extern bool penny_shared_take(PennyPlane *plane, int entry, PennySharedRate which, uint32_t rate,
 							  uint64_t now_us);
 
+/*
+ * Edge: take one of `rate` a second of the user whose id has this hash.  Users
+ * stand in small sets; where more are busy than a set holds, some are counted
+ * too low, none too high.
+ */
+extern bool penny_shared_take_user(PennyPlane *plane, uint64_t id_hash, uint32_t rate,
+								   uint64_t now_us);
+
 /* The same for any such word. */
 extern bool penny_rate_take(_Atomic uint64_t *at, uint32_t rate, uint64_t now_us);
 

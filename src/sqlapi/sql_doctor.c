@@ -40,6 +40,7 @@
 #include "base/registry.h"
 #include "config/config.h"
 #include "executor/quarantine.h"
+#include "redis/redis.h"
 
 PG_FUNCTION_INFO_V1(penny_doctor);
 
@@ -63,6 +64,7 @@ static void check_certificate(ReturnSetInfo *out);
 static void check_identity(ReturnSetInfo *out);
 static void check_quarantine(ReturnSetInfo *out);
 static void check_others(ReturnSetInfo *out);
+static void check_redis(ReturnSetInfo *out);
 static char *missing_membership(const char *roles);
 static void report(ReturnSetInfo *out, const char *check, bool ok, char *detail,
 				   const char *remedy);
@@ -493,7 +495,18 @@ check_others(ReturnSetInfo *out)
 											 "without frames, members read them from the tables"
 										   : ""),
 		   NULL);
-	report(out, "redis", true, pstrdup("not configured; penny works without"), NULL);
+	if (penny_plane() != NULL)
+		check_redis(out);
+}
+
+static void
+check_redis(ReturnSetInfo *out)
+{
+	char *detail;
+	const char *remedy;
+	bool ok = penny_redis_fault(&detail, &remedy);
+
+	report(out, "redis", ok, detail, remedy);
 }
 
 /* One row; the remedy is shown only where something is wrong. */

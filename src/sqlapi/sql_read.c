@@ -15,6 +15,7 @@
 
 #include "auth/identity.h"
 #include "base/error.h"
+#include "store/cached.h"
 #include "store/publish_rows.h"
 #include "store/read.h"
 #include "store/render.h"
@@ -29,6 +30,9 @@ PG_FUNCTION_INFO_V1(penny_conversations_by_id);
 PG_FUNCTION_INFO_V1(penny_messages);
 PG_FUNCTION_INFO_V1(penny_message);
 PG_FUNCTION_INFO_V1(penny_conversations);
+PG_FUNCTION_INFO_V1(penny_artifacts);
+PG_FUNCTION_INFO_V1(penny_models);
+PG_FUNCTION_INFO_V1(penny_sessions);
 PG_FUNCTION_INFO_V1(penny_join_room);
 
 /* An argument that must lie within bounds. */
@@ -42,32 +46,46 @@ bounded(int value, int least, int greatest, const char *name)
 	return value;
 }
 
+/* Read through the cache; SQL null where there is nothing to be seen. */
+static Datum
+read_value(FunctionCallInfo fcinfo, PennyStoreRead what, const PennyReadArgs *args)
+{
+	struct varlena *value = penny_cached_read(what, args);
+
+	if (value == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_POINTER(value);
+}
+
+/* Arguments of a read of one conversation. */
+static void
+take_conversation(PennyReadArgs *args, const pg_uuid_t *id, int messages)
+{
+	memset(args, 0, sizeof(*args));
+	args->id = *id;
+	args->limit = messages;
+}
+
 /* penny.conversation(id uuid, messages int) */
 Datum
 penny_conversation(PG_FUNCTION_ARGS)
 {
-	int messages = bounded(PG_GETARG_INT32(1), 0, MAX_MESSAGES, "messages");
-	StringInfoData json;
+	PennyReadArgs args;
 
-	initStringInfo(&json);
-	if (!penny_read_conversation(&json, penny_render_jsonb, PG_GETARG_UUID_P(0), messages))
-		PG_RETURN_NULL();
-	PG_RETURN_POINTER(json.data);
+	take_conversation(&args, PG_GETARG_UUID_P(0),
+					  bounded(PG_GETARG_INT32(1), 0, MAX_MESSAGES, "messages"));
+	return read_value(fcinfo, PENNY_READ_CONVERSATION, &args);
 }
 
 /* _penny.conversation_json(id uuid, messages int): the same as text, for HTTP */
 Datum
 penny_conversation_json(PG_FUNCTION_ARGS)
 {
-	int messages = bounded(PG_GETARG_INT32(1), 0, MAX_MESSAGES, "messages");
-	StringInfoData json;
+	PennyReadArgs args;
 
-	initStringInfo(&json);
-	appendStringInfoSpaces(&json, VARHDRSZ);
-	if (!penny_read_conversation(&json, penny_render_text, PG_GETARG_UUID_P(0), messages))
-		PG_RETURN_NULL();
-	SET_VARSIZE(json.data, json.len);
-	PG_RETURN_TEXT_P((text *) json.data);
+	take_conversation(&args, PG_GETARG_UUID_P(0),
+					  bounded(PG_GETARG_INT32(1), 0, MAX_MESSAGES, "messages"));
+	return read_value(fcinfo, PENNY_READ_CONVERSATION_TEXT, &args);
 }
 
 /* penny.conversations_by_id(ids uuid[], messages int) */
@@ -76,7 +94,6 @@ penny_conversations_by_id(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *out = (ReturnSetInfo *) fcinfo->resultinfo;
 	int messages = bounded(PG_GETARG_INT32(1), 0, MAX_MESSAGES, "messages");
-	StringInfoData json;
 	Datum *ids;
 	bool *isnull;
 	int n;
@@ -85,20 +102,23 @@ penny_conversations_by_id(PG_FUNCTION_ARGS)
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids,
 					  &isnull, &n);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	initStringInfo(&json);
 	for (i = 0; i < n; i++)
 	{
-		Datum value = (Datum) 0;
-		bool unseen = true;
+		struct varlena *value = NULL;
+		PennyReadArgs args;
+		Datum column;
+		bool unseen;
 
-		resetStringInfo(&json);
-		if (!isnull[i] &&
-			penny_read_conversation(&json, penny_render_jsonb, DatumGetUUIDP(ids[i]), messages))
+		if (!isnull[i])
 		{
-			value = PointerGetDatum(json.data);
-			unseen = false;
+			take_conversation(&args, DatumGetUUIDP(ids[i]), messages);
+			value = penny_cached_read(PENNY_READ_CONVERSATION, &args);
 		}
-		tuplestore_putvalues(out->setResult, out->setDesc, &value, &unseen);
+		column = PointerGetDatum(value);
+		unseen = value == NULL;
+		tuplestore_putvalues(out->setResult, out->setDesc, &column, &unseen);
+		if (value != NULL)
+			pfree(value);
 	}
 	return (Datum) 0;
 }
@@ -107,18 +127,16 @@ penny_conversations_by_id(PG_FUNCTION_ARGS)
 Datum
 penny_messages(PG_FUNCTION_ARGS)
 {
-	int64 before = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT64(1);
-	int64 after = PG_ARGISNULL(2) ? -1 : Max(PG_GETARG_INT64(2), 0);
-	StringInfoData json;
+	PennyReadArgs args;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	initStringInfo(&json);
-	if (!penny_read_messages(
-			&json, penny_render_jsonb, PG_GETARG_UUID_P(0), before, after,
-			bounded(PG_ARGISNULL(3) ? 50 : PG_GETARG_INT32(3), 1, MAX_MESSAGES, "limit")))
-		PG_RETURN_NULL();
-	PG_RETURN_POINTER(json.data);
+	memset(&args, 0, sizeof(args));
+	args.id = *PG_GETARG_UUID_P(0);
+	args.before = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT64(1);
+	args.after = PG_ARGISNULL(2) ? -1 : Max(PG_GETARG_INT64(2), 0);
+	args.limit = bounded(PG_ARGISNULL(3) ? 50 : PG_GETARG_INT32(3), 1, MAX_MESSAGES, "limit");
+	return read_value(fcinfo, PENNY_READ_MESSAGES, &args);
 }
 
 /* _penny.message(id uuid) */
@@ -138,22 +156,55 @@ Datum
 penny_conversations(PG_FUNCTION_ARGS)
 {
 	const PennyIdentity *identity = penny_identity_get();
-	PennyListCursor cursor;
-	StringInfoData json;
-	int limit = bounded(PG_ARGISNULL(0) ? 20 : PG_GETARG_INT32(0), 1, MAX_LISTED, "limit");
+	PennyReadArgs args;
 
-	memset(&cursor, 0, sizeof(cursor));
-	if (!PG_ARGISNULL(1) && !penny_read_cursor(&cursor, text_to_cstring(PG_GETARG_TEXT_PP(1))))
+	memset(&args, 0, sizeof(args));
+	args.limit = bounded(PG_ARGISNULL(0) ? 20 : PG_GETARG_INT32(0), 1, MAX_LISTED, "limit");
+	if (!PG_ARGISNULL(1) && !penny_read_cursor(&args.cursor, text_to_cstring(PG_GETARG_TEXT_PP(1))))
 		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("cursor is not one of penny's"),
 						errhint("Pass next_cursor of the page before as it came.")));
 	if (!identity->has_user)
 		ereport(ERROR,
 				(errcode(ERRCODE_PENNY_UNAUTHORIZED),
 				 errmsg("a list of conversations belongs to a user, and nobody is calling")));
-	initStringInfo(&json);
-	penny_read_list(&json, penny_render_jsonb, &identity->user_id, limit, &cursor,
-					!PG_ARGISNULL(2) && PG_GETARG_BOOL(2));
-	PG_RETURN_POINTER(json.data);
+	args.id = identity->user_id;
+	args.archived = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
+	return read_value(fcinfo, PENNY_READ_LIST, &args);
+}
+
+/* penny.artifacts(conversation_id uuid) */
+Datum
+penny_artifacts(PG_FUNCTION_ARGS)
+{
+	PennyReadArgs args;
+
+	take_conversation(&args, PG_GETARG_UUID_P(0), 0);
+	return read_value(fcinfo, PENNY_READ_ARTIFACTS, &args);
+}
+
+/* penny.models() */
+Datum
+penny_models(PG_FUNCTION_ARGS)
+{
+	PennyReadArgs args;
+
+	memset(&args, 0, sizeof(args));
+	return read_value(fcinfo, PENNY_READ_MODELS, &args);
+}
+
+/* penny.sessions() */
+Datum
+penny_sessions(PG_FUNCTION_ARGS)
+{
+	const PennyIdentity *identity = penny_identity_get();
+	PennyReadArgs args;
+
+	if (!identity->has_user)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_UNAUTHORIZED),
+						errmsg("sessions belong to a user, and nobody is calling")));
+	memset(&args, 0, sizeof(args));
+	args.id = identity->user_id;
+	return read_value(fcinfo, PENNY_READ_SESSIONS, &args);
 }
 
 /* _penny.join_room(room text, since bigint) */

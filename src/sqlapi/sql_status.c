@@ -22,6 +22,7 @@
 #include "base/registry.h"
 #include "config/config.h"
 #include "plane/call.h"
+#include "redis/redis.h"
 
 PG_FUNCTION_INFO_V1(penny_epoch);
 PG_FUNCTION_INFO_V1(penny_stats);
@@ -44,6 +45,12 @@ static const char *const counter_names[PENNY_COUNTERS] = {
 	[PENNY_COUNT_FRAMES_OUT] = "frames_out",
 	[PENNY_COUNT_EVENTS] = "events",
 	[PENNY_COUNT_RESYNCS] = "resyncs",
+	[PENNY_COUNT_CACHE_HITS] = "cache_hits",
+	[PENNY_COUNT_CACHE_MISSES] = "cache_misses",
+	[PENNY_COUNT_NOT_MODIFIED] = "not_modified",
+	[PENNY_COUNT_GATHERED] = "gathered",
+	[PENNY_COUNT_COMPRESSED] = "compressed_bytes",
+	[PENNY_COUNT_VARIANT_BYTES] = "variant_bytes",
 };
 
 static void append_executors(StringInfo out);
@@ -89,7 +96,9 @@ penny_stats(PG_FUNCTION_ARGS)
 			appendStringInfoChar(&out, ',');
 		append_gateway(&out, i);
 	}
-	appendStringInfoString(&out, "]}");
+	appendStringInfoString(&out, "],\"redis\":");
+	penny_redis_stats(&out);
+	appendStringInfoChar(&out, '}');
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
 }
 

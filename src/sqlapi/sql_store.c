@@ -19,6 +19,7 @@
 
 #include "auth/identity.h"
 #include "base/error.h"
+#include "cache/cache.h"
 #include "plane/event.h"
 #include "realtime/publish.h"
 #include "store/access.h"
@@ -144,6 +145,7 @@ penny_routes_changed(PG_FUNCTION_ARGS)
 {
 	(void) trigger_of(fcinfo, false, false);
 	penny_publish_routes();
+	penny_cache_invalidate_all(); /* answers of other handlers, for other times */
 	return PointerGetDatum(NULL);
 }
 

@@ -19,6 +19,11 @@
  * The conversation that was asked about last is tried first: the usual caller
  * is a query that joins its messages with their users.
  *
+ * What is being built for the cache depends on each answer, looked up or
+ * remembered: on the conversation that was asked about or in which both were
+ * found, or, where both lists of conversations were walked through, on who
+ * takes part where ("member:<id>" of both).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -33,6 +38,7 @@
 #include "utils/syscache.h"
 
 #include "auth/identity.h"
+#include "cache/cache.h"
 #include "store/access.h"
 #include "store/lookup.h"
 #include "store/tables.h"
@@ -65,12 +71,14 @@ typedef struct Answer
 {
 	Question question;
 	pg_uuid_t id;
+	pg_uuid_t shared; /* SEE_USER: where both were found; zero: by walking */
 	bool yes;
 } Answer;
 
 static Moment moment;
 static Answer answers[ANSWERS];
 static pg_uuid_t last_conversation; /* zero: none */
+static bool is_list;                /* penny_access_depends_on_list() */
 
 /* Rights of the role asked about last, until pg_auth_members changes. */
 static Oid known_role = InvalidOid;
@@ -80,7 +88,8 @@ static bool known_admin;
 
 static bool is_participant(const pg_uuid_t *conversation, const pg_uuid_t *user);
 static bool is_owner(const pg_uuid_t *conversation, const pg_uuid_t *user);
-static bool shares_conversation(const pg_uuid_t *me, const pg_uuid_t *user);
+static bool shares_conversation(const pg_uuid_t *me, const pg_uuid_t *user, pg_uuid_t *shared);
+static void tell_cache(const Answer *answer, const pg_uuid_t *me);
 
 static void
 forget_answers(void)
@@ -89,12 +98,25 @@ forget_answers(void)
 	memset(&last_conversation, 0, sizeof(last_conversation));
 }
 
+/*
+ * From now on the reader itself depends on the caller's participations, which
+ * say of each conversation whether the caller may see it.
+ */
+void
+penny_access_depends_on_list(bool yes)
+{
+	is_list = yes;
+}
+
 static void
 end_transaction(XactEvent event, void *arg)
 {
 	(void) arg;
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+	{
 		forget_answers();
+		is_list = false;
+	}
 }
 
 static void
@@ -104,7 +126,10 @@ end_subtransaction(SubXactEvent event, SubTransactionId sub, SubTransactionId pa
 	(void) parent;
 	(void) arg;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
+	{
 		forget_answers();
+		is_list = false;
+	}
 }
 
 static void
@@ -219,11 +244,43 @@ answer_slot(Question question, const pg_uuid_t *id)
 }
 
 static bool
+look_up(Question question, const pg_uuid_t *id, const pg_uuid_t *me, pg_uuid_t *shared)
+{
+	switch (question)
+	{
+		case SEE_CONVERSATION:
+			return is_participant(id, me);
+		case MANAGE_CONVERSATION:
+			return (known_agent && is_participant(id, me)) || is_owner(id, me);
+		default:
+			return shares_conversation(me, id, shared);
+	}
+}
+
+/* What is being built for the cache depends on the answer. */
+static void
+tell_cache(const Answer *answer, const pg_uuid_t *me)
+{
+	static const pg_uuid_t none;
+
+	if (answer->question == SEE_CONVERSATION && is_list)
+		return;
+	if (answer->question != SEE_USER)
+		penny_cache_depend_uuid("conversation", &answer->id);
+	else if (!penny_uuid_equal(&answer->shared, &none))
+		penny_cache_depend_uuid("conversation", &answer->shared);
+	else if (!penny_uuid_equal(&answer->id, me))
+	{
+		penny_cache_depend_uuid("member", me);
+		penny_cache_depend_uuid("member", &answer->id);
+	}
+}
+
+static bool
 ask(Question question, const pg_uuid_t *id)
 {
 	const PennyIdentity *identity = penny_identity_get();
 	Answer *answer;
-	bool yes;
 
 	know_role();
 	if (known_admin)
@@ -232,25 +289,19 @@ ask(Question question, const pg_uuid_t *id)
 		return false;
 	enter_moment(identity);
 	answer = answer_slot(question, id);
-	if (answer->question == question && penny_uuid_equal(&answer->id, id))
-		return answer->yes;
-	switch (question)
+	if (answer->question != question || !penny_uuid_equal(&answer->id, id))
 	{
-		case SEE_CONVERSATION:
-			yes = is_participant(id, &identity->user_id);
-			break;
-		case MANAGE_CONVERSATION:
-			yes = (known_agent && is_participant(id, &identity->user_id)) ||
-				  is_owner(id, &identity->user_id);
-			break;
-		default:
-			yes = shares_conversation(&identity->user_id, id);
-			break;
+		Answer found;
+
+		memset(&found, 0, sizeof(found));
+		found.question = question;
+		found.id = *id;
+		found.yes = look_up(question, id, &identity->user_id, &found.shared);
+		*answer = found;
 	}
-	answer->question = question;
-	answer->id = *id;
-	answer->yes = yes;
-	return yes;
+	if (penny_cache_collecting())
+		tell_cache(answer, &identity->user_id);
+	return answer->yes;
 }
 
 /*
@@ -335,7 +386,7 @@ next_conversation(PennyLookup *walk, pg_uuid_t *conversation)
  * this takes.
  */
 static bool
-shares_conversation(const pg_uuid_t *me, const pg_uuid_t *user)
+shares_conversation(const pg_uuid_t *me, const pg_uuid_t *user, pg_uuid_t *shared)
 {
 	static const pg_uuid_t none;
 	Datum my_key = UUIDPGetDatum(me);
@@ -348,7 +399,10 @@ shares_conversation(const pg_uuid_t *me, const pg_uuid_t *user)
 	if (penny_uuid_equal(me, user))
 		return true;
 	if (!penny_uuid_equal(&last_conversation, &none) && is_participant(&last_conversation, user))
+	{
+		*shared = last_conversation;
 		return true;
+	}
 	penny_lookup_begin(&mine, PENNY_KEY_PARTICIPATIONS, GetActiveSnapshot(), AccessShareLock, 1,
 					   &my_key);
 	penny_lookup_begin(&theirs, PENNY_KEY_PARTICIPATIONS, GetActiveSnapshot(), AccessShareLock, 1,

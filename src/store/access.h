@@ -25,6 +25,13 @@ extern bool penny_access_is_admin(void);
 /* Does the current role stand above the policies (owner, superuser)? */
 extern bool penny_access_is_above(void);
 
+/*
+ * What is being read depends on the caller's own participations anyway
+ * ("list:<caller>"): whether the caller may see a conversation is no further
+ * dependency.  Ends with the (sub)transaction at the latest.
+ */
+extern void penny_access_depends_on_list(bool yes);
+
 /* Install transaction callbacks; from _PG_init. */
 extern void penny_access_init(void);
 

@@ -9,8 +9,8 @@
  * rows are updated here as the executor would do it: new tuple, heap, indexes.
  *
  * That is the same only while nobody wants to see such an update: no trigger
- * but penny's own and those of foreign keys (which look at columns that do not
- * change), no rule, no check or domain on a column that changes, no generated
+ * but penny's own, those of the cache (whose tags are raised here) and those of
+ * foreign keys (which look at columns that do not change), no rule, no check or domain on a column that changes, no generated
  * column, an ordinary heap.  Whether it is so is found out once and kept until
  * the table's description changes; otherwise, and always in a session that
  * replicates or where an update could fail to serialize, the statement is run.
@@ -42,6 +42,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "cache/cache.h"
 #include "realtime/publish.h"
 #include "store/change.h"
 #include "store/change_private.h"
@@ -87,14 +88,47 @@ forget(Datum arg, Oid relid)
 
 /* ---- may the table be written here? ------------------------------------------ */
 
+/* Is it penny.invalidate() with these arguments? */
+static bool
+invalidates(const Trigger *trigger, const char *const *args, int nargs)
+{
+	if (trigger->tgnargs != nargs || trigger->tgoldtable != NULL || trigger->tgnewtable != NULL ||
+		get_func_namespace(trigger->tgfoid) != get_namespace_oid("penny", true))
+		return false;
+	for (int i = 0; i < nargs; i++)
+		if (strcmp(trigger->tgargs[i], args[i]) != 0)
+			return false;
+	return true;
+}
+
+/*
+ * A trigger of the cache, in whose place the tags are raised here; or one that
+ * looks at members, who do not change.
+ */
+static bool
+is_of_cache(const Trigger *trigger, PennyTable table)
+{
+	static const char *const conversation[] = {"conversation", "id"};
+	static const char *const participant[] = {"conversation", "conversation_id", "list", "user_id"};
+	static const char *const member[] = {"member", "user_id"};
+
+	if (strcmp(trigger->tgname, "penny_invalidate") == 0 && trigger->tgqual == NULL)
+		return table == PENNY_CONVERSATIONS
+				   ? invalidates(trigger, conversation, lengthof(conversation))
+				   : invalidates(trigger, participant, lengthof(participant));
+	return strcmp(trigger->tgname, "penny_invalidate_moved") == 0 && trigger->tgqual != NULL &&
+		   table == PENNY_PARTICIPANTS && invalidates(trigger, member, lengthof(member));
+}
+
 /* A trigger that has nothing to do when penny itself changes these columns. */
 static bool
-is_ours(const Trigger *trigger)
+is_ours(const Trigger *trigger, PennyTable table)
 {
 	Oid schema = get_namespace_oid("_penny", true);
 	char *name;
 
-	if (trigger->tgisinternal || !TRIGGER_FOR_UPDATE(trigger->tgtype))
+	if (trigger->tgisinternal || !TRIGGER_FOR_UPDATE(trigger->tgtype) ||
+		is_of_cache(trigger, table))
 		return true;
 	if (!OidIsValid(schema) || get_func_namespace(trigger->tgfoid) != schema)
 		return false;
@@ -142,7 +176,7 @@ look(Relation relation, PennyTable table, const PennyColumn *set, int n)
 		columns = bms_add_member(columns, attribute - FirstLowInvalidHeapAttributeNumber);
 	}
 	for (int i = 0; relation->trigdesc != NULL && i < relation->trigdesc->numtriggers; i++)
-		if (!is_ours(&relation->trigdesc->triggers[i]))
+		if (!is_ours(&relation->trigdesc->triggers[i], table))
 			return false;
 	return !is_checked(relation, columns);
 }
@@ -271,6 +305,7 @@ penny_change_write_counters(const PennyChange *change)
 		set(&what, table, PENNY_UPDATED_AT,
 			TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
 		update_row(&lookup, &open, &what);
+		penny_cache_invalidate_uuid("conversation", &change->id);
 		done = true;
 	}
 	close_indexes(&open);
@@ -314,6 +349,7 @@ penny_change_move_participants(const PennyChange *change, TimestampTz active_at)
 			continue;
 		user = *DatumGetUUIDP(slot_getattr(lookup.slot, user_id, &isnull));
 		update_row(&lookup, &open, &what);
+		penny_cache_invalidate_uuid("list", &user);
 		penny_list_publish(&user, PENNY_LIST_CHANGED, &change->id);
 	}
 	close_indexes(&open);

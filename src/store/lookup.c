@@ -54,6 +54,7 @@ static const struct
 							  {PENNY_CONVERSATION_ID, PENNY_ROW_VERSION},
 							  F_UUID_EQ},
 	[PENNY_KEY_SESSION] = {PENNY_SESSIONS, 1, {PENNY_SESSION_HASH}, F_BYTEAEQ},
+	[PENNY_KEY_USER_SESSIONS] = {PENNY_SESSIONS, 1, {PENNY_USER_ID}, F_UUID_EQ},
 };
 
 static Oid key_index[PENNY_KEYS]; /* InvalidOid: not looked up */

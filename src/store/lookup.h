@@ -28,6 +28,7 @@ typedef enum PennyKey
 	PENNY_KEY_ARTIFACT_NUMBER, /* artifact_versions (artifact_id) */
 	PENNY_KEY_TOMBSTONES,      /* tombstones (conversation_id, version) */
 	PENNY_KEY_SESSION,         /* sessions (token_hash) */
+	PENNY_KEY_USER_SESSIONS,   /* sessions (user_id) */
 	PENNY_KEYS
 } PennyKey;
 

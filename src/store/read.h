@@ -28,6 +28,12 @@ extern bool penny_read_messages(StringInfo out, PennyWriter write, const pg_uuid
 /* One message with its user and tool executions; false if not to be seen. */
 extern bool penny_read_message(StringInfo out, PennyWriter write, const pg_uuid_t *id);
 
+/* The artifacts of a conversation; false where the caller may not see it. */
+extern bool penny_read_artifacts(StringInfo out, PennyWriter write, const pg_uuid_t *id);
+extern void penny_read_models(StringInfo out, PennyWriter write);
+/* The sessions of a user, past policies: the caller's own. */
+extern void penny_read_sessions(StringInfo out, PennyWriter write, const pg_uuid_t *user);
+
 /* Where a page of a user's list begins. */
 typedef struct PennyListCursor
 {

@@ -19,6 +19,7 @@
 #include "executor/spi.h"
 #include "utils/snapmgr.h"
 
+#include "cache/cache.h"
 #include "store/publish_rows.h"
 #include "store/read.h"
 #include "store/read_rows.h"
@@ -54,6 +55,8 @@ penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *vers
 	values[1] = Int64GetDatum(since < 0 ? PG_INT64_MAX : since);
 	values[2] = Int64GetDatum(PAGE_CHANGES);
 	(void) penny_table_oid(PENNY_TOMBSTONES); /* its columns are what they were */
+	if (penny_cache_collecting())
+		penny_cache_depend_uuid("conversation", id);
 	SPI_connect();
 	penny_result_run(&result, &penny_read_changes_since, values);
 	if (result.n[PENNY_ROW_CONVERSATION] == 0)

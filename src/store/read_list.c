@@ -7,6 +7,12 @@
  * names the place of the last conversation of a page in that order, so that a
  * page begins right after it whatever has come or gone meanwhile.
  *
+ * A page depends on "list:<user>" and on each conversation that it shows.  Those
+ * that it does not show, since they are archived or not, or somebody else's,
+ * are no dependency, since there may be very many: a conversation that changes
+ * in this is told to the lists of all who take part (triggers.c), and a page
+ * under policies that ask for more is not cached (trust.c).
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -17,6 +23,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "cache/cache.h"
+#include "store/access.h"
 #include "store/read.h"
 #include "store/read_rows.h"
 #include "store/uuid.h"
@@ -45,7 +53,16 @@ penny_read_list(StringInfo out, PennyWriter write, const pg_uuid_t *user, int li
 	values[3] = TimestampTzGetDatum(cursor->valid ? cursor->active_at : DT_NOEND);
 	values[4] = UUIDPGetDatum(cursor->valid ? &cursor->id : &last);
 	SPI_connect();
-	penny_result_run(&result, &penny_read_list_page, values);
+	if (penny_cache_collecting())
+	{
+		penny_cache_depend_uuid("list", user);
+		penny_access_depends_on_list(true);
+		penny_result_run(&result, &penny_read_list_page, values);
+		penny_access_depends_on_list(false);
+		penny_result_depend(&result, PENNY_ROW_CONVERSATION, "conversation", PENNY_ID);
+	}
+	else
+		penny_result_run(&result, &penny_read_list_page, values);
 	penny_result_give_tools(&result);
 	penny_result_page(&page, &result, PENNY_ROW_CONVERSATION, limit, true);
 	for (i = 0; i < page.list[0].n; i++)

@@ -8,6 +8,8 @@
  * Rows that belong to others (users to messages and participants, tool
  * executions to messages) are found by binary search.
  *
+ * What is being built for the cache depends on each user whose name is shown.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -17,6 +19,7 @@
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
 
+#include "cache/cache.h"
 #include "store/lookup.h"
 #include "store/read_rows.h"
 #include "store/shape.h"
@@ -61,6 +64,8 @@ penny_result_run(PennyResult *result, PennyStatement *statement, const Datum *va
 	}
 	complete_streams(result);
 	penny_result_sort(result, PENNY_ROW_USER, by_id);
+	if (penny_cache_collecting())
+		penny_result_depend(result, PENNY_ROW_USER, "name", PENNY_ID);
 	name_users(result, PENNY_ROW_MESSAGE);
 	name_users(result, PENNY_ROW_PARTICIPANT);
 }
@@ -73,9 +78,24 @@ complete_streams(PennyResult *result)
 	{
 		PennyRow *row = penny_result_rows(result, PENNY_ROW_MESSAGE) + i;
 
-		if (penny_stream_is_open(row))
-			(void) penny_stream_complete(row, GetActiveSnapshot());
+		if (!penny_stream_is_open(row))
+			continue;
+		(void) penny_stream_complete(row, GetActiveSnapshot());
+		penny_cache_refuse(PENNY_CACHE_REFUSED_OTHER); /* pieces raise no tag */
 	}
+}
+
+/*
+ * What is being built for the cache depends on each row's "name:<uuid>".
+ */
+void
+penny_result_depend(PennyResult *result, PennyRowKind kind, const char *name, PennyColumn column)
+{
+	PennyRow *row = penny_result_rows(result, kind);
+	int i;
+
+	for (i = 0; i < result->n[kind]; i++)
+		penny_cache_depend_uuid(name, PENNY_UUID(&row[i], column));
 }
 
 /* Put the names of users into the rows of theirs. */
@@ -130,6 +150,8 @@ find_user(PennyRow *row, const PennyRow *before)
 		copy_text(row, PENNY_USER_AVATAR, before);
 		return;
 	}
+	if (penny_cache_collecting())
+		penny_cache_depend_uuid("name", PENNY_UUID(row, PENNY_USER_ID));
 	penny_lookup_begin(&lookup, PENNY_KEY_USER_ID, GetActiveSnapshot(), AccessShareLock, 1,
 					   &row->value[PENNY_USER_ID]);
 	if (penny_lookup_next(&lookup, ForwardScanDirection))

@@ -26,6 +26,9 @@ typedef int (*PennyRowOrder)(const void *a, const void *b);
 /* Run a statement; SPI must be connected. */
 extern void penny_result_run(PennyResult *result, PennyStatement *statement, const Datum *values);
 extern void penny_result_sort(PennyResult *result, PennyRowKind kind, PennyRowOrder order);
+/* What is being built for the cache depends on the tag "name:<uuid>" of each row of a kind. */
+extern void penny_result_depend(PennyResult *result, PennyRowKind kind, const char *name,
+								PennyColumn column);
 /* Give each message the executions of its calls, as its list. */
 extern void penny_result_give_tools(PennyResult *result);
 /* Make the row that a page of at most `limit` rows of a kind is. */

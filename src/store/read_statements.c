@@ -134,6 +134,30 @@ PennyStatement penny_read_older_page = {
 PennyStatement penny_read_newer_page = {
 	MESSAGE_PAGE("ASC"), 4, {UUIDOID, INT8OID, INT8OID, INT8OID}};
 
+/* Of an artifact its newest version, should there be one. */
+PennyStatement penny_read_artifact_bodies = {
+	"SELECT " CONVERSATION_COLUMNS " FROM chat.conversations c WHERE c.id" PENNY_EQ
+	"$1 UNION ALL SELECT 4, a.id, a.conversation_id, a.message_id, a.user_id, a.version,"
+	" v.number::pg_catalog.int8, " INT_NULL ", " INT_NULL ", " INT_NULL
+	", a.kind, a.title, v.content, v.file_id::pg_catalog.text, " TEXT_NULL ", " TEXT_NULL
+	", " TEXT_NULL ", a.metadata, v.data, a.created_at, a.updated_at, " TIME_NULL ", " TIME_NULL
+	", " TIME_NULL " FROM chat.artifacts a LEFT JOIN LATERAL"
+	" (SELECT v.number, v.content, v.file_id, v.data FROM chat.artifact_versions v"
+	"   WHERE v.artifact_id" PENNY_EQ "a.id ORDER BY v.number DESC LIMIT 1) v ON true"
+	" WHERE a.conversation_id" PENNY_EQ "$1",
+	1,
+	{UUIDOID}};
+
+/* All of them, by the index: without a condition the planner would see none. */
+PennyStatement penny_read_all_models = {
+	"SELECT 9, " UUID_NULL ", " UUID_NULL ", " UUID_NULL ", " UUID_NULL ", " INT_NULL
+	", m.context_tokens::pg_catalog.int8, " INT_NULL ", " INT_NULL ", " INT_NULL
+	", m.id, m.provider, m.name, " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL ", " TEXT_NULL
+	", m.metadata, " JSON_NULL ", m.created_at, " TIME_NULL ", " TIME_NULL ", " TIME_NULL
+	", " TIME_NULL " FROM chat.models m WHERE m.id" PENNY_GE "''",
+	0,
+	{0}};
+
 PennyStatement penny_read_one_message = {
 	"WITH m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m WHERE m.id" PENNY_EQ "$1)"
 	" " MESSAGES_OF_PAGE " UNION ALL " TOOLS_OF_MESSAGES " UNION ALL " USERS_OF_PAGE,

@@ -23,6 +23,7 @@ typedef enum PennyRowKind
 	PENNY_ROW_PARTICIPANT,
 	PENNY_ROW_TOMBSTONE,
 	PENNY_ROW_USER,
+	PENNY_ROW_MODEL,
 	PENNY_ROW_KINDS
 } PennyRowKind;
 
@@ -31,6 +32,10 @@ extern PennyStatement penny_read_eager_fetch;
 /* $1 conversation, $2 after which seq, $3 before which seq, $4 messages at most */
 extern PennyStatement penny_read_older_page;
 extern PennyStatement penny_read_newer_page;
+/* $1 conversation */
+extern PennyStatement penny_read_artifact_bodies;
+/* no parameter */
+extern PennyStatement penny_read_all_models;
 /* $1 message */
 extern PennyStatement penny_read_one_message;
 /* $1 user, $2 conversations at most, $3 archived, $4 and $5 the place before the first */

@@ -67,17 +67,36 @@ static const PennyMember tool_execution_members[] = {
 	VALUE("finished_at", PENNY_TOOL_FINISHED_AT),
 };
 
-static const PennyMember artifact_members[] = {
-	VALUE("id", PENNY_ID),
-	VALUE("version", PENNY_ROW_VERSION),
-	VALUE("message_id", PENNY_ARTIFACT_MESSAGE),
-	VALUE("user_id", PENNY_USER_ID),
-	VALUE("kind", PENNY_ARTIFACT_KIND),
-	VALUE("title", PENNY_ARTIFACT_TITLE),
-	VALUE("metadata", PENNY_ARTIFACT_METADATA),
-	VALUE("number", PENNY_ARTIFACT_NUMBER),
+#define ARTIFACT_MEMBERS                                                                    \
+	VALUE("id", PENNY_ID), VALUE("version", PENNY_ROW_VERSION),                             \
+		VALUE("message_id", PENNY_ARTIFACT_MESSAGE), VALUE("user_id", PENNY_USER_ID),       \
+		VALUE("kind", PENNY_ARTIFACT_KIND), VALUE("title", PENNY_ARTIFACT_TITLE),           \
+		VALUE("metadata", PENNY_ARTIFACT_METADATA), VALUE("number", PENNY_ARTIFACT_NUMBER), \
+		VALUE("created_at", PENNY_CREATED_AT), VALUE("updated_at", PENNY_UPDATED_AT)
+
+static const PennyMember artifact_members[] = {ARTIFACT_MEMBERS};
+
+static const PennyMember artifact_body_members[] = {
+	ARTIFACT_MEMBERS,
+	VALUE("content", PENNY_ARTIFACT_CONTENT),
+	VALUE("data", PENNY_ARTIFACT_DATA),
+	VALUE("file_id", PENNY_ARTIFACT_FILE),
+};
+
+static const PennyMember model_members[] = {
+	VALUE("id", PENNY_MODEL_ID),
+	VALUE("provider", PENNY_MODEL_PROVIDER),
+	VALUE("name", PENNY_MODEL_NAME),
+	VALUE("context_tokens", PENNY_MODEL_TOKENS),
+	VALUE("metadata", PENNY_MODEL_METADATA),
 	VALUE("created_at", PENNY_CREATED_AT),
-	VALUE("updated_at", PENNY_UPDATED_AT),
+};
+
+static const PennyMember session_members[] = {
+	VALUE("id", PENNY_SESSION_ID),
+	VALUE("role", PENNY_SESSION_ROLE),
+	VALUE("created_at", PENNY_CREATED_AT),
+	VALUE("expires_at", PENNY_SESSION_EXPIRES_AT),
 };
 
 static PennyShape usage = SHAPE(usage_members);
@@ -85,6 +104,9 @@ static PennyShape position = SHAPE(position_members);
 PennyShape penny_shape_user = SHAPE(user_members);
 PennyShape penny_shape_tool_execution = SHAPE(tool_execution_members);
 PennyShape penny_shape_artifact = SHAPE(artifact_members);
+static PennyShape artifact_body = SHAPE(artifact_body_members);
+static PennyShape model = SHAPE(model_members);
+static PennyShape session = SHAPE(session_members);
 
 static const PennyMember message_members[] = {
 	VALUE("id", PENNY_ID),
@@ -147,6 +169,13 @@ static const PennyMember conversation_page_members[] = {
 	VALUE("next_cursor", PENNY_PAGE_CURSOR),
 };
 
+static const PennyMember artifact_list_members[] = {LIST("data", 0, artifact_body)};
+static const PennyMember model_list_members[] = {LIST("data", 0, model)};
+static const PennyMember session_list_members[] = {LIST("data", 0, session)};
+
+PennyShape penny_shape_artifact_list = SHAPE(artifact_list_members);
+PennyShape penny_shape_model_list = SHAPE(model_list_members);
+PennyShape penny_shape_session_list = SHAPE(session_list_members);
 PennyShape penny_shape_message_page = SHAPE(message_page_members);
 PennyShape penny_shape_conversation_page = SHAPE(conversation_page_members);
 

@@ -52,6 +52,9 @@ extern PennyShape penny_shape_conversation;
 extern PennyShape penny_shape_whole_conversation; /* lists: messages, artifacts */
 extern PennyShape penny_shape_message_page;       /* lists: messages; PENNY_PAGE_* */
 extern PennyShape penny_shape_conversation_page;  /* lists: conversations; PENNY_PAGE_* */
+extern PennyShape penny_shape_artifact_list;      /* lists: artifacts with bodies */
+extern PennyShape penny_shape_model_list;         /* lists: models */
+extern PennyShape penny_shape_session_list;       /* lists: sessions */
 
 /* Columns of the row that a page is. */
 #define PENNY_PAGE_MORE PENNY_N0

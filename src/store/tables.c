@@ -136,8 +136,14 @@ static const ColumnName tombstone_columns[] = {{PENNY_ID, "id"},
 static const ColumnName session_columns[] = {{PENNY_USER_ID, "user_id"},
 											 {PENNY_SESSION_ROLE, "role"},
 											 {PENNY_SESSION_HASH, "token_hash"},
+											 {PENNY_CREATED_AT, "created_at"},
 											 {PENNY_SESSION_EXPIRES_AT, "expires_at"},
 											 END_OF_COLUMNS};
+
+static const ColumnName model_columns[] = {
+	{PENNY_MODEL_ID, "id"},           {PENNY_MODEL_PROVIDER, "provider"},
+	{PENNY_MODEL_NAME, "name"},       {PENNY_MODEL_METADATA, "metadata"},
+	{PENNY_CREATED_AT, "created_at"}, END_OF_COLUMNS};
 
 static const struct
 {
@@ -153,6 +159,7 @@ static const struct
 	[PENNY_ARTIFACT_VERSIONS] = {"artifact_versions", artifact_version_columns},
 	[PENNY_TOMBSTONES] = {"tombstones", tombstone_columns},
 	[PENNY_SESSIONS] = {"sessions", session_columns},
+	[PENNY_MODELS] = {"models", model_columns},
 };
 
 typedef struct TableInfo

@@ -29,6 +29,7 @@ typedef enum PennyTable
 	PENNY_ARTIFACT_VERSIONS,
 	PENNY_TOMBSTONES,
 	PENNY_SESSIONS,
+	PENNY_MODELS,
 	PENNY_TABLES
 } PennyTable;
 
@@ -114,7 +115,10 @@ typedef enum PennyColumn
 #define PENNY_ARTIFACT_KIND PENNY_S0
 #define PENNY_ARTIFACT_TITLE PENNY_S1
 #define PENNY_ARTIFACT_METADATA PENNY_J0
-#define PENNY_ARTIFACT_NUMBER PENNY_N1 /* newest; not a column of the table */
+#define PENNY_ARTIFACT_NUMBER PENNY_N1 /* this and below: of its newest version */
+#define PENNY_ARTIFACT_CONTENT PENNY_S2
+#define PENNY_ARTIFACT_FILE PENNY_S3 /* a UUID as text */
+#define PENNY_ARTIFACT_DATA PENNY_J1
 
 #define PENNY_ARTIFACT_VERSION_NUMBER PENNY_N1 /* integer in the table */
 
@@ -123,6 +127,13 @@ typedef enum PennyColumn
 #define PENNY_SESSION_HASH PENNY_S1 /* bytea */
 #define PENNY_SESSION_ROLE PENNY_S0
 #define PENNY_SESSION_EXPIRES_AT PENNY_T1
+#define PENNY_SESSION_ID PENNY_S2 /* made of the hash; not a column of the table */
+
+#define PENNY_MODEL_ID PENNY_S0
+#define PENNY_MODEL_PROVIDER PENNY_S1
+#define PENNY_MODEL_NAME PENNY_S2
+#define PENNY_MODEL_TOKENS PENNY_N1 /* integer in the table */
+#define PENNY_MODEL_METADATA PENNY_J0
 
 /* Rows that belong to a row, where a reader has put them together. */
 typedef struct PennyRowList

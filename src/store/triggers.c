@@ -15,6 +15,11 @@
  * numbers, participants and tombstones as rows of their own: nothing is changed
  * or added, and the rooms are told that there is something to read.
  *
+ * A conversation that is archived, brought back or given away comes to lists of
+ * its participants that do not show it, or goes from them: the cache is told of
+ * each list.  The conversation is locked, so nobody is added meanwhile; in a
+ * session that replicates nothing locks it, so there the whole cache ends.
+ *
  * What changes a user's list is told in the user's own room; so are changes of
  * sessions, and the end of one lets the sockets of its user be verified again.
  *
@@ -31,6 +36,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "cache/cache.h"
 #include "realtime/publish.h"
 #include "store/change.h"
 #include "store/lookup.h"
@@ -65,6 +71,7 @@ static void participant_changed(TriggerData *trigger, const PennyRow *row);
 static void message_written(PennyChange *change, PennyRow *row);
 static void message_deleted(PennyChange *change, PennyRow *row);
 static void publish_conversation(TriggerData *trigger, PennyRow *old, PennyRow *row);
+static void invalidate_lists(const PennyRow *old, const PennyRow *row);
 static void truncated(PennyTable table);
 
 bool
@@ -80,7 +87,7 @@ penny_trigger_table(TriggerData *trigger)
 	PennyTable table = penny_table_of(RelationGetRelid(trigger->tg_relation));
 
 	if (table == PENNY_TABLES || table == PENNY_USERS || table == PENNY_TOMBSTONES ||
-		table == PENNY_SESSIONS)
+		table == PENNY_SESSIONS || table == PENNY_MODELS)
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 						errmsg("penny's triggers do not belong on table \"%s\"",
 							   RelationGetRelationName(trigger->tg_relation))));
@@ -128,6 +135,7 @@ penny_trigger_publish(TriggerData *trigger)
 	bool update = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
 	PennyTable table;
 	PennyChange *change;
+	PennyRow old;
 	PennyRow row;
 
 	if (penny_table_of(RelationGetRelid(trigger->tg_relation)) == PENNY_SESSIONS)
@@ -142,6 +150,11 @@ penny_trigger_publish(TriggerData *trigger)
 	}
 	table = penny_trigger_table(trigger);
 	penny_row_from_tuple(&row, table, update ? trigger->tg_newtuple : trigger->tg_trigtuple, desc);
+	if (table == PENNY_CONVERSATIONS && update)
+	{
+		penny_row_from_tuple(&old, table, trigger->tg_trigtuple, desc);
+		invalidate_lists(&old, &row);
+	}
 	if (penny_trigger_is_replicated())
 	{
 		penny_rows_publish_replicated(table, &row, TRIGGER_FIRED_BY_DELETE(trigger->tg_event));
@@ -151,10 +164,6 @@ penny_trigger_publish(TriggerData *trigger)
 	}
 	if (table == PENNY_CONVERSATIONS)
 	{
-		PennyRow old;
-
-		if (update)
-			penny_row_from_tuple(&old, table, trigger->tg_trigtuple, desc);
 		publish_conversation(trigger, &old, &row);
 		return;
 	}
@@ -303,6 +312,41 @@ publish_conversation(TriggerData *trigger, PennyRow *old, PennyRow *row)
 		change->gone = true;
 		change->pending = false;
 	}
+}
+
+/*
+ * Tell the cache of the lists that a changed conversation may have come to or
+ * gone from.  What else lists go by, they depend on themselves (read_list.c).
+ */
+static void
+invalidate_lists(const PennyRow *old, const PennyRow *row)
+{
+	Datum key = row->value[PENNY_ID];
+	Snapshot snapshot;
+	PennyLookup lookup;
+
+	if (old->isnull[PENNY_CONVERSATION_ARCHIVED_AT] ==
+			row->isnull[PENNY_CONVERSATION_ARCHIVED_AT] &&
+		penny_row_same_uuid(old, row, PENNY_CONVERSATION_OWNER))
+		return;
+	if (penny_trigger_is_replicated())
+	{
+		penny_cache_invalidate_all();
+		return;
+	}
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	penny_lookup_begin(&lookup, PENNY_KEY_PARTICIPANT, snapshot, AccessShareLock, 1, &key);
+	while (penny_lookup_next(&lookup, ForwardScanDirection))
+	{
+		bool isnull;
+		Datum user = slot_getattr(
+			lookup.slot, penny_table_attribute(PENNY_PARTICIPANTS, PENNY_USER_ID), &isnull);
+
+		penny_cache_invalidate_uuid("list", DatumGetUUIDP(user));
+	}
+	penny_lookup_end(&lookup);
+	UnregisterSnapshot(snapshot);
 }
 
 /*

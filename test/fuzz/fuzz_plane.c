@@ -95,6 +95,7 @@ go_on(FuzzInput *input, PennyCall *held, int *n)
 	static char body[3000];
 	uint32_t offset = 0;
 	bool last = fuzz_byte(input) & 1;
+	PennyResponseExtra extra = {.age = fuzz_byte(input)};
 
 	if (*n == 0)
 		return;
@@ -103,7 +104,8 @@ go_on(FuzzInput *input, PennyCall *held, int *n)
 	do
 	{
 		uint32_t written = penny_call_write(&plane, &held[i], 200, (PennySpan){"h", 1},
-											(PennySpan){body, sizeof(body)}, offset, last);
+											(PennySpan){body, sizeof(body)},
+											extra.age & 1 ? &extra : NULL, offset, last);
 
 		MUST(written <= config.response_size);
 		offset += written;
@@ -153,7 +155,8 @@ honest_edge(PennyCall *held, int n)
 
 	penny_plane_sweep(&plane, 0);
 	while (n > 0)
-		penny_call_write(&plane, &held[--n], 0, (PennySpan){"", 0}, (PennySpan){"", 0}, 0, true);
+		penny_call_write(&plane, &held[--n], 0, (PennySpan){"", 0}, (PennySpan){"", 0}, NULL, 0,
+						 true);
 	edge = plane;
 	edge.self = 0;
 	penny_edge_init_slots(&edge);
@@ -161,7 +164,7 @@ honest_edge(PennyCall *held, int n)
 		MUST(penny_edge_slot_state(&edge, (int) slot) == PENNY_SLOT_FREE);
 	penny_edge_submit(&edge, 3, PENNY_OP_READY, PENNY_GET, 0, field);
 	MUST(penny_call_claim(&plane, &call) && call.slot == 3);
-	penny_call_write(&plane, &call, 200, (PennySpan){"", 0}, (PennySpan){"ok", 2}, 0, true);
+	penny_call_write(&plane, &call, 200, (PennySpan){"", 0}, (PennySpan){"ok", 2}, NULL, 0, true);
 	MUST(penny_edge_slot_state(&edge, 3) == PENNY_SLOT_DONE);
 	MUST(penny_edge_take(&edge, 3, &head, &bytes) && head.piece_len == 2);
 	penny_edge_free(&edge, 3);

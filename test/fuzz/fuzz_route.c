@@ -25,6 +25,10 @@ check_match(const PennyRoutes *routes, PennySpan text, PennySpan path, const Pen
 		line++;
 	}
 	MUST(line < end && match->params <= PENNY_MAX_ROUTE_PARAMS);
+	MUST(match->line.data == line && match->line.len <= (size_t) (end - line));
+	MUST(memchr(line, '\n', match->line.len) == NULL);
+	MUST(match->ttl < UINT64_C(1000000000000000) && (unsigned) match->scope < PENNY_SCOPES);
+	MUST(match->ttl == 0 || memcmp(line, "GET ", 4) == 0);
 	for (int i = 0; i < match->params; i++)
 	{
 		MUST(match->param[i].len > 0 && match->param[i].data > path.data);

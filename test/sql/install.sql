@@ -46,6 +46,18 @@ INSERT INTO penny.routes (method, pattern, handler) VALUES ('GET', '/a/{', 'othe
 INSERT INTO penny.routes (method, pattern, handler) VALUES ('GET', '/a/{b}c', 'other.good');
 INSERT INTO penny.routes (method, pattern, handler) VALUES ('GET', '/a/{b}/{b}', 'other.good');
 INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('GET', '/a', 'other.good', 'all');
+-- answers that are kept: one of ttl and scope brings the other, both are for GET
+INSERT INTO penny.routes (method, pattern, handler, cache_ttl) VALUES ('GET', '/b', 'other.good', '1 h');
+INSERT INTO penny.routes (method, pattern, handler, cache_scope) VALUES ('GET', '/c', 'other.good', 'role');
+INSERT INTO penny.routes (method, pattern, handler, cache_ttl, cache_scope) VALUES ('GET', '/d', 'other.good', '0', 'public');
+INSERT INTO penny.routes (method, pattern, handler, cache_ttl) VALUES ('POST', '/b', 'other.good', '1 h');
+INSERT INTO penny.routes (method, pattern, handler, cache_scope) VALUES ('HEAD', '/b', 'other.good', 'user');
+INSERT INTO penny.routes (method, pattern, handler, cache_ttl) VALUES ('GET', '/e', 'other.good', '-1 s');
+INSERT INTO penny.routes (method, pattern, handler, cache_ttl) VALUES ('GET', '/e', 'other.good', '367 days');
+INSERT INTO penny.routes (method, pattern, handler, cache_scope) VALUES ('GET', '/e', 'other.good', 'all');
+UPDATE penny.routes SET cache_scope = NULL WHERE pattern = '/c';
+UPDATE penny.routes SET cache_ttl = NULL WHERE pattern = '/d';
+SELECT pattern, cache_ttl, cache_scope FROM penny.routes WHERE NOT builtin AND cache_ttl IS NOT NULL ORDER BY pattern;
 DELETE FROM penny.routes WHERE NOT builtin;
 DROP SCHEMA other CASCADE;
 SELECT penny.uuid_v7() < penny.uuid_v7() AS ascending,

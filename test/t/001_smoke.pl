@@ -124,6 +124,28 @@ subtest 'history' => sub {
 	is_problem($http->request('GET', "$api/$talk/messages?before=x"), 400, 'a bound that is no number', detail => qr/before/);
 };
 
+subtest 'artifacts, models, sessions' => sub {
+	$node->sql("INSERT INTO chat.artifacts (id, conversation_id, kind, title) VALUES ('00000000-0000-7000-a000-000000000001', '$talk', 'code', 'menu');
+		INSERT INTO chat.artifact_versions (artifact_id, content) VALUES ('00000000-0000-7000-a000-000000000001', 'fish'), ('00000000-0000-7000-a000-000000000001', 'soup');
+		INSERT INTO chat.models (id, name) VALUES ('m-1', 'Model')");
+	my $answer = $http->request('GET', "$api/$talk/artifacts");
+	is($answer->{status}, 200, 'artifacts') or diag($answer->{body});
+	is_deeply([ map { [ @$_{qw(title number content)} ] } @{ $answer->{json}{data} } ], [ [ 'menu', 2, 'soup' ] ], 'with the newest version');
+	$node->sql("INSERT INTO chat.artifact_versions (artifact_id, content) VALUES ('00000000-0000-7000-a000-000000000001', 'salad')");
+	is($http->request('GET', "$api/$talk/artifacts")->{json}{data}[0]{content}, 'salad', 'and a newer one at once');
+	is_deeply([ map { $_->{name} } @{ $http->request('GET', '/api/v1/models')->{json}{data} } ], ['Model'], 'models');
+	is_deeply($http->request('GET', '/api/v1/sessions')->{json}, { data => [] }, 'no sessions');
+	my $session = $node->sql("SELECT penny.create_session('$ada', 'penny_user', '1 hour')");
+	$answer = $node->request('GET', '/api/v1/sessions', token => $session);
+	is_deeply([ map { $_->{role} } @{ $answer->{json}{data} } ], ['penny_user'], 'one session, asked with its own token');
+	my $hash = $node->sql("SELECT encode(sha256('$session'), 'hex')");
+	is($answer->{json}{data}[0]{id}, substr($hash, 0, 32), 'named by half of the hash');
+	$node->sql('DELETE FROM chat.sessions');
+	is_deeply($http->request('GET', '/api/v1/sessions')->{json}, { data => [] }, 'and gone again');
+	is($node->request('GET', $_)->{status}, 401, "$_ needs a token") for "$api/$talk/artifacts", '/api/v1/models', '/api/v1/sessions';
+	$node->sql("DELETE FROM chat.artifacts; DELETE FROM chat.models");
+};
+
 subtest 'change' => sub {
 	my $fetched = $http->request('GET', "$api/$talk");
 	my $answer = $http->request('PATCH', "$api/$talk", json => { title => 'Supper' }, headers => [ 'If-Match' => '"other"' ]);

@@ -76,9 +76,10 @@ subtest 'paths and queries' => sub {
 	{
 		my $answer = $http->request('GET', "$api/$id");
 		refused('id ' . substr($id, 0, 20), $answer, qr/^40[04]$/);
+		refused('artifacts of ' . substr($id, 0, 20), $http->request('GET', "$api/$id/artifacts"), qr/^40[04]$/);
 	}
 	refused('unknown conversation', $http->request($_->[0], "$api/$unknown$_->[1]", json => $_->[2]), 404)
-	  for [ GET => '' ], [ PATCH => '', { title => 'x' } ], [ DELETE => '' ], [ GET => '/messages' ],
+	  for [ GET => '' ], [ PATCH => '', { title => 'x' } ], [ DELETE => '' ], [ GET => '/messages' ], [ GET => '/artifacts' ],
 	  [ POST => '/messages', { role => 'user', content => 'x' } ];
 	refused('unknown message', $http->request(DELETE => "$api/$talk/messages/$unknown"), 404);
 	refused('unknown message', $http->request(PATCH => "$api/$talk/messages/$unknown", json => { content => 'x' }), 404);
@@ -86,6 +87,8 @@ subtest 'paths and queries' => sub {
 	{
 		refused("?$query", $http->request('GET', "$api/$talk?$query"), 400);
 	}
+	refused($_, $http->request('GET', $_), 400, qr/limit/) for "$api/$talk/artifacts?limit=1", '/api/v1/models?limit=1', '/api/v1/sessions?limit=1';
+	is($http->request('POST', $_, json => {})->{status}, 405, "POST $_") for "$api/$talk/artifacts", '/api/v1/models', '/api/v1/sessions';
 	refused("?$_", $http->request('GET', "$api?$_"), 400) for 'limit=0', 'limit=-5', 'limit=1e3', 'cursor=%00', 'cursor=' . 'a' x 3000;
 	is($stored->(), $before, 'nothing was stored');
 };

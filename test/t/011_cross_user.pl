@@ -18,6 +18,7 @@ for my $name (qw(ada bob eve agent admin))
 	$message{$name} = $node->sql("SELECT id FROM chat.messages WHERE conversation_id = '$talk{$name}' ORDER BY seq LIMIT 1");
 	$token{$name} = $node->token($user{$name}, { agent => 'penny_agent', admin => 'penny_admin' }->{$name} || 'penny_user', %fits);
 }
+$node->sql("INSERT INTO chat.sessions (token_hash, user_id, role, expires_at) VALUES (sha256('x'), '$user{ada}', 'penny_user', now() + '1 hour')");
 my $state = sub { $node->sql("SELECT md5(string_agg(c::text || coalesce(m::text, ''), ',' ORDER BY c.id, m.id)) FROM chat.conversations c LEFT JOIN chat.messages m ON m.conversation_id = c.id") };
 
 subtest 'every route with the ids of others' => sub {
@@ -32,6 +33,7 @@ subtest 'every route with the ids of others' => sub {
 				[ PATCH => "$api/$talk{$of}", { title => 'mine' } ],
 				[ DELETE => "$api/$talk{$of}" ],
 				[ GET => "$api/$talk{$of}/messages" ],
+				[ GET => "$api/$talk{$of}/artifacts" ],
 				[ POST => "$api/$talk{$of}/messages", { role => 'user', content => 'mine' } ],
 				[ PATCH => "$api/$talk{$of}/messages/$message{$of}", { content => 'mine' } ],
 				[ DELETE => "$api/$talk{$of}/messages/$message{$of}" ],
@@ -50,6 +52,7 @@ subtest 'every route with the ids of others' => sub {
 		}
 		my $list = $http->request('GET', "$api?limit=100")->{json}{data};
 		is_deeply([ map { $_->{id} } @$list ], [ $talk{$who} ], "$who: the list has the own ones");
+		is_deeply([ map { $_->{role} } @{ $http->request('GET', '/api/v1/sessions')->{json}{data} } ], [ $who eq 'ada' ? 'penny_user' : () ], "$who: the own sessions");
 	}
 	is($state->(), $before, 'nothing changed');
 };

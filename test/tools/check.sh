@@ -110,7 +110,7 @@ part_unit() {
 	local tests
 	mapfile -t tests < <(cd "$work/run" && find unit -type f | sort)
 	if [ ${#tests[@]} = 0 ]; then count unit 0 1 0; return; fi
-	run_env timeout -k 10 600 perl test/tools/tap_run.pl --seconds=120 --counts=unit.counts "${tests[@]}"
+	run_env timeout -k 10 1200 perl test/tools/tap_run.pl --seconds=300 --counts=unit.counts "${tests[@]}"
 	tap_counts unit
 }
 

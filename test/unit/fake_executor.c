@@ -67,14 +67,15 @@ pass_wake(void)
 
 /* Give an answer, in as many pieces as it takes. */
 static void
-answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
+answer_with(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body,
+			const PennyResponseExtra *extra)
 {
 	size_t total = head.len + body.len;
 	size_t sent = 0;
 
 	do
 	{
-		sent += penny_call_write(plane, call, status, head, body, (uint32_t) sent, false);
+		sent += penny_call_write(plane, call, status, head, body, extra, (uint32_t) sent, false);
 		while (sent < total)
 		{
 			penny_sleeper_prepare(plane, self);
@@ -82,7 +83,7 @@ answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
 			{
 				penny_sleeper_awake(plane, self);
 				atomic_fetch_add(&fake_shared->cancelled, 1);
-				penny_call_write(plane, call, status, head, body, (uint32_t) sent, true);
+				penny_call_write(plane, call, status, head, body, NULL, (uint32_t) sent, true);
 				return;
 			}
 			if (penny_call_part_taken(plane, call))
@@ -95,6 +96,12 @@ answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
 			pass_wake();
 		}
 	} while (sent < total);
+}
+
+static void
+answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
+{
+	answer_with(call, status, head, body, NULL);
 }
 
 static void
@@ -169,9 +176,11 @@ echo(const PennyCall *call, const PennyRequest *request)
 static void
 bytes_of(const PennyCall *call, uint64_t n)
 {
-	static const char plain[] = "content-type: text/plain\n";
 	static char *text;
 	static size_t size;
+	char head[80];
+	size_t head_len = (size_t) snprintf(
+		head, sizeof(head), "content-type: text/plain\netag: \"n-%lu\"\n", (unsigned long) n);
 
 	if (n > size)
 	{
@@ -180,7 +189,7 @@ bytes_of(const PennyCall *call, uint64_t n)
 			text[i] = (char) ('a' + i % 26);
 		size = n;
 	}
-	answer(call, 200, (PennySpan){plain, sizeof(plain) - 1}, (PennySpan){text, n});
+	answer(call, 200, (PennySpan){head, head_len}, (PennySpan){text, n});
 }
 
 static void
@@ -209,8 +218,20 @@ serve_http(const PennyCall *call, const PennyRequest *request)
 							   "bad name: x\nx-split: a\r\n\r\nHTTP/1.1 200 OK\n";
 	PennySpan target = request->field[PENNY_FIELD_TARGET];
 	PennySpan none = {NULL, 0};
+	PennyResponseExtra extra = {.mark = PENNY_MARK_NONE};
+	FakeBuilt built;
 
-	if (starts_with(target, "/bytes"))
+	if (starts_with(request->field[PENNY_FIELD_TOKEN], "bad"))
+		answer_problem(call, 401, "Unauthorized");
+	else if ((starts_with(target, "/agents") || starts_with(target, "/secret")) &&
+			 !starts_with(request->field[PENNY_FIELD_TOKEN], "agent"))
+		answer_problem(call, 403, "Forbidden");
+	else if (starts_with(target, "/cached") && request->field[PENNY_FIELD_TOKEN].len == 0)
+		answer_problem(call, 401, "Unauthorized");
+	else if (fake_cached(plane, request, &extra, &built))
+		answer_with(call, 200, (PennySpan){built.head, built.head_len},
+					(PennySpan){built.body, built.body_len}, &extra);
+	else if (starts_with(target, "/bytes"))
 		bytes_of(call, number(target));
 	else if (starts_with(target, "/slow"))
 		slow(call, number(target));
@@ -223,10 +244,10 @@ serve_http(const PennyCall *call, const PennyRequest *request)
 		char *half = calloc(1, plane->config.response_size * 2);
 
 		penny_call_write(plane, call, 200, none, (PennySpan){half, plane->config.response_size * 2},
-						 0, false);
+						 NULL, 0, false);
 		while (!penny_call_part_taken(plane, call) && !penny_call_cancelled(plane, call))
 			poll(NULL, 0, 1);
-		penny_call_write(plane, call, 0, none, (PennySpan){half, 1}, 0, true);
+		penny_call_write(plane, call, 0, none, (PennySpan){half, 1}, NULL, 0, true);
 		free(half);
 	}
 	else
@@ -399,7 +420,12 @@ serve(const PennyCall *call)
 {
 	static const char routes[] =
 		"GET public /echo\nPOST public /echo\nPUT user /echo/{id}\nGET public /bytes\n"
-		"GET public /slow\nGET public /status\nGET public /headers\nGET public /broken\n"
+		"GET public /slow\nGET user /cached/{id} ttl=60000 scope=user\n"
+		"GET public /shared/{id} ttl=60000 scope=public\n"
+		"GET agent /agents/{id} ttl=60000 scope=role\n"
+		"GET agent /secret/{id} ttl=60000 scope=public\nGET public /status\nGET public "
+		"/headers\nGET "
+		"public /broken\n"
 		"GET public /extra\n";
 	PennyRequest request;
 

@@ -74,7 +74,7 @@ answer(const PennyCall *call, const char *body)
 {
 	PennySpan none = {"", 0};
 
-	penny_call_write(&pg, call, 200, none, (PennySpan){body, strlen(body)}, 0, true);
+	penny_call_write(&pg, call, 200, none, (PennySpan){body, strlen(body)}, NULL, 0, true);
 }
 
 static bool
@@ -382,6 +382,7 @@ TEST(pieces)
 	uint32_t offset = 0;
 	PennyCall call;
 	PennySpan head = {"head", 4};
+	PennyResponseExtra extra = {PENNY_MARK_HIT, 7, {.user = "u", .until = 9, .known = 1}};
 
 	start();
 	for (size_t i = 0; i < sizeof(body); i++)
@@ -395,8 +396,8 @@ TEST(pieces)
 		bool last;
 		PennySlotState state;
 
-		offset +=
-			penny_call_write(&pg, &call, 201, head, (PennySpan){body, sizeof(body)}, offset, false);
+		offset += penny_call_write(&pg, &call, 201, head, (PennySpan){body, sizeof(body)},
+								   offset == 0 ? &extra : NULL, offset, false);
 		last = offset == sizeof(body) + 4;
 		state = penny_edge_slot_state(&edge, 1);
 		CHECK(state == (last ? PENNY_SLOT_DONE : PENNY_SLOT_PART));
@@ -404,6 +405,8 @@ TEST(pieces)
 		CHECK(penny_edge_take(&edge, 1, &answer_head, &bytes));
 		CHECK(answer_head.status == 201 && answer_head.total_len == sizeof(body) + 4 &&
 			  answer_head.head_len == 4);
+		CHECK(answer_head.mark == PENNY_MARK_HIT && answer_head.age == 7 &&
+			  memcmp(&answer_head.viewer, &extra.viewer, sizeof(extra.viewer)) == 0);
 		if (have + answer_head.piece_len > sizeof(got) || answer_head.piece_len == 0)
 			break;
 		memcpy(got + have, bytes, answer_head.piece_len);
@@ -418,12 +421,19 @@ TEST(pieces)
 	CHECK(have == sizeof(body) + 4 && memcmp(got, "head", 4) == 0 &&
 		  memcmp(got + 4, body, sizeof(body)) == 0);
 	penny_edge_free(&edge, 1);
-	/* the rest is dropped: done, without a status */
+	/* the rest is dropped: done, without a status; nothing is left of the viewer before */
 	submit(1, "x");
 	CHECK(penny_call_claim(&pg, &call));
-	penny_call_write(&pg, &call, 200, head, (PennySpan){body, sizeof(body)}, 0, false);
+	penny_call_write(&pg, &call, 200, head, (PennySpan){body, sizeof(body)}, NULL, 0, false);
+	{
+		PennyResponseHead first;
+
+		CHECK(penny_edge_take(&edge, 1, &first, &(const char *){NULL}));
+		CHECK(first.mark == PENNY_MARK_NONE && first.age == 0 && first.viewer.known == 0 &&
+			  first.viewer.until == 0);
+	}
 	penny_edge_ack(&edge, 1);
-	penny_call_write(&pg, &call, 200, head, (PennySpan){body, sizeof(body)}, 1024, true);
+	penny_call_write(&pg, &call, 200, head, (PennySpan){body, sizeof(body)}, NULL, 1024, true);
 	CHECK(penny_edge_slot_state(&edge, 1) == PENNY_SLOT_DONE);
 	CHECK(penny_edge_take(&edge, 1, &(PennyResponseHead){0}, &(const char *){NULL}));
 	stop();

@@ -110,6 +110,43 @@ TEST(methods)
 	CHECK(find((PennyMethod) 99, "/a") == PENNY_ROUTE_NOT_FOUND);
 }
 
+static bool
+line_is(const char *line)
+{
+	return match.line.len == strlen(line) && memcmp(match.line.data, line, match.line.len) == 0;
+}
+
+TEST(caching)
+{
+	compile("GET user /plain\n"
+			"GET public /news/{n} ttl=300000 scope=public\n"
+			"GET admin /role scope=role other  ttl=999999999999999 more=1\n"
+			"GET user /only ttl=1\n"
+			"GET user /none ttl=0 scope=public\n"
+			"POST user /plain ttl=5 scope=public\n"
+			"HEAD user /head ttl=5\n"
+			"GET user /twice ttl=5 ttl=6 scope=public scope=user ttls=1\n");
+	CHECK(errors.refused == 0);
+	CHECK(find(PENNY_GET, "/plain") == PENNY_ROUTE_FOUND && match.ttl == 0 &&
+		  line_is("GET user /plain"));
+	CHECK(find(PENNY_GET, "/news/7") == PENNY_ROUTE_FOUND && match.ttl == 300000 &&
+		  match.scope == PENNY_SCOPE_PUBLIC && line_is("GET public /news/{n}"));
+	CHECK(find(PENNY_HEAD, "/news/7") == PENNY_ROUTE_FOUND && match.ttl == 300000 &&
+		  line_is("GET public /news/{n}"));
+	CHECK(find(PENNY_GET, "/role") == PENNY_ROUTE_FOUND && match.ttl == UINT64_C(999999999999999) &&
+		  match.scope == PENNY_SCOPE_ROLE);
+	CHECK(find(PENNY_GET, "/only") == PENNY_ROUTE_FOUND && match.ttl == 1 &&
+		  match.scope == PENNY_SCOPE_USER);
+	CHECK(find(PENNY_GET, "/none") == PENNY_ROUTE_FOUND && match.ttl == 0);
+	/* answers to GET alone are kept */
+	CHECK(find(PENNY_POST, "/plain") == PENNY_ROUTE_FOUND && match.ttl == 0);
+	CHECK(find(PENNY_HEAD, "/head") == PENNY_ROUTE_FOUND && match.ttl == 0);
+	CHECK(find(PENNY_GET, "/twice") == PENNY_ROUTE_FOUND && match.ttl == 6 &&
+		  match.scope == PENNY_SCOPE_USER);
+	CHECK(find(PENNY_GET, "/nothing") == PENNY_ROUTE_NOT_FOUND && match.ttl == 0 &&
+		  match.line.len == 0);
+}
+
 TEST(refused)
 {
 	static const char *const lines[] = {"GET",
@@ -134,6 +171,13 @@ TEST(refused)
 										"GET user /a?b",
 										"GET user /\xC3\xA4",
 										"GET  user /a",
+										"GET user /a ttl=",
+										"GET user /a ttl=-1",
+										"GET user /a ttl=1s",
+										"GET user /a ttl=1000000000000000",
+										"GET user /a ttl=5 scope=",
+										"GET user /a scope=all",
+										"GET user /a scope=USER",
 										" GET user /a",
 										"GET user /good"};
 
@@ -222,6 +266,7 @@ main(void)
 	RUN(matching);
 	RUN(literal_beats_parameter);
 	RUN(methods);
+	RUN(caching);
 	RUN(refused);
 	RUN(bounds);
 	RUN(no_explosion);

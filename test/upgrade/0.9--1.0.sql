@@ -31,15 +31,15 @@ ALTER TABLE penny.routes
 	ADD CHECK (method ~ '^[A-Z]{1,16}$'),
 	ADD CHECK (access IN ('public', 'user', 'agent', 'admin')),
 	ADD CHECK (cache_ttl >= '0'),
-	ADD CHECK (cache_scope IN ('public', 'user')),
+	ADD CHECK (cache_scope IN ('public', 'role', 'user')),
 	ADD CHECK (statement_timeout > '0'),
 	ADD PRIMARY KEY (method, pattern);
 COMMENT ON TABLE penny.routes IS 'What the HTTP server answers: method and pattern to the function that handles it';
 COMMENT ON COLUMN penny.routes.pattern IS 'A path such as /things/{id}; {name} takes one segment and is found in request.params';
 COMMENT ON COLUMN penny.routes.handler IS 'Name of a function (penny.request) returning json, jsonb or penny.response, looked up when the row is written';
 COMMENT ON COLUMN penny.routes.access IS 'Who may call: public (also without a token), user, agent or admin';
-COMMENT ON COLUMN penny.routes.cache_ttl IS 'How long an answer may be served again; null: never';
-COMMENT ON COLUMN penny.routes.cache_scope IS 'Whether an answer serves everybody or its user';
+COMMENT ON COLUMN penny.routes.cache_ttl IS 'How long an answer to GET may be served again; null: never';
+COMMENT ON COLUMN penny.routes.cache_scope IS 'Whom a kept answer serves: public (everybody who may call the route), role (all in the same role) or user; the handler is told no more of the caller than that';
 COMMENT ON COLUMN penny.routes.statement_timeout IS 'How long the handler may take; null: the setting';
 COMMENT ON COLUMN penny.routes.builtin IS 'Rows of the extension itself, not dumped';
 SELECT pg_catalog.pg_extension_config_dump('penny.routes', 'WHERE NOT builtin');

@@ -7,6 +7,8 @@ use strict;
 use warnings;
 
 use Bench::Measure;
+use Bench::Cached;
+use Bench::Redis;
 use Bench::Crowds;
 use Bench::Faults;
 use Bench::Restarts;
@@ -27,6 +29,10 @@ our %FIGURES = (
 	13 => \&Bench::Crowds::coming_and_going,
 	14 => \&Bench::Crowds::slow,
 	15 => \&Bench::Restarts::killed,
+	21 => \&Bench::Cached::identity,
+	22 => \&Bench::Cached::compressed,
+	23 => \&Bench::Cached::not_modified,
+	27 => \&Bench::Redis::faults,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same
@@ -89,8 +95,6 @@ sub load
 sub pgbench
 {
 	my ($bench, $connections) = @_;
-	my $server = $bench->{server};
-	my $file = "$bench->{dir}/pgbench.log";
 	my @scripts;
 
 	for my $i (0 .. $#{ $bench->{conversations} })
@@ -102,6 +106,22 @@ sub pgbench
 		close($fh);
 		push @scripts, '-f', $script, '-D', "id$i=$bench->{conversations}[$i]";
 	}
+	return pgbench_run($bench, $connections, '-D', 'acted=0', @scripts);
+}
+
+# One script, over one connection, as the owner.
+sub pgbench_script
+{
+	my ($bench, $script) = @_;
+
+	return pgbench_run($bench, 1, '-f', $script);
+}
+
+sub pgbench_run
+{
+	my ($bench, $connections, @scripts) = @_;
+	my $server = $bench->{server};
+	my $file = "$bench->{dir}/pgbench.log";
 	my $running = backends($server);
 	my $before = reaped_cpu($server->{postmaster});
 	my $pid = fork() // die "could not fork: $!\n";
@@ -110,7 +130,7 @@ sub pgbench
 		open(STDOUT, '>', $file);
 		open(STDERR, '>&', \*STDOUT);
 		exec("$server->{bindir}/pgbench", '-n', '-M', 'prepared', '-c', $connections, '-j', 1, '-T',
-			$bench->{seconds}, '-D', 'acted=0', @scripts, '-h', $server->{sock}, '-p',
+			$bench->{seconds}, @scripts, '-h', $server->{sock}, '-p',
 			$server->{pgport}, 'postgres')
 			or exit(127);
 	}

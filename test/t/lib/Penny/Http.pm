@@ -56,11 +56,11 @@ sub request
 		@{$self}{qw(socket in eof closing)} = ($again->{socket}, '', 0, 0);
 	}
 	$self->send_bytes($self->format_request($method, $path, %with));
-	return $self->read_response(method => $method, timeout => $with{timeout});
+	return $self->read_response(method => $method, timeout => $with{timeout}, raw => $with{raw});
 }
 
 # The next answer: { status, reason, header => {lower-case name => value},
-# body, json }, or undef when none comes in time or the connection ends first.
+# body, json (unless raw is asked for) }, or undef when none comes in time or the connection ends first.
 sub read_response
 {
 	my ($self, %of) = @_;
@@ -101,7 +101,7 @@ sub read_response
 		$self->{in} = '';
 	}
 	$answer{json} = eval { $json->decode($answer{body}) }
-	  if ($answer{header}{'content-type'} || '') =~ m{^application/(?:[a-z]+\+)?json\b};
+	  if !$of{raw} && ($answer{header}{'content-type'} || '') =~ m{^application/(?:[a-z]+\+)?json\b};
 	return \%answer;
 }
 

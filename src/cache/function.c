@@ -1,0 +1,117 @@
+/*-------------------------------------------------------------------------
+ *
+ * function.c
+ *		penny.cached(): results of a user's functions.
+ *
+ * What is kept is the jsonb as it lies in memory, so a hit is one copy.  An
+ * SQL null is kept as a value of no bytes.
+ *
+ * The function runs as its caller would run it, and each caller has an entry
+ * of his own, so it can show him no more than he would see without the cache.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "cache/cache.h"
+#include "cache/function.h"
+
+static int check_function(Oid function);
+static Datum call(Oid function, int nargs, Jsonb *arguments, bool *isnull);
+
+Datum
+penny_cached_call(Oid function, Jsonb *arguments, int64 ttl_ms, bool *isnull)
+{
+	int nargs = check_function(function);
+	PennySpan part[2];
+	PennyCacheRead read;
+	PennySpan head = {"", 0};
+	PennySpan body = {"", 0};
+	char *name = get_func_name(function);
+	Datum value;
+
+	if (nargs == 0 && arguments != NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("function \"%s\" takes no arguments", name)));
+	part[0] = (PennySpan){(const char *) &function, sizeof(function)};
+	part[1] = (PennySpan){(const char *) arguments, arguments != NULL ? VARSIZE(arguments) : 0};
+	if (penny_cache_open(&read, PENNY_CACHE_FUNCTION, PENNY_CACHE_FOR_VIEWER, name, part, 2) ==
+		PENNY_CACHE_HIT)
+	{
+		*isnull = read.hit.body_len == 0;
+		return *isnull ? (Datum) 0 : PointerGetDatum(read.body);
+	}
+
+	value = call(function, nargs, arguments, isnull);
+	if (!*isnull)
+	{
+		Jsonb *json = DatumGetJsonbP(value);
+
+		value = JsonbPGetDatum(json);
+		body = (PennySpan){(const char *) json, VARSIZE(json)};
+	}
+	(void) penny_cache_fill(&read, 0, head, body, NULL, ttl_ms);
+	return value;
+}
+
+/* A function of the right kind, that the caller may call; gives its number of arguments. */
+static int
+check_function(Oid function)
+{
+	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Form_pg_proc proc;
+	int nargs;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+						errmsg("function with OID %u does not exist", function)));
+	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	nargs = proc->pronargs;
+	if (proc->prokind != PROKIND_FUNCTION || proc->proretset || proc->prorettype != JSONBOID ||
+		nargs > 1 || (nargs == 1 && proc->proargtypes.values[0] != JSONBOID))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+						errmsg("function %s cannot be cached", format_procedure(function)),
+						errdetail("It must take one jsonb or nothing, and return one jsonb.")));
+	if (proc->provolatile == PROVOLATILE_VOLATILE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+				 errmsg("function %s cannot be cached", format_procedure(function)),
+				 errdetail("It is VOLATILE."), errhint("Declare it STABLE, if it only reads.")));
+	ReleaseSysCache(tuple);
+	if (!penny_may_execute(function, GetUserId()))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(function));
+	return nargs;
+}
+
+static Datum
+call(Oid function, int nargs, Jsonb *arguments, bool *isnull)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	FmgrInfo flinfo;
+	Datum value;
+
+	fmgr_info(function, &flinfo);
+	if (nargs == 1 && flinfo.fn_strict && arguments == NULL)
+	{
+		*isnull = true;
+		return (Datum) 0;
+	}
+	InitFunctionCallInfoData(*fcinfo, &flinfo, nargs, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = PointerGetDatum(arguments);
+	fcinfo->args[0].isnull = arguments == NULL;
+	value = FunctionCallInvoke(fcinfo);
+	*isnull = fcinfo->isnull;
+	return value;
+}

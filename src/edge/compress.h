@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * compress.h
+ *		Compressing one body.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PENNY_EDGE_COMPRESS_H
+#define PENNY_EDGE_COMPRESS_H
+
+#include "plane/call.h"
+
+/* For whom it is compressed. */
+typedef enum PennyEffort
+{
+	PENNY_EFFORT_ONCE, /* one answer */
+	PENNY_EFFORT_KEPT  /* many: it is kept */
+} PennyEffort;
+
+/* Longest body that is compressed with this effort; longer ones would hold the loop. */
+extern size_t penny_compress_max(PennyEffort effort);
+/*
+ * Compress into `out` of `size` bytes; the length, or 0 when it does not fit,
+ * is longer than that effort takes, or there is no memory.
+ */
+extern size_t penny_compress(PennyCoding coding, PennyEffort effort, PennySpan body, char *out,
+							 size_t size);
+
+#endif /* PENNY_EDGE_COMPRESS_H */
