@@ -172,6 +172,8 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/compress.o \
 	src/edge/websocket_frame.o \
 	src/edge/frame.o \
+	src/edge/sse_text.o \
+	src/edge/sse_follow.o \
 	src/edge/wheel.o \
 	src/edge/rooms.o \
 	src/edge/room_log.o \
@@ -204,6 +206,9 @@ EDGE = src/edge/main.o \
 	src/edge/token_memory.o \
 	src/edge/variants.o \
 	src/edge/websocket.o \
+	src/edge/websocket_session.o \
+	src/edge/sse.o \
+	src/edge/sse_begin.o \
 	src/edge/origin.o \
 	src/edge/session.o \
 	src/edge/session_auth.o \

@@ -24,6 +24,7 @@
 #include "edge/encoding.h"
 #include "edge/gather.h"
 #include "edge/origin.h"
+#include "edge/sse.h"
 #include "plane/share.h"
 
 #define ETAG_MAX 256 /* bytes of a handler's tag that gets a suffix */
@@ -81,6 +82,16 @@ void
 penny_http_json(PennyHttp *http, uint32_t status, PennySpan body)
 {
 	send_whole(http, status, "Content-Type: application/json\r\n", body);
+}
+
+void
+penny_http_document(PennyHttp *http, uint32_t status, PennySpan problem)
+{
+	send_whole(http, status,
+			   status == 401
+				   ? "Content-Type: application/problem+json\r\nWWW-Authenticate: Bearer\r\n"
+				   : "Content-Type: application/problem+json\r\n",
+			   problem);
 }
 
 void
@@ -250,6 +261,8 @@ on_answer(void *owner, const PennyAnswer *answer)
 	if (!http->started)
 	{
 		count_user(http, answer);
+		if (http->follows && penny_sse_follow(http, answer))
+			return true;
 		send_first(http, answer);
 		penny_gather_end(http);
 	}

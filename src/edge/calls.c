@@ -426,6 +426,7 @@ take_piece(PennyPending *call, bool done)
 			return true;
 		}
 	}
+	answer.token = penny_edge_submitted(&penny_edge.plane, slot, PENNY_FIELD_TOKEN);
 	if (!call->handler(call->owner, &answer) && !call->out.whole)
 	{
 		call->body_seen -= answer.body.len;

@@ -341,6 +341,14 @@ penny_connection_limit_unsent(PennyConnection *connection, int bytes)
 		penny_log(PENNY_LOG_DEBUG, "could not limit unsent bytes: %s", strerror(errno));
 }
 
+void
+penny_connection_limit_silence(PennyConnection *connection, uint32_t ms)
+{
+	if (setsockopt(lws_get_socket_fd(connection->wsi), IPPROTO_TCP, TCP_USER_TIMEOUT, &ms,
+				   sizeof(ms)) != 0)
+		penny_log(PENNY_LOG_DEBUG, "could not limit silence: %s", strerror(errno));
+}
+
 /* ---- closing ------------------------------------------------------------- */
 
 /* Say goodbye in TLS; false when that has to wait, or the connection was cut. */

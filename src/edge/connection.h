@@ -118,6 +118,11 @@ extern void penny_connection_has_frames(PennyConnection *connection);
  * of them, at the cost of all other sockets of the machine.
  */
 extern void penny_connection_limit_unsent(PennyConnection *connection, int bytes);
+/*
+ * The connection ends when the client has acknowledged nothing of what was
+ * sent for so long (ms).
+ */
+extern void penny_connection_limit_silence(PennyConnection *connection, uint32_t ms);
 /* Has all output gone to the kernel? */
 extern bool penny_connection_is_drained(const PennyConnection *connection);
 /* May that many bytes more of an answer wait for this client? */

@@ -91,7 +91,7 @@ static bool
 start_read(void *arg, uint64_t number, void *member, PennySpan room, PennySpan since)
 {
 	PennySession *session = ((PennySessionRoom *) member)->session;
-	PennyConnection *connection = session->websocket->connection;
+	PennyConnection *connection = session->connection;
 	PennyCallOut out = {.op = PENNY_OP_JOIN, .whole = true};
 	Read *read;
 
@@ -101,6 +101,9 @@ start_read(void *arg, uint64_t number, void *member, PennySpan room, PennySpan s
 	out.field[PENNY_FIELD_TARGET] = room;
 	out.field[PENNY_FIELD_TOKEN] = (PennySpan){session->token, strlen(session->token)};
 	out.field[PENNY_FIELD_BODY] = join_body(since);
+	if (session->request_id != NULL)
+		out.field[PENNY_FIELD_REQUEST_ID] =
+			(PennySpan){session->request_id, strlen(session->request_id)};
 	out.field[PENNY_FIELD_PEER] = (PennySpan){connection->peer, strlen(connection->peer)};
 	read = penny_alloc(sizeof(*read));
 	read->number = number;

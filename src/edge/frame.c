@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * frame.c
- *		A WebSocket text frame that many connections share.
+ *		A frame that many connections share.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,23 +14,32 @@
 static uint64_t alive;
 
 PennyFrame *
-penny_frame_reserve(size_t len, char **text)
+penny_frame_raw(size_t head_len, size_t len, char **bytes)
 {
-	uint8_t head[PENNY_WEBSOCKET_HEAD_MAX];
-	size_t head_len = penny_websocket_head(head, PENNY_WEBSOCKET_TEXT, len);
-	PennyFrame *frame;
+	PennyFrame *frame = len <= UINT32_MAX ? malloc(sizeof(PennyFrame) + len) : NULL;
 
-	if (len > UINT32_MAX - PENNY_WEBSOCKET_HEAD_MAX)
-		return NULL;
-	frame = malloc(sizeof(PennyFrame) + head_len + len);
 	if (frame == NULL)
 		return NULL;
 	frame->refs = 1;
 	frame->head_len = (uint32_t) head_len;
-	frame->len = (uint32_t) (head_len + len);
-	memcpy(frame->bytes, head, head_len);
-	*text = frame->bytes + head_len;
+	frame->len = (uint32_t) len;
+	frame->events = NULL;
+	*bytes = frame->bytes;
 	alive++;
+	return frame;
+}
+
+PennyFrame *
+penny_frame_reserve(size_t len, char **text)
+{
+	uint8_t head[PENNY_WEBSOCKET_HEAD_MAX];
+	size_t head_len = penny_websocket_head(head, PENNY_WEBSOCKET_TEXT, len);
+	PennyFrame *frame = penny_frame_raw(head_len, head_len + len, text);
+
+	if (frame == NULL)
+		return NULL;
+	memcpy(*text, head, head_len);
+	*text += head_len;
 	return frame;
 }
 
@@ -57,6 +66,7 @@ penny_frame_unref(PennyFrame *frame)
 {
 	if (frame == NULL || --frame->refs > 0)
 		return;
+	penny_frame_unref(frame->events);
 	alive--;
 	free(frame);
 }

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * frame.h
- *		A WebSocket text frame that many connections share.
+ *		A frame that many connections share, as a WebSocket text frame, and, once
+ *		an event stream wants it, as events.
  *
  * Encoded once, immutable, counted: the maker holds one reference, whoever
  * queues it takes another.  One thread, so the counter is plain.
@@ -13,18 +14,23 @@
 
 #include "plane/call.h"
 
-typedef struct PennyFrame
+typedef struct PennyFrame PennyFrame;
+
+struct PennyFrame
 {
 	uint32_t refs;
-	uint32_t len;      /* bytes of head and text */
-	uint32_t head_len; /* bytes of the frame's head */
-	char bytes[];      /* head, then the text */
-} PennyFrame;
+	uint32_t len;       /* bytes of head and text */
+	uint32_t head_len;  /* bytes of the frame's head */
+	PennyFrame *events; /* the same for event streams (sse_text.h); NULL: not made */
+	char bytes[];       /* head, then the text */
+};
 
 /* Make a text frame; NULL without memory. */
 extern PennyFrame *penny_frame_make(PennySpan text);
 /* Likewise, with that many bytes of text for the caller to fill in. */
 extern PennyFrame *penny_frame_reserve(size_t len, char **text);
+/* Bytes of any kind for the caller to fill in, of which a head is no text. */
+extern PennyFrame *penny_frame_raw(size_t head_len, size_t len, char **bytes);
 extern PennyFrame *penny_frame_ref(PennyFrame *frame);
 extern void penny_frame_unref(PennyFrame *frame);
 /* Frames alive, to see that none is left behind. */

@@ -141,6 +141,7 @@ begin(PennyHttp *http)
 	http->bodiless = false;
 	http->counted = false;
 	http->waited = false;
+	http->follows = false;
 	http->screened = false;
 	http->keep_alive = false;
 	http->method = PENNY_GET;
@@ -172,6 +173,14 @@ penny_http_end(PennyHttp *http, uint32_t status)
 	http->state = PENNY_HTTP_HEAD;
 	penny_connection_deadline(http->connection,
 							  penny_edge.now + penny_edge.settings.keepalive_timeout);
+}
+
+void
+penny_http_leave(PennyHttp *http)
+{
+	release_parser(http);
+	http->state = PENNY_HTTP_OVER;
+	http->keep_alive = false;
 }
 
 void
@@ -218,6 +227,7 @@ read_head(PennyHttp *http, char *bytes, size_t len)
 	}
 	http->head_done = true;
 	http->method = http->parser->method;
+	http->http10 = http->parser->http10;
 	http->keep_alive = http->parser->keep_alive && !penny_edge.draining;
 	penny_http_header(http->parser, bytes, "x-request-id", &offered);
 	penny_request_id(offered, http->request_id);

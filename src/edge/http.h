@@ -51,6 +51,9 @@ struct PennyHttp
 	bool bodiless;       /* the answer has no body, whatever the executor sends */
 	bool counted;        /* for its user's rate */
 	bool waited;         /* for the answer to an equal request */
+	bool http10;         /* the client speaks HTTP/1.0 */
+	bool local;          /* it is on this machine; known when there is a call */
+	bool follows;        /* wants the answer to the message that it sends */
 	char *origin;        /* of the request, when it is listed */
 	char request_id[PENNY_REQUEST_ID_MAX + 1];
 };
@@ -91,6 +94,8 @@ extern void penny_http_problem(PennyHttp *http, uint32_t status, const char *det
 extern void penny_http_unavailable(PennyHttp *http, const char *detail);
 /* Answer with a small JSON body. */
 extern void penny_http_json(PennyHttp *http, uint32_t status, PennySpan body);
+/* Answer with a problem document of an executor. */
+extern void penny_http_document(PennyHttp *http, uint32_t status, PennySpan problem);
 /* Answer without a body. */
 extern void penny_http_empty(PennyHttp *http, uint32_t status, const char *more);
 /* Start a call with this request; what it answers goes to the client. */
@@ -100,6 +105,11 @@ extern void penny_http_verify(PennyHttp *http, const PennyCallOut *out);
 
 /* ---- http.c, for its neighbours --------------------------------------- */
 
+/*
+ * The connection gets another protocol now, though the request is not answered
+ * yet; its answer is the last.
+ */
+extern void penny_http_leave(PennyHttp *http);
 /* The connection has another protocol now: forget HTTP. */
 extern void penny_http_detach(PennyHttp *http);
 

@@ -4,7 +4,7 @@
  *		What to do with an HTTP request: answer it here, upgrade it, or make a
  *		call of it.
  *
- * Here are answered: what the cache holds (cached.c), /livez, OPTIONS of the server as a whole, requests for
+ * Here are answered: event streams (sse_begin.c), what the cache holds (cached.c), /livez, OPTIONS of the server as a whole, requests for
  * another host (421), preflights of listed origins (CORS), requests without a
  * route (404) or with another method (405), bodies that are too large (413), and an Authorization that holds no
  * bearer token (401).  Whether a token is valid, and what it may do, executors
@@ -29,6 +29,7 @@
 #include "edge/http_target.h"
 #include "edge/origin.h"
 #include "edge/routes.h"
+#include "edge/sse.h"
 #include "edge/token_memory.h"
 #include "edge/websocket.h"
 #include "plane/share.h"
@@ -39,7 +40,8 @@
 #define STRANGER_MAX (24 * 1024) /* bytes of a request of somebody unknown */
 
 /* What pages may send beyond what they always may, and for how long they know (s). */
-#define CORS_HEADERS "Authorization, Content-Type, If-Match, If-None-Match, X-Request-Id"
+#define CORS_HEADERS \
+	"Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID, X-Request-Id"
 #define CORS_MAX_AGE 600
 
 typedef enum Builtin
@@ -132,6 +134,8 @@ methods_of(const PennyHttp *http, const char *bytes)
 		if (penny_routes_find(method, path, &match) == PENNY_ROUTE_FOUND)
 			methods |= 1u << method;
 	}
+	if (methods == 0 && penny_sse_is_events(path))
+		methods = 1 << PENNY_GET | 1 << PENNY_HEAD;
 	return methods;
 }
 
@@ -151,14 +155,20 @@ answer_preflight(PennyHttp *http, uint32_t methods)
 	penny_http_empty(http, 204, more);
 }
 
+static bool
+admit_get(PennyHttp *http)
+{
+	if (http->method == PENNY_GET || http->method == PENNY_HEAD)
+		return true;
+	penny_http_problem(http, 405, NULL, "Allow: GET, HEAD\r\n");
+	return false;
+}
+
 /* Only GET and HEAD for a built-in path; the parser lets only OPTIONS ask the server. */
 static bool
 admit_builtin(PennyHttp *http, Builtin which)
 {
-	if (which == SERVER || http->method == PENNY_GET || http->method == PENNY_HEAD)
-		return true;
-	penny_http_problem(http, 405, NULL, "Allow: GET, HEAD\r\n");
-	return false;
+	return which == SERVER || admit_get(http);
 }
 
 static bool
@@ -170,6 +180,8 @@ admit_route(PennyHttp *http, PennySpan path)
 	size_t len;
 	PennyRouteResult result = penny_routes_find(http->method, path, &match);
 
+	if (result == PENNY_ROUTE_NOT_FOUND && penny_sse_is_events(path))
+		return admit_get(http);
 	/* a newer table is on its way: executors know it already */
 	if (result != PENNY_ROUTE_FOUND && penny_routes_outdated())
 		return true;
@@ -338,6 +350,7 @@ serve_route(PennyHttp *http, const char *bytes)
 	const PennyViewer *viewer;
 	PennySpan token = admitted_token;
 	bool known = admitted_of == http;
+	bool refused;
 
 	admitted_of = NULL;
 	if (!known)
@@ -348,6 +361,14 @@ serve_route(PennyHttp *http, const char *bytes)
 	}
 	viewer = penny_token_viewer(token);
 	if (!admit_user(http, viewer))
+		return true;
+	if (!known && penny_sse_is_events(penny_http_span(bytes, http->parser->path)))
+	{
+		penny_sse_listen(http, bytes, token);
+		return true;
+	}
+	http->follows = penny_sse_wants_answer(http, bytes, &refused);
+	if (refused)
 		return true;
 	if (known && admitted.ttl != 0 && !penny_routes_outdated())
 	{
@@ -382,9 +403,11 @@ call_route(PennyHttp *http, const char *bytes)
 	memset(&out, 0, sizeof(out));
 	out.op = PENNY_OP_HTTP;
 	out.method = http->method;
+	out.whole = http->follows;
+	http->local = penny_request_is_local(http, bytes);
 	if (penny_http_header(parser, bytes, "server-timing", &timing))
 		out.flags |= PENNY_REQUEST_TIMING;
-	if (penny_request_is_local(http, bytes))
+	if (http->local)
 		out.flags |= PENNY_REQUEST_LOOPBACK;
 	out.field[PENNY_FIELD_TARGET] = penny_http_span(bytes, parser->target);
 	out.field[PENNY_FIELD_HEADERS] =

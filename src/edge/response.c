@@ -368,7 +368,9 @@ penny_response_head(const PennyReply *reply, char *out)
 	out = copy_text(out, penny_status_title(reply->status));
 	out = copy_text(out, "\r\n");
 	out = copy_lines(out, reply);
-	if (penny_status_has_body(reply->status))
+	if (reply->endless && reply->chunked)
+		out = copy_text(out, "Transfer-Encoding: chunked\r\n");
+	else if (penny_status_has_body(reply->status) && !reply->endless)
 	{
 		out = copy_text(out, "Content-Length: ");
 		out = copy_number(out, reply->length);

@@ -39,6 +39,8 @@ typedef struct PennyReply
 	bool vary;              /* the answer depends on Accept-Encoding */
 	PennyCacheMark mark;    /* what the cache did */
 	uint64_t age;           /* seconds, for PENNY_MARK_HIT */
+	bool endless;           /* the length of the body is not known */
+	bool chunked;           /* and it comes in chunks */
 	bool close;             /* the connection ends after this */
 } PennyReply;
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * session.c
- *		What the messages of a WebSocket mean.
+ *		What the messages of a client mean.
  *
  * A message is one JSON object with a "type".  What is not that ends the
  * socket (4400); what is, but cannot be done, is answered by an error frame,
@@ -18,6 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "edge/websocket_frame.h"
 
 /* Members of a message that the edge looks at. */
 typedef enum Wanted
@@ -66,19 +68,18 @@ static const Type types[] = {
 /* ---- life --------------------------------------------------------------------- */
 
 PennySession *
-penny_session_open(PennyWebsocket *websocket, PennySpan token, bool local, bool verify)
+penny_session_open(const PennyTransport *transport, void *client, PennyConnection *connection,
+				   bool local)
 {
 	PennySession *session = penny_alloc(sizeof(*session));
 
 	memset(session, 0, sizeof(*session));
-	session->websocket = websocket;
-	websocket->session = session;
-	penny_websocket_deadline(websocket, penny_edge.now + penny_edge.settings.auth_timeout);
+	session->transport = transport;
+	session->client = client;
+	session->connection = connection;
 	session->local = local;
 	session->window = PENNY_WINDOW_DEFAULT;
 	penny_session_list(session);
-	if (verify && (token.len > 0 || local))
-		penny_session_verify(session, token);
 	return session;
 }
 
@@ -106,11 +107,9 @@ penny_session_expired(PennySession *session)
 	if (session->user_id[0] != '\0')
 		penny_session_auth_deadline(session);
 	else if (session->call != NULL && !session->probing)
-		penny_websocket_deadline(session->websocket,
-								 penny_edge.now + penny_edge.settings.auth_timeout);
+		session->transport->deadline(session, penny_edge.now + penny_edge.settings.auth_timeout);
 	else
-		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT,
-								"nobody signed in in time");
+		session->transport->goodbye(session, PENNY_CLOSE_SIGNED_OUT, "nobody signed in in time");
 }
 
 /* ---- messages ------------------------------------------------------------------ */
@@ -122,7 +121,7 @@ malformed(PennySession *session, const char *what, size_t where)
 
 	penny_count(&penny_edge.plane, PENNY_COUNT_MALFORMED, 1);
 	snprintf(reason, sizeof(reason), "%s at byte %zu", what, where);
-	penny_websocket_goodbye(session->websocket, PENNY_CLOSE_MALFORMED, reason);
+	session->transport->goodbye(session, PENNY_CLOSE_MALFORMED, reason);
 }
 
 /* Take the client's ref; false when it is none that could be repeated. */
@@ -189,7 +188,7 @@ penny_session_message(PennySession *session, PennySpan text)
 	}
 	type = find_type(&message.member[TYPE]);
 	if (session->user_id[0] == '\0' && (type == NULL || type->take != take_auth))
-		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT, "sign in first");
+		session->transport->goodbye(session, PENNY_CLOSE_SIGNED_OUT, "sign in first");
 	else if (!read_ref(&message))
 		penny_say_error(session, message.ref, 400,
 						"ref must be a string or a number of at most 128 bytes");
@@ -353,14 +352,14 @@ on_stored(void *owner, const PennyAnswer *answer)
 		acknowledge(session, ref, answer);
 	else
 		penny_say_problem(session, ref, (PennySpan){NULL, 0}, answer->status, answer->body);
-	penny_websocket_go_on(session->websocket);
+	session->transport->go_on(session);
 	return true;
 }
 
 static void
 take_message(PennySession *session, const Message *message)
 {
-	PennyConnection *connection = session->websocket->connection;
+	PennyConnection *connection = session->connection;
 	PennyCallOut out = {.op = PENNY_OP_MESSAGE, .whole = true};
 
 	if (session->local)

@@ -1,7 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * session.h
- *		Who a WebSocket is, what it has joined, and what its messages mean.
+ *		Who a client is, what it has joined, and what its messages mean.
+ *
+ * A client speaks by a WebSocket (websocket.c), or listens to an event stream
+ * (sse.c).  Sessions and rooms know no difference: what differs is behind
+ * PennyTransport.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,14 +15,47 @@
 #include "edge/calls.h"
 #include "edge/json_span.h"
 #include "edge/rooms.h"
-#include "edge/websocket.h"
+#include "edge/connection.h"
 
 #define PENNY_REF_MAX 128    /* bytes of a client's "ref", as written */
 #define PENNY_USER_ID_MAX 64 /* bytes of a user's id */
 #define PENNY_WINDOW_MAX 500 /* ms in which frames may gather */
 #define PENNY_WINDOW_DEFAULT UINT32_MAX
 
+typedef struct PennySession PennySession;
 typedef struct PennySessionRoom PennySessionRoom;
+
+/* How a session speaks with its client. */
+typedef struct PennyTransport
+{
+	/* Say a frame that was made for it. */
+	void (*say)(PennySession *session, PennySpan text);
+	/* Pass on a frame that others share. */
+	void (*deliver)(PennySession *session, PennyFrame *frame);
+	/* The end; why is said as the close code of a WebSocket, and in words. */
+	void (*goodbye)(PennySession *session, uint16_t code, const char *reason);
+	/* The end for now: the client is told when to come back. */
+	void (*come_back)(PennySession *session, uint16_t code);
+	/* The end for now of one that does not read what waits for it. */
+	void (*too_slow)(PennySession *session);
+	/* Call penny_session_expired() then (ms); 0 = never. */
+	void (*deadline)(PennySession *session, uint64_t at);
+	/* It is known who the client is. */
+	void (*signed_in)(PennySession *session);
+	/* An executor says that the token is not valid; probing: that there must be one. */
+	void (*refused)(PennySession *session, const PennyAnswer *answer);
+	/* The session takes messages again. */
+	void (*go_on)(PennySession *session);
+
+	/* These may be NULL, and the session says it by frames alone. */
+
+	/* It is in a room; false: that need not be said. */
+	bool (*joined)(PennySession *session, const PennyJoined *how);
+	/* It was not let into a room; problem is a problem document, or empty. */
+	void (*barred)(PennySession *session, uint32_t status, PennySpan problem);
+	/* It is out of a room, which was said. */
+	void (*left)(PennySession *session);
+} PennyTransport;
 
 /* A room that a session has joined, or asked to join. */
 struct PennySessionRoom
@@ -38,7 +75,10 @@ struct PennySessionRoom
 
 struct PennySession
 {
-	PennyWebsocket *websocket;
+	const PennyTransport *transport;
+	void *client; /* the transport's own */
+	PennyConnection *connection;
+	const char *request_id;  /* that its calls are made under; NULL: none */
 	PennyPending *call;      /* auth or message: further messages wait */
 	char *token;             /* of the user who is signed in */
 	char *offered;           /* token that is being verified */
@@ -64,11 +104,11 @@ struct PennySession
 /* ---- session.c: life, and what messages mean ------------------------------- */
 
 /*
- * Open with the token of the upgrade, or none.  local: the client is on this
- * machine; verify: it may be let in.
+ * Open one of a client of this transport.  local: the client is on this
+ * machine, and may need no token.
  */
-extern PennySession *penny_session_open(PennyWebsocket *websocket, PennySpan token, bool local,
-										bool verify);
+extern PennySession *penny_session_open(const PennyTransport *transport, void *client,
+										PennyConnection *connection, bool local);
 /* Release everything keyed by the session. */
 extern void penny_session_close(PennySession *session);
 /* A text message; valid UTF-8. */

@@ -28,6 +28,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "edge/websocket_frame.h"
+
 #define RECHECKS 8 /* at a time */
 
 static PennySession *sessions; /* all of them */
@@ -56,15 +58,15 @@ penny_session_auth_deadline(PennySession *session)
 
 	if (session->expires == 0)
 	{
-		penny_websocket_deadline(session->websocket, 0);
+		session->transport->deadline(session, 0);
 		return;
 	}
 	left = session->expires * 1000 - unix_ms();
 	if (left <= 0)
-		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT, "the token has ended");
+		session->transport->goodbye(session, PENNY_CLOSE_SIGNED_OUT, "the token has ended");
 	else
-		penny_websocket_deadline(session->websocket,
-								 penny_edge.now + (left < INT32_MAX ? (uint64_t) left : INT32_MAX));
+		session->transport->deadline(session, penny_edge.now +
+												  (left < INT32_MAX ? (uint64_t) left : INT32_MAX));
 }
 
 static uint64_t
@@ -76,17 +78,19 @@ keys_stamp(void)
 void
 penny_session_verify(PennySession *session, PennySpan token)
 {
-	PennyConnection *connection = session->websocket->connection;
+	PennyConnection *connection = session->connection;
 	PennyCallOut out = {.op = PENNY_OP_AUTH, .whole = true};
 
 	if (session->local)
 		out.flags |= PENNY_REQUEST_LOOPBACK;
 	out.field[PENNY_FIELD_TOKEN] = token;
+	if (session->request_id != NULL)
+		out.field[PENNY_FIELD_REQUEST_ID] =
+			(PennySpan){session->request_id, strlen(session->request_id)};
 	out.field[PENNY_FIELD_PEER] = (PennySpan){connection->peer, strlen(connection->peer)};
 	if (!penny_edge_fits(&penny_edge.plane, out.field))
 	{
-		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_TOO_LARGE,
-								"the token is too large");
+		session->transport->goodbye(session, PENNY_CLOSE_TOO_LARGE, "the token is too large");
 		return;
 	}
 	session->offered = penny_alloc(token.len + 1);
@@ -98,7 +102,7 @@ penny_session_verify(PennySession *session, PennySpan token)
 	session->offered_doubts = doubts;
 	session->call = penny_call_start(&out, on_verified, session);
 	if (session->call == NULL)
-		penny_websocket_come_back(session->websocket, PENNY_CLOSE_RESTART);
+		session->transport->come_back(session, PENNY_CLOSE_RESTART);
 }
 
 static void
@@ -135,7 +139,6 @@ sign_in(PennySession *session, PennySpan body)
 	}
 	memcpy(session->user_id, user_id, len + 1);
 	session->expires = expires;
-	penny_websocket_limit(session->websocket, UINT32_MAX);
 	free(session->token);
 	session->token = session->offered;
 	session->offered = NULL;
@@ -154,10 +157,9 @@ refuse(PennySession *session, const PennyAnswer *answer)
 	free(session->offered);
 	session->offered = NULL;
 	if (answer->kind != PENNY_ANSWER || answer->status >= 500)
-		penny_websocket_come_back(session->websocket, PENNY_CLOSE_RESTART);
-	else if (!session->probing)
-		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT,
-								"the token is not valid");
+		session->transport->come_back(session, PENNY_CLOSE_RESTART);
+	else
+		session->transport->refused(session, answer);
 }
 
 static bool
@@ -170,11 +172,12 @@ on_verified(void *owner, const PennyAnswer *answer)
 	if (answer->kind != PENNY_ANSWER || answer->status != 200)
 		refuse(session, answer);
 	else if (!sign_in(session, answer->body))
-		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT,
-								"the token is of another user");
+		session->transport->goodbye(session, PENNY_CLOSE_SIGNED_OUT,
+									"the token is of another user");
 	else
 	{
 		penny_session_auth_deadline(session);
+		session->transport->signed_in(session);
 		if (ref.len > 0)
 		{
 			penny_say_begin("ack", ref);
@@ -182,7 +185,7 @@ on_verified(void *owner, const PennyAnswer *answer)
 		}
 	}
 	session->ref_len = 0;
-	penny_websocket_go_on(session->websocket);
+	session->transport->go_on(session);
 	return true;
 }
 
@@ -224,7 +227,7 @@ is_stale(const PennySession *session)
 {
 	return session->token != NULL && session->token[0] != '\0' &&
 		   (has_session_token(session) ? session->doubted : session->keys != walk_keys) &&
-		   session->recheck == NULL && session->websocket->connection->state == PENNY_OPEN;
+		   session->recheck == NULL && session->connection->state == PENNY_OPEN;
 }
 
 /* The text of a UUID, as executors write it. */
@@ -266,7 +269,7 @@ penny_sessions_doubt(const uint8_t user[16])
 static bool
 recheck(PennySession *session)
 {
-	PennyConnection *connection = session->websocket->connection;
+	PennyConnection *connection = session->connection;
 	PennyCallOut out = {.op = PENNY_OP_AUTH, .whole = true};
 
 	out.field[PENNY_FIELD_TOKEN] = (PennySpan){session->token, strlen(session->token)};
@@ -288,10 +291,10 @@ on_rechecked(void *owner, const PennyAnswer *answer)
 	session->recheck = NULL;
 	rechecks--;
 	if (answer->kind != PENNY_ANSWER || answer->status >= 500)
-		penny_websocket_come_back(session->websocket, PENNY_CLOSE_RESTART);
+		session->transport->come_back(session, PENNY_CLOSE_RESTART);
 	else if (answer->status != 200)
-		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT,
-								"the token is not valid any more");
+		session->transport->goodbye(session, PENNY_CLOSE_SIGNED_OUT,
+									"the token is not valid any more");
 	else if (session->keys != keys_stamp() || session->doubted)
 		walk = sessions;
 	return true;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * session_frames.c
- *		Frames to a WebSocket client, as JSON text.
+ *		Frames to a client, as JSON text.
  *
  * One is built at a time, in a buffer that all sessions share.
  *
@@ -85,7 +85,7 @@ penny_say_end(void)
 void
 penny_say_send(PennySession *session)
 {
-	penny_websocket_send(session->websocket, penny_say_end());
+	session->transport->say(session, penny_say_end());
 }
 
 void

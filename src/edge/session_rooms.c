@@ -109,7 +109,7 @@ penny_session_join(PennySession *session, PennySpan ref, PennyJoin *wanted)
 	in = penny_alloc(sizeof(*in) + ref.len);
 	memset(in, 0, sizeof(*in));
 	in->session = session;
-	in->connection = session->websocket->connection;
+	in->connection = session->connection;
 	in->write = true;
 	in->ref_len = (uint32_t) ref.len;
 	if (ref.len > 0)
@@ -155,7 +155,7 @@ on_signalled(void *owner, const PennyAnswer *answer)
 		penny_say_error(session, ref, 503, "no executor took the signal in time");
 	else if (answer->status != 204)
 		penny_say_problem(session, ref, (PennySpan){NULL, 0}, answer->status, answer->body);
-	penny_websocket_go_on(session->websocket);
+	session->transport->go_on(session);
 	return true;
 }
 
@@ -163,7 +163,7 @@ on_signalled(void *owner, const PennyAnswer *answer)
 static void
 signal_all(PennySession *session, PennySpan ref, const PennySessionRoom *in, PennySpan event)
 {
-	PennyConnection *connection = session->websocket->connection;
+	PennyConnection *connection = session->connection;
 	PennyCallOut out = {.op = PENNY_OP_SIGNAL, .whole = true};
 	char number[24];
 
@@ -259,10 +259,14 @@ void
 penny_session_joined(void *arg, void *member, PennySpan room, const PennyJoined *how)
 {
 	PennySessionRoom *in = member;
+	const PennyTransport *transport = in->session->transport;
 	PennySpan yes = {"true", 4};
 	PennySpan no = {"false", 5};
 
 	(void) arg;
+	in->write = how->write;
+	if (transport->joined != NULL && !transport->joined(in->session, how))
+		return;
 	penny_say_begin("joined", (PennySpan){in->ref, in->ref_len});
 	penny_say_text("room", room);
 	penny_say_raw("position", how->position);
@@ -271,7 +275,6 @@ penny_session_joined(void *arg, void *member, PennySpan room, const PennyJoined 
 		penny_say_raw("reset", how->reset);
 	if (!how->write)
 		penny_say_raw("write", no);
-	in->write = how->write;
 	penny_say_send(in->session);
 	in->ref_len = 0;
 }
@@ -282,8 +285,7 @@ penny_session_deliver(void *arg, void *member, PennyFrame *frame)
 	PennySessionRoom *in = member;
 
 	(void) arg;
-	penny_connection_queue(in->connection, frame);
-	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, 1);
+	in->session->transport->deliver(in->session, frame);
 }
 
 void
@@ -309,29 +311,48 @@ penny_session_takes(void *arg, void *member)
 	return !in->connection->blocked;
 }
 
+/* Tell that it was not let in; the client may try again. */
+static void
+tell_barred(PennySession *session, PennySpan ref, PennySpan room, PennyLeaving why, uint32_t status,
+			PennySpan problem)
+{
+	if (why == PENNY_LEAVING_REFUSED)
+		penny_say_problem(session, ref, room, status, problem);
+	else
+		penny_say_error(session, ref, status, "the room changed while it was joined");
+}
+
+static void
+tell_left(PennySession *session, PennySpan room, PennyLeaving why)
+{
+	static const char *const reason[] = {"revoked", "deleted", "refused", "reset", "slow"};
+
+	penny_say_begin("left", (PennySpan){NULL, 0});
+	penny_say_text("room", room);
+	penny_say_text("reason", (PennySpan){reason[why], strlen(reason[why])});
+	penny_say_send(session);
+}
+
 void
 penny_session_left(void *arg, void *member, PennySpan room, PennyLeaving why, bool joined,
 				   uint32_t status, PennySpan problem)
 {
-	static const char *const reason[] = {"revoked", "deleted", "refused", "reset", "slow"};
 	PennySessionRoom *in = member;
 	PennySession *session = in->session;
-	PennySpan ref = {in->ref, in->ref_len};
+	const PennyTransport *transport = session->transport;
 
 	(void) arg;
+	if (why != PENNY_LEAVING_REFUSED)
+		status = why == PENNY_LEAVING_RESET ? 409 : 404;
 	if (why == PENNY_LEAVING_SLOW)
-		penny_websocket_too_slow(session->websocket);
-	else if (!joined && why == PENNY_LEAVING_REFUSED)
-		penny_say_problem(session, ref, room, status, problem);
-	else if (!joined)
-		penny_say_error(session, ref, why == PENNY_LEAVING_RESET ? 409 : 404,
-						"the room changed while it was joined");
-	else
-	{
-		penny_say_begin("left", (PennySpan){NULL, 0});
-		penny_say_text("room", room);
-		penny_say_text("reason", (PennySpan){reason[why], strlen(reason[why])});
-		penny_say_send(session);
-	}
+		transport->too_slow(session);
+	else if (joined)
+		tell_left(session, room, why);
+	else if (transport->barred == NULL)
+		tell_barred(session, (PennySpan){in->ref, in->ref_len}, room, why, status, problem);
 	unlink_room(in);
+	if (why != PENNY_LEAVING_SLOW && joined && transport->left != NULL)
+		transport->left(session);
+	else if (!joined && transport->barred != NULL)
+		transport->barred(session, status, problem);
 }

@@ -134,8 +134,11 @@ penny_websocket_upgrade(PennyHttp *http, char *bytes)
 	send_switch(connection, parser, bytes);
 	penny_count(&penny_edge.plane, PENNY_COUNT_REQUESTS, 1);
 	websocket = make_websocket(connection);
-	penny_session_open(websocket, good_token && good_origin ? token : (PennySpan){NULL, 0}, local,
-					   good_token && good_origin);
+	websocket->session =
+		penny_session_open(&penny_websocket_transport, websocket, connection, local);
+	penny_websocket_deadline(websocket, penny_edge.now + penny_edge.settings.auth_timeout);
+	if (good_token && good_origin && (token.len > 0 || local))
+		penny_session_verify(websocket->session, token);
 	if (!good_origin)
 		penny_websocket_goodbye(websocket, PENNY_CLOSE_ORIGIN, "this origin is not allowed");
 	else if (!good_token)
@@ -192,8 +195,8 @@ penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *re
 }
 
 /* ms after which a client may come back. */
-static uint32_t
-come_back_after(void)
+uint32_t
+penny_come_back_after(void)
 {
 	uint32_t random;
 
@@ -211,7 +214,7 @@ penny_websocket_too_slow(PennyWebsocket *websocket)
 	char reason[CLOSE_REASON_MAX];
 
 	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u,\"reason\":\"slow\"}",
-			 come_back_after());
+			 penny_come_back_after());
 	penny_websocket_goodbye(websocket, PENNY_CLOSE_SLOW, reason);
 	penny_connection_close_by(websocket->connection, penny_edge.now + SLOW_GOODBYE);
 }
@@ -223,7 +226,7 @@ penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code)
 
 	if (penny_edge.draining)
 		code = penny_edge.restarting ? PENNY_CLOSE_RESTART : PENNY_CLOSE_GOING_AWAY;
-	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u}", come_back_after());
+	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u}", penny_come_back_after());
 	penny_websocket_goodbye(websocket, code, reason);
 }
 

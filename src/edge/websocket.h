@@ -9,9 +9,8 @@
 #define PENNY_EDGE_WEBSOCKET_H
 
 #include "edge/http.h"
+#include "edge/session.h"
 #include "edge/websocket_frame.h"
-
-typedef struct PennySession PennySession;
 
 typedef struct PennyWebsocket
 {
@@ -29,6 +28,8 @@ typedef struct PennyWebsocket
 
 /* Answer an upgrade request: 101 and another protocol, or an error. */
 extern void penny_websocket_upgrade(PennyHttp *http, char *bytes);
+extern const PennyTransport penny_websocket_transport;
+
 /* Send a text message. */
 extern void penny_websocket_send(PennyWebsocket *websocket, PennySpan text);
 /* Say goodbye with a code and a reason, then close. */
@@ -37,6 +38,8 @@ extern void penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, co
 extern void penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code);
 /* Likewise for one that does not read what waits for it. */
 extern void penny_websocket_too_slow(PennyWebsocket *websocket);
+/* ms after which a client may come back, so that not all do at once. */
+extern uint32_t penny_come_back_after(void);
 /* Take messages of at most that many bytes, and never more than is set. */
 extern void penny_websocket_limit(PennyWebsocket *websocket, uint32_t limit);
 /* Deadline of the session, 0 = none. */

@@ -106,6 +106,7 @@ typedef struct PennyEdgeSettings
 	uint32_t heartbeat_interval;      /* ms between pings, 0 = none */
 	uint32_t rooms_per_connection;    /* joined rooms of one socket */
 	uint32_t batch_window;            /* ms in which frames of a room gather */
+	uint32_t stream_timeout;          /* ms without a frame that end a followed answer */
 	uint32_t drain_timeout;           /* ms for running requests at an end */
 	uint32_t queue_size;              /* calls waiting in the edge */
 	uint32_t min_body_rate;           /* bytes a second of a body, 0 = any */
@@ -291,6 +292,7 @@ typedef enum PennyCounter
 	PENNY_COUNT_COMPRESSED,    /* bytes given to a compressor */
 	PENNY_COUNT_VARIANT_BYTES, /* of compressed bodies kept now (gauge) */
 	PENNY_COUNT_SLOW,          /* members put out, or that skipped, for being too far behind */
+	PENNY_COUNT_EVENT_STREAMS, /* open event streams now (gauge) */
 	PENNY_COUNTERS
 } PennyCounter;
 

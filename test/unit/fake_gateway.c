@@ -87,6 +87,7 @@ static PennyEdgeSettings settings = {
 	.websocket_messages = 1000,
 	.heartbeat_interval = 30000,
 	.rooms_per_connection = 100,
+	.stream_timeout = 30000,
 	.drain_timeout = 5000,
 	.queue_size = 1000,
 	.compression_min_size = 1024,
@@ -132,6 +133,7 @@ static const Name names[] = {
 	{"heartbeat_interval", &settings.heartbeat_interval},
 	{"rooms_per_connection", &settings.rooms_per_connection},
 	{"batch_window", &settings.batch_window},
+	{"stream_timeout", &settings.stream_timeout},
 	{"drain_timeout", &settings.drain_timeout},
 	{"queue_size", &settings.queue_size},
 	{"requests_per_second", &settings.requests_per_second},
@@ -144,7 +146,7 @@ static const char *const counters[PENNY_COUNTERS] = {
 	"accepted",     "refused",    "connections", "websockets",    "rooms",      "members",
 	"requests",     "errors",     "malformed",   "calls",         "waiting",    "timeouts",
 	"frames_in",    "frames_out", "events",      "resyncs",       "cache_hits", "cache_misses",
-	"not_modified", "gathered",   "compressed",  "variant_bytes", "slow",
+	"not_modified", "gathered",   "compressed",  "variant_bytes", "slow",       "event_streams",
 };
 
 static void
