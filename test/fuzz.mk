@@ -14,6 +14,7 @@ FUZZ_TARGETS = http \
 	json \
 	route \
 	rooms \
+	sse \
 	plane \
 	cache \
 	plane_edge \

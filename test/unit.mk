@@ -43,6 +43,8 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/handshake.c \
 	src/edge/encoding.c \
 	src/edge/websocket_frame.c \
+	src/edge/sse_text.c \
+	src/edge/sse_follow.c \
 	src/edge/frame.c \
 	src/edge/rooms.c \
 	src/edge/room_log.c \
@@ -62,6 +64,7 @@ UNIT_TESTS = http \
 	json \
 	route \
 	rooms \
+	sse \
 	rooms_simulation \
 	plane \
 	plane_processes \

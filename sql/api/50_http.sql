@@ -175,6 +175,23 @@ END
 $$;
 COMMENT ON FUNCTION _penny.http_list_messages(penny.request) IS 'GET /api/v1/conversations/{id}/messages';
 
+-- What the edge is to follow after a message: the room, the position of the
+-- change that brought it, and the answer, when that is there already.
+CREATE OR REPLACE FUNCTION _penny.following(conversation uuid, message uuid) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+BEGIN
+	RETURN (SELECT concat_ws(' ', 'conversation:' || m.conversation_id, penny.epoch() || ':' || m.created_version, (
+			SELECT a.id FROM chat.messages a
+			WHERE a.conversation_id = m.conversation_id AND a.seq > m.seq AND a.role <> 'user'
+			ORDER BY a.seq LIMIT 1))
+		FROM chat.messages m WHERE m.conversation_id = conversation AND m.id = message);
+END
+$$;
+COMMENT ON FUNCTION _penny.following(uuid, uuid) IS 'What an answer by event stream follows: room, position, and the answering message if there is one';
+
 CREATE OR REPLACE FUNCTION _penny.http_create_message(request penny.request) RETURNS penny.response
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -182,17 +199,24 @@ AS $$
 DECLARE
 	conversation uuid := _penny.path_uuid(request.params, 'id', 'conversation');
 	doc jsonb := request.body;
+	stream text := request.query ->> 'stream';
+	headers jsonb;
 	written record;
 BEGIN
-	PERFORM _penny.check_query(request.query, '{}');
+	PERFORM _penny.check_query(request.query, '{stream}');
+	IF stream NOT IN ('true', 'false') THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'stream must be true or false', DETAIL = 'It is at ?stream.';
+	END IF;
 	PERFORM _penny.check_message(doc);
 	written := _penny.write_message(conversation, doc ->> 'role', doc ->> 'content',
 		CASE WHEN doc -> 'parts' <> 'null' THEN doc -> 'parts' END, doc ->> 'client_id', (doc ->> 'head')::uuid,
 		doc ->> 'model', CASE WHEN doc -> 'metadata' <> 'null' THEN doc -> 'metadata' END,
 		(doc ->> 'parent_id')::uuid, doc ->> 'status', NULL, NULL);
-	RETURN (CASE WHEN written.created THEN 201 ELSE 200 END,
-		jsonb_build_object('Location', format('/api/v1/conversations/%s/messages/%s', conversation, written.id)),
-		_penny.message(written.id))::penny.response;
+	headers := jsonb_build_object('Location', format('/api/v1/conversations/%s/messages/%s', conversation, written.id));
+	IF stream = 'true' THEN
+		headers := headers || jsonb_build_object('Penny-Follow', _penny.following(conversation, written.id));
+	END IF;
+	RETURN (CASE WHEN written.created THEN 201 ELSE 200 END, headers, _penny.message(written.id))::penny.response;
 END
 $$;
 COMMENT ON FUNCTION _penny.http_create_message(penny.request) IS 'POST /api/v1/conversations/{id}/messages';
@@ -352,7 +376,7 @@ REVOKE EXECUTE ON FUNCTION
 	_penny.http_list_conversations(penny.request), _penny.http_create_conversation(penny.request),
 	_penny.http_get_conversation(penny.request), _penny.http_update_conversation(penny.request),
 	_penny.http_delete_conversation(penny.request), _penny.http_list_messages(penny.request),
-	_penny.http_create_message(penny.request), _penny.http_update_message(penny.request),
+	_penny.http_create_message(penny.request), _penny.http_update_message(penny.request), _penny.following(uuid, uuid),
 	_penny.http_delete_message(penny.request), _penny.check_route(), _penny.routes_changed() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	_penny.query_integer(jsonb, text, bigint, bigint, bigint), _penny.check_query(jsonb, text[]),
@@ -360,7 +384,7 @@ GRANT EXECUTE ON FUNCTION
 	_penny.http_list_conversations(penny.request), _penny.http_create_conversation(penny.request),
 	_penny.http_get_conversation(penny.request), _penny.http_update_conversation(penny.request),
 	_penny.http_delete_conversation(penny.request), _penny.http_list_messages(penny.request),
-	_penny.http_create_message(penny.request), _penny.http_update_message(penny.request),
+	_penny.http_create_message(penny.request), _penny.http_update_message(penny.request), _penny.following(uuid, uuid),
 	_penny.http_delete_message(penny.request) TO penny_user;
 REVOKE EXECUTE ON FUNCTION _penny.http_stream_chunk(penny.request) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _penny.http_stream_chunk(penny.request) TO penny_agent;

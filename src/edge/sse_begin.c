@@ -28,6 +28,7 @@
 #include <strings.h>
 
 #include "edge/http_target.h"
+#include "edge/websocket_frame.h"
 
 #define PATH "/api/v1/conversations/"
 #define ID_LEN 36 /* of a UUID */

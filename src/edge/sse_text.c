@@ -376,7 +376,8 @@ penny_sse_events(PennyFrame *frame, const char *epoch)
 			memcmp(type.data, "\"batch\"", 7) == 0 &&
 			penny_sse_member(whole, "messages", &messages))
 			append_batch(whole, messages, epoch);
-		else
+		/* never nothing: an empty chunk would end the answer */
+		if (text.len == 0)
 			append_event(whole, epoch, NULL);
 		frame->events = end_text();
 	}

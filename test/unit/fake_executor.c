@@ -9,6 +9,8 @@
  *		/status?n=N		an answer of that status
  *		/headers		headers, some of which an edge must not pass on
  *		/broken			breaks off after the first piece
+ *		POST /api/v1/conversations/{id}/messages?stream=true
+ *						a message is stored, the answer says what to follow
  *
  * Rooms count versions; the frame of a version can be made again, so a join
  * brings what was missed, in pages if that is set.  Rooms of names starting with
@@ -212,6 +214,8 @@ slow(const PennyCall *call, uint64_t ms)
 	answer_text(call, 200, "{\"slow\":true}");
 }
 
+static void store(const PennyCall *call, const PennyRequest *request);
+
 static void
 serve_http(const PennyCall *call, const PennyRequest *request)
 {
@@ -241,6 +245,8 @@ serve_http(const PennyCall *call, const PennyRequest *request)
 		answer_text(call, (uint32_t) number(target), "{}");
 	else if (starts_with(target, "/headers"))
 		answer(call, 200, (PennySpan){evil, sizeof(evil) - 1}, (PennySpan){"hello", 5});
+	else if (starts_with(target, "/api/v1/conversations/"))
+		store(call, request);
 	else if (starts_with(target, "/broken"))
 	{
 		char *half = calloc(1, plane->config.response_size * 2);
@@ -325,6 +331,46 @@ fake_stream(PennyPlane *on, const char *name)
 	pthread_mutex_unlock(&fake_shared->lock);
 	penny_wake_edges(on);
 	return event.version;
+}
+
+/*
+ * A message by HTTP: the body is its content.  "repeat <version> <id>" is one
+ * that was there already, with its answer, "bad" none that could be stored.
+ */
+static void
+store(const PennyCall *call, const PennyRequest *request)
+{
+	PennySpan target = request->field[PENNY_FIELD_TARGET];
+	PennySpan body = request->field[PENNY_FIELD_BODY];
+	unsigned long version = 0;
+	char answer_id[64] = "";
+	char copy[128];
+	char room[64];
+	char head[400];
+	char text[256];
+	int head_len;
+	bool repeated;
+
+	snprintf(room, sizeof(room), "conversation:%.36s",
+			 target.data + strlen("/api/v1/conversations/"));
+	snprintf(copy, sizeof(copy), "%.*s", (int) body.len, body.data);
+	if (strcmp(copy, "\"bad\"") == 0)
+	{
+		answer_problem(call, 400, "Bad Request");
+		return;
+	}
+	repeated = sscanf(copy, "\"repeat %lu %40[^\"]", &version, answer_id) >= 1;
+	if (!repeated)
+		version = fake_commit(plane, room, body.data, body.len);
+	head_len = snprintf(head, sizeof(head),
+						"content-type: application/json\nlocation: /stored\n"
+						"penny-follow: %s e%lu:%lu%s%s\n",
+						room, (unsigned long) atomic_load(&fake_shared->epoch), version,
+						answer_id[0] != '\0' ? " " : "", answer_id);
+	snprintf(text, sizeof(text), "{\"id\":\"m-%lu\",\"seq\":%lu,\"role\":\"user\"}", version,
+			 version);
+	answer(call, repeated ? 200 : 201, (PennySpan){head, (size_t) head_len},
+		   (PennySpan){text, strlen(text)});
 }
 
 static void
@@ -476,7 +522,7 @@ serve(const PennyCall *call)
 		"GET agent /secret/{id} ttl=60000 scope=public\nGET public /status\nGET public "
 		"/headers\nGET "
 		"public /broken\n"
-		"GET public /extra\n";
+		"POST user /api/v1/conversations/{id}/messages\nGET public /extra\n";
 	PennyRequest request;
 
 	atomic_fetch_add(&fake_shared->calls, 1);

@@ -21,6 +21,7 @@ import time
 import traceback
 
 import edge_cached
+import edge_sse
 from edge_client import CERTIFICATES, Closed, Fake, Http, LIMIT, Ws, context, once
 
 TESTS = []
@@ -1709,7 +1710,7 @@ def main():
     with open(edge, 'rb') as binary:
         if b'__asan_init' in binary.read():
             BUDGET = float('inf')
-    chosen = [t for t in TESTS + edge_cached.TESTS if not names or t[0].__name__ in names]
+    chosen = [t for t in TESTS + edge_cached.TESTS + edge_sse.TESTS if not names or t[0].__name__ in names]
     failed = 0
     # Some tests open more sockets than a login session may by default.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
