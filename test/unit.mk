@@ -20,6 +20,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/wake.c \
 	src/plane/call.c \
 	src/plane/event.c \
+	src/plane/interest.c \
 	src/plane/route.c \
 	src/plane/share.c \
 	src/auth/json_strict.c \
@@ -53,6 +54,7 @@ UNIT_TESTS = http \
 	plane_processes \
 	share \
 	cache \
+	interest \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
