@@ -215,6 +215,7 @@ REGRESS = install \
 	conversation \
 	order \
 	policies \
+	cache \
 	corners \
 	jsonb \
 	owner \

@@ -54,6 +54,10 @@ UNIT_TESTS = http \
 	plane_processes \
 	share \
 	cache \
+	cache_evict \
+	cache_key \
+	cache_stress \
+	cache_trace \
 	interest \
 	fake_gateway
 

@@ -54,13 +54,12 @@ static const char *const refusal_names[PENNY_CACHE_REFUSALS] = {
 };
 
 static const char *const result_names[] = {
-	[PENNY_CACHE_HIT] = "found",   [PENNY_CACHE_MISS] = "missing",
-	[PENNY_CACHE_STALE] = "stale", [PENNY_CACHE_EXPIRED] = "expired",
+	[PENNY_CACHE_HIT] = "found",       [PENNY_CACHE_MISS] = "missing",
+	[PENNY_CACHE_STALE] = "stale",     [PENNY_CACHE_EXPIRED] = "expired",
 	[PENNY_CACHE_NO_BODY] = "evicted",
 };
 
-static void append_kinds(StringInfo out, const PennyCacheTotals *totals,
-						 const PennyCacheUse *use);
+static void append_kinds(StringInfo out, const PennyCacheTotals *totals, const PennyCacheUse *use);
 static void append_reasons(StringInfo out, const PennyCacheTotals *totals);
 
 /* penny.cached(fn regprocedure, args jsonb, ttl interval) */
@@ -143,14 +142,13 @@ penny_cache_stats(PG_FUNCTION_ARGS)
 					 use.entries, use.shared, use.evictions, use.replaced);
 	append_kinds(&out, &totals, &use);
 	append_reasons(&out, &totals);
-	appendStringInfo(&out,
-					 "\"invalidations\":" UINT64_FORMAT ",\"invalidations_of_all\":" UINT64_FORMAT
-					 ",\"waits\":" UINT64_FORMAT ",\"waits_won\":" UINT64_FORMAT
-					 ",\"checked\":" UINT64_FORMAT ",\"violations\":" UINT64_FORMAT
-					 ",\"idle_tag_names\":%d}",
-					 totals.pushes, totals.pushes_all, totals.waits, totals.waits_won,
-					 totals.checked, totals.violations,
-					 penny_cache_is_on() ? penny_tag_idle_count() : 0);
+	appendStringInfo(
+		&out,
+		"\"invalidations\":" UINT64_FORMAT ",\"invalidations_of_all\":" UINT64_FORMAT
+		",\"waits\":" UINT64_FORMAT ",\"waits_won\":" UINT64_FORMAT ",\"checked\":" UINT64_FORMAT
+		",\"violations\":" UINT64_FORMAT ",\"idle_tag_names\":%d}",
+		totals.pushes, totals.pushes_all, totals.waits, totals.waits_won, totals.checked,
+		totals.violations, penny_cache_is_on() ? penny_tag_idle_count() : 0);
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
 }
 
@@ -232,8 +230,7 @@ penny_show_cache_entries(PG_FUNCTION_ARGS)
 		value[7] = interval_of_ms((int64) hit->expires - now);
 		null[8] = hit->etag[0] == '\0';
 		value[8] = CStringGetTextDatum(pnstrdup(hit->etag, PENNY_CACHE_ETAG_LEN));
-		value[9] = CStringGetTextDatum(
-			psprintf("%016llx", (unsigned long long) hit->hash.word[0]));
+		value[9] = CStringGetTextDatum(psprintf("%016llx", (unsigned long long) hit->hash.word[0]));
 		tuplestore_putvalues(result->setResult, result->setDesc, value, null);
 	}
 	return (Datum) 0;
@@ -276,11 +273,11 @@ penny_cache_check(PG_FUNCTION_ARGS)
 						errmsg("number of keys must be at least 1")));
 	penny_cache_check_run(PG_GETARG_OID(0), PG_GETARG_INT64(1), PG_GETARG_INT32(2),
 						  PG_GETARG_INT32(3), &result);
-	text = psprintf("{\"checked\":" INT64_FORMAT ",\"hits\":" INT64_FORMAT
-					",\"looks\":" INT64_FORMAT ",\"misses\":" INT64_FORMAT
-					",\"kept\":" INT64_FORMAT ",\"wrong\":" INT64_FORMAT
-					",\"stale\":" INT64_FORMAT ",\"early\":" INT64_FORMAT "}",
-					result.hits + result.looks, result.hits, result.looks, result.misses,
-					result.kept, result.wrong, result.stale, result.early);
+	text =
+		psprintf("{\"checked\":" INT64_FORMAT ",\"hits\":" INT64_FORMAT ",\"looks\":" INT64_FORMAT
+				 ",\"misses\":" INT64_FORMAT ",\"kept\":" INT64_FORMAT ",\"wrong\":" INT64_FORMAT
+				 ",\"stale\":" INT64_FORMAT ",\"early\":" INT64_FORMAT "}",
+				 result.hits + result.looks, result.hits, result.looks, result.misses, result.kept,
+				 result.wrong, result.stale, result.early);
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
 }
