@@ -20,6 +20,7 @@ PLANE = src/plane/plane.o \
 	src/plane/call.o \
 	src/plane/certificate.o \
 	src/plane/event.o \
+	src/plane/interest.o \
 	src/plane/route.o \
 	src/plane/share.o \
 	src/plane/wake.o

@@ -21,6 +21,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/wake.c \
 	src/plane/call.c \
 	src/plane/event.c \
+	src/plane/interest.c \
 	src/plane/route.c \
 	src/plane/share.c \
 	src/auth/json_strict.c \
@@ -61,6 +62,7 @@ UNIT_TESTS = http \
 	redis \
 	cache \
 	cache_stress \
+	interest \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h test/unit/*.h)

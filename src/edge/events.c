@@ -21,6 +21,7 @@
 #include "edge/calls.h"
 #include "edge/session.h"
 #include "edge/timer.h"
+#include "plane/interest.h"
 
 #define BATCH 256             /* events of one turn */
 #define KEPT_BYTES (64 << 20) /* of frames in the logs of all rooms */
@@ -38,6 +39,7 @@ static PennyRooms *rooms;
 static PennyEventCursor cursor;
 static char *buffer;
 static Read *reads[READ_BUCKETS];
+static PennyInterest interest;
 static uint64_t due = UINT64_MAX;
 static PennyTimer stall_timer;
 static PennyRoomsCounts counted; /* as the counters say */
@@ -181,6 +183,15 @@ PennyRooms *
 penny_events_rooms(void)
 {
 	return rooms;
+}
+
+void
+penny_events_listen(uint64_t room_hash, bool listen)
+{
+	if (listen)
+		penny_interest_add(&penny_edge.plane, &interest, room_hash);
+	else
+		penny_interest_remove(&penny_edge.plane, &interest, room_hash);
 }
 
 /* Take events; true when the batch was full. */

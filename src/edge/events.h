@@ -15,6 +15,8 @@
 extern void penny_events_init(void);
 /* The rooms of this edge. */
 extern PennyRooms *penny_events_rooms(void);
+/* A session is about to join, or has left, a room of this hash. */
+extern void penny_events_listen(uint64_t room_hash, bool listen);
 /* Loop: take events, do what the rooms have due; true when more is there. */
 extern bool penny_events_turn(void);
 /* Loop: bring the counters of rooms and members up to date. */

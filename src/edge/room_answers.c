@@ -121,7 +121,21 @@ take_lines(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySp
 		PennyFrame *frame;
 		bool for_member, for_room;
 
-		if (!next_line(&body, &version, &text) || version <= before || version > answer->version)
+		if (!next_line(&body, &version, &text))
+			return false;
+		if (version == 0)
+		{
+			/* the state of a message that grows: after all that has a version */
+			if (member->state == MEMBER_LIVE)
+				continue;
+			frame = penny_frame_make(text);
+			if (frame == NULL)
+				return false;
+			rooms->call.deliver(rooms->arg, member->data, frame);
+			penny_frame_unref(frame);
+			continue;
+		}
+		if (version <= before || version > answer->version)
 			return false;
 		before = version;
 		for_member = member->state != MEMBER_LIVE && version > member->cursor;

@@ -314,7 +314,11 @@ penny_rooms_event(PennyRooms *rooms, const PennyEventIn *event, uint64_t now_ms)
 					change(rooms, room, event);
 				break;
 			case PENNY_EVENT_PUBLISH:
+			case PENNY_EVENT_STREAM:
 				publish(rooms, room, event);
+				break;
+			case PENNY_EVENT_RECHECK:
+				penny_room_lose(rooms, room, false);
 				break;
 			case PENNY_EVENT_LEFT:
 				left(rooms, room, event);

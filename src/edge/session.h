@@ -25,6 +25,7 @@ struct PennySessionRoom
 	PennySessionRoom *next;
 	PennySessionRoom *prev;
 	PennyMember *member;
+	uint64_t hash;    /* of the room's name */
 	uint32_t ref_len; /* of the join, until it is answered */
 	char ref[];
 };

@@ -50,6 +50,7 @@ unlink_room(PennySessionRoom *in)
 	if (in->next != NULL)
 		in->next->prev = in->prev;
 	session->room_count--;
+	penny_events_listen(in->hash, false);
 	free(in);
 }
 
@@ -94,6 +95,9 @@ penny_session_join(PennySession *session, PennySpan ref, PennySpan room, PennySp
 		in->next->prev = in;
 	session->rooms = in;
 	session->room_count++;
+	/* before the join is asked, so that no commit falls between it and the read */
+	in->hash = penny_hash(room.data, room.len, 0);
+	penny_events_listen(in->hash, true);
 	in->member = penny_rooms_join(penny_events_rooms(), room, since, in, penny_edge.now);
 	if (in->member == NULL)
 	{

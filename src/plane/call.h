@@ -65,11 +65,26 @@ typedef enum PennyOp
 
 /*
  * Answer of PENNY_OP_JOIN with status 200: head_len bytes of JSON
- *	 {"position":{"epoch":"…","version":N},"recovered":bool,"user_id":"…"}
+ *	 {"position":{"epoch":"…","version":N},"recovered":bool,"reset":R,
+ *	  "more":bool,"write":bool,"user_id":"…"}
  * then the body: frames changed after `since`, each a line of
  *	 <version> SP <frame, one line of JSON> LF
- * in version order.  The version of the position is that of the snapshot that
- * gave the frames.  With any other status the body is a problem document.
+ * in version order, then lines of version 0, each the state of a message that
+ * grows at the moment:
+ *	 0 SP {"type":"stream","room":"…","message_id":"…","index":N,"text":"…"} LF
+ * They are delivered after `joined` and after the versioned frames; N pieces
+ * are in the text, so the next delta that counts has the index N + 1.
+ *
+ * more: not all changes fitted.  The frames reach up to the position's
+ * version, which is then older than the room; the caller asks again with it
+ * as `since`.  An answer with more has no lines of version 0.
+ * recovered: the frames are everything that changed after `since` (up to the
+ * position).  Otherwise reset says why not: "epoch" (the position is of
+ * another history of the server), "position" (it is ahead of the room), or
+ * null: there was no `since`.
+ * write: may this user publish to the room?
+ * The version of a room that is not a conversation is 0.  With any other
+ * status the body is a problem document.
  */
 
 /*

@@ -38,8 +38,23 @@ typedef enum PennyEventKind
 	PENNY_EVENT_LEFT,    /* versioned: `user` lost access to the room */
 	PENNY_EVENT_GONE,    /* the conversation was deleted */
 	PENNY_EVENT_RESYNC,  /* no room: anything may have changed, read all rooms */
+	PENNY_EVENT_STREAM,  /* not versioned: a piece of a message that grows; see below */
+	PENNY_EVENT_RECHECK, /* who may be in the room has changed: ask for each member */
 	PENNY_EVENT_KINDS
 } PennyEventKind;
+
+/*
+ * PENNY_EVENT_STREAM carries a frame
+ *	 {"type":"stream","room":"…","message_id":"…","index":N,"delta":"…"}
+ * and `version` is N, the number of this piece in its message, from 1 on.  It
+ * is delivered as a PUBLISH is.  Also a member that is still entering gets it,
+ * once its join is answered: the answer may have been read before the piece
+ * was committed.  A client drops what it has (index < next) and joins again at
+ * a hole (index > next), so an edge may tell a loss by the hole alone.
+ *
+ * PENNY_EVENT_RECHECK has no frame: every member of the room is read again
+ * under its own token, and who may not see the room any more is out.
+ */
 
 /*
  * In `user` of a PENNY_EVENT_PUBLISH: the member that sent it, who does not

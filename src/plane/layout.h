@@ -50,6 +50,7 @@
 #define PENNY_ORIGIN_MAX 255 /* bytes of one origin */
 #define PENNY_HOSTS_SIZE 1024
 #define PENNY_SHARED_ADDRESSES 16384 /* client addresses counted over all edges */
+#define PENNY_INTEREST_BITS 65536    /* of rooms in which an edge has members, interest.h */
 #define PENNY_CACHE_LINE 64
 
 /*
@@ -279,6 +280,7 @@ typedef struct PennyEdgeHeader
 	_Atomic uint32_t sub[PENNY_SUB_RING];
 	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t counter[PENNY_COUNTERS];
 	PennyEdgeSlot slot[PENNY_MAX_SLOTS];
+	_Alignas(PENNY_CACHE_LINE) _Atomic uint64_t interest[PENNY_INTEREST_BITS / 64];
 } PennyEdgeHeader;
 
 /* ---- region S -------------------------------------------------------- */

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "plane/call.h"
+#include "plane/interest.h"
 #include "plane/share.h"
 
 #define SLEEPERS(config) ((config)->executors + 1)
@@ -252,6 +253,7 @@ penny_plane_sweep(PennyPlane *plane, int edge)
 	}
 	atomic_store(&e->sub_tail, atomic_load(&control->sub_head));
 	penny_shared_sweep(plane, edge);
+	penny_interest_clear(plane, edge);
 
 	word = atomic_load(&e->sleep_word);
 	woken = atomic_load(&control->woken);
