@@ -22,6 +22,7 @@ PLANE = src/plane/plane.o \
 	src/plane/event.o \
 	src/plane/interest.o \
 	src/plane/route.o \
+	src/plane/route_line.o \
 	src/plane/share.o \
 	src/plane/wake.o
 
@@ -238,6 +239,7 @@ REGRESS = install \
 	conversation \
 	order \
 	policies \
+	cache \
 	corners \
 	jsonb \
 	owner \

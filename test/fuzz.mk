@@ -15,6 +15,7 @@ FUZZ_TARGETS = http \
 	route \
 	rooms \
 	plane \
+	cache \
 	plane_edge \
 	response \
 	target \

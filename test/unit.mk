@@ -23,6 +23,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/event.c \
 	src/plane/interest.c \
 	src/plane/route.c \
+	src/plane/route_line.c \
 	src/plane/share.c \
 	src/auth/json_strict.c \
 	src/auth/jwt_parse.c \
@@ -61,7 +62,10 @@ UNIT_TESTS = http \
 	share \
 	redis \
 	cache \
+	cache_evict \
+	cache_key \
 	cache_stress \
+	cache_trace \
 	interest \
 	fake_gateway
 

@@ -27,8 +27,8 @@
 #include "base/planemap.h"
 #include "cache/cache.h"
 
-#define PENNY_CACHE_LOCK PENNY_STAMP_LOCKS            /* writing of entries and bodies */
-#define PENNY_FLIGHT_LOCK (PENNY_STAMP_LOCKS + 1)     /* the table of flights */
+#define PENNY_CACHE_LOCK PENNY_STAMP_LOCKS        /* writing of entries and bodies */
+#define PENNY_FLIGHT_LOCK (PENNY_STAMP_LOCKS + 1) /* the table of flights */
 #define PENNY_CACHE_LOCKS (PENNY_STAMP_LOCKS + 2)
 
 #define PENNY_CACHE_SHARDS 16
@@ -38,8 +38,8 @@
 typedef struct PennyFlight
 {
 	PennyCacheKey key;
-	int owner;    /* process number plus one, 0 = free */
-	int64 since;  /* ms; who has built for long is no longer waited for */
+	int owner;   /* process number plus one, 0 = free */
+	int64 since; /* ms; who has built for long is no longer waited for */
 	ConditionVariable done;
 } PennyFlight;
 
@@ -114,6 +114,8 @@ typedef enum PennyFenceState
 
 extern PennyFenceState penny_fence_token(const PennyCacheToken *token, Snapshot snapshot);
 extern PennyFenceState penny_fence_tokens(const PennyCacheToken *token, int n, Snapshot snapshot);
+/* Let overflows end that are over. */
+extern void penny_fence_settle(const PennyCacheToken *token, int n);
 /* Are all transactions from before the start over in this snapshot? */
 extern bool penny_fence_started(Snapshot snapshot);
 /* Has this transaction changed what the tag of this slot stands for? */

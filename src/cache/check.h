@@ -12,13 +12,13 @@
 
 typedef struct PennyCacheCheck
 {
-	int64 hits;   /* under a snapshot, compared */
-	int64 looks;  /* without one, as an edge looks, compared */
+	int64 hits;  /* under a snapshot, compared */
+	int64 looks; /* without one, as an edge looks, compared */
 	int64 misses;
-	int64 kept;   /* of them */
-	int64 wrong;  /* a hit that is not what its snapshot sees */
-	int64 stale;  /* a look that is older than what was seen before it */
-	int64 early;  /* a look that is newer than what can be seen after it */
+	int64 kept;  /* of them */
+	int64 wrong; /* a hit that is not what its snapshot sees */
+	int64 stale; /* a look that is older than what was seen before it */
+	int64 early; /* a look that is newer than what can be seen after it */
 } PennyCacheCheck;
 
 /*

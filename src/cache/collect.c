@@ -30,8 +30,8 @@ static PennyCollector *innermost = NULL;
 static void add_token(PennyCollector *collector, uint32 slot, uint64 seq);
 static void drop(PennyCollector *collector);
 static void transaction_event(XactEvent event, void *arg);
-static void subtransaction_event(SubXactEvent event, SubTransactionId mine,
-								 SubTransactionId parent, void *arg);
+static void subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
+								 void *arg);
 
 void
 penny_collector_init(void)

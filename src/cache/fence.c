@@ -317,7 +317,7 @@ penny_fence_begin_finish(void)
 	PennyStampView view;
 	bool prepared;
 
-	if (!penny_cache_is_on())
+	if (!penny_cache_is_on() || penny_debug_cache_fence != PENNY_FENCE_ON)
 		return false;
 	penny_stamp_view(penny_plane(), PENNY_STAMP_ALL, &view);
 	reference_xid = U64FromFullTransactionId(ReadNextFullTransactionId());
@@ -389,6 +389,33 @@ penny_fence_tokens(const PennyCacheToken *token, int n, Snapshot snapshot)
 			worst = state;
 	}
 	return worst;
+}
+
+/*
+ * A ring that has overflowed hides pushers, and then refuses whoever has an
+ * older transaction beside him.  That ends when no snapshot is left that sees
+ * one of them in progress.  Called after a fill that was not refused, since
+ * who is refused holds such a snapshot himself.
+ */
+void
+penny_fence_settle(const PennyCacheToken *token, int n)
+{
+	uint64 oldest = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		LWLock *lock = penny_cache_lock(penny_stamp_lock(token[i].slot));
+		PennyStampView view;
+
+		penny_stamp_view(penny_plane(), token[i].slot, &view);
+		if (!view.overflow)
+			continue;
+		if (oldest == 0)
+			oldest = with_epoch(GetOldestNonRemovableTransactionId(NULL));
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		penny_stamp_settle(penny_plane(), token[i].slot, oldest);
+		LWLockRelease(lock);
+	}
 }
 
 bool

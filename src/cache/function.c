@@ -81,15 +81,14 @@ check_function(Oid function)
 	nargs = proc->pronargs;
 	if (proc->prokind != PROKIND_FUNCTION || proc->proretset || proc->prorettype != JSONBOID ||
 		nargs > 1 || (nargs == 1 && proc->proargtypes.values[0] != JSONBOID))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
+						errmsg("function %s cannot be cached", format_procedure(function)),
+						errdetail("It must take one jsonb or nothing, and return one jsonb.")));
+	if (proc->provolatile == PROVOLATILE_VOLATILE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
 				 errmsg("function %s cannot be cached", format_procedure(function)),
-				 errdetail("It must take one jsonb or nothing, and return one jsonb.")));
-	if (proc->provolatile == PROVOLATILE_VOLATILE)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
-						errmsg("function %s cannot be cached", format_procedure(function)),
-						errdetail("It is VOLATILE."),
-						errhint("Declare it STABLE, if it only reads.")));
+				 errdetail("It is VOLATILE."), errhint("Declare it STABLE, if it only reads.")));
 	ReleaseSysCache(tuple);
 	if (!penny_may_execute(function, GetUserId()))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(function));

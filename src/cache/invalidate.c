@@ -207,12 +207,11 @@ value_text(Datum value, Oid type, Form_pg_attribute column)
 		getTypeOutputInfo(type, &output, &varlena);
 		return OidOutputFunctionCall(output, value);
 	}
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("column \"%s\" of type %s cannot be the value of a tag",
-					NameStr(column->attname), format_type_be(column->atttypid)),
-			 errdetail("Its text depends on settings of the session."),
-			 errhint("Use a column of a number, text, uuid, bytea, boolean or enum type.")));
+	ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					errmsg("column \"%s\" of type %s cannot be the value of a tag",
+						   NameStr(column->attname), format_type_be(column->atttypid)),
+					errdetail("Its text depends on settings of the session."),
+					errhint("Use a column of a number, text, uuid, bytea, boolean or enum type.")));
 }
 
 /* The function is known by its symbol: its schema may belong to no extension yet. */

@@ -156,7 +156,7 @@ why_around(void)
 		return PENNY_CACHE_REFUSED_SERIALIZABLE;
 	if (FullTransactionIdIsValid(GetTopFullTransactionIdIfAny()))
 		return PENNY_CACHE_REFUSED_WRITER;
-	if (!penny_fence_started(snapshot))
+	if (penny_debug_cache_fence == PENNY_FENCE_ON && !penny_fence_started(snapshot))
 		return PENNY_CACHE_REFUSED_STARTUP;
 	return PENNY_CACHE_FINE;
 }
@@ -313,6 +313,7 @@ may_keep(const PennyCollector *collector)
 		return PENNY_CACHE_REFUSED_MOVED;
 	if (state == PENNY_FENCE_BLOCKED && penny_debug_cache_fence == PENNY_FENCE_ON)
 		return PENNY_CACHE_REFUSED_FENCE;
+	penny_fence_settle(collector->token, collector->tokens);
 	return PENNY_CACHE_FINE;
 }
 

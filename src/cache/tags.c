@@ -160,8 +160,8 @@ read_idle_names(void)
 		return;
 	idle_known = false;
 	if (idle_context == NULL)
-		idle_context = AllocSetContextCreate(TopMemoryContext, "names of idle triggers",
-											 ALLOCSET_SMALL_SIZES);
+		idle_context =
+			AllocSetContextCreate(TopMemoryContext, "names of idle triggers", ALLOCSET_SMALL_SIZES);
 	idle_names = NIL;
 	MemoryContextReset(idle_context);
 

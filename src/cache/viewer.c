@@ -9,8 +9,8 @@
  * up (`SET app.tenant`), for the search path, for the login.  Those are part
  * of the key too, and so are the settings that the form of values depends on.
  *
- * The claims are put into their canonical form once for each text that comes,
- * since one session reads many times.
+ * A session reads many times with the same identity and settings, so the last
+ * viewer that was made is remembered with all that it was made of.
  *
  *-------------------------------------------------------------------------
  */
@@ -40,10 +40,6 @@
 
 static const char *const passing[] = {"exp", "iat", "nbf", "jti"};
 
-static PennySpan span(const char *text);
-static PennySpan canonical_claims(const char *claims);
-static void made_up_settings(const PennyIdentity *identity, StringInfo out);
-
 static PennySpan
 span(const char *text)
 {
@@ -63,37 +59,46 @@ strip_claims(const char *claims)
 	if (!JB_ROOT_IS_OBJECT(DatumGetJsonbP(json)))
 		return pstrdup(claims);
 	for (int i = 0; i < lengthof(passing); i++)
-		json = DirectFunctionCall2(jsonb_delete, json,
-								   PointerGetDatum(cstring_to_text(passing[i])));
+		json =
+			DirectFunctionCall2(jsonb_delete, json, PointerGetDatum(cstring_to_text(passing[i])));
 	return JsonbToCString(NULL, &DatumGetJsonbP(json)->root, -1);
 }
 
 static PennySpan
 canonical_claims(const char *claims)
 {
-	static char *last = NULL;
-	static char *stripped = NULL;
-	char *mine;
-	char *fresh;
-
-	if (claims == NULL)
-		return span(NULL);
-	if (last != NULL && stripped != NULL && strcmp(last, claims) == 0)
-		return span(stripped);
-	fresh = strip_claims(claims);
-	mine = MemoryContextStrdup(TopMemoryContext, claims);
-	if (last != NULL)
-		pfree(last);
-	last = mine;
-	if (stripped != NULL)
-		pfree(stripped);
-	stripped = NULL;
-	stripped = MemoryContextStrdup(TopMemoryContext, fresh);
-	pfree(fresh);
-	return span(stripped);
+	return span(*claims == '\0' ? NULL : strip_claims(claims));
 }
 
 /* ---- settings ------------------------------------------------------------ */
+
+/*
+ * Where the settings are that extensions or sessions have added: numbers in the
+ * array of all, in which nothing moves while it does not grow.
+ */
+static const int *
+added_settings(struct config_generic **all, int n, int *count)
+{
+	static int *number = NULL;
+	static int found = 0;
+	static int of = -1;
+
+	if (of != n || !PENNY_GUC_ARRAY_STAYS)
+	{
+		int *fresh = MemoryContextAlloc(TopMemoryContext, n * sizeof(int));
+
+		if (number != NULL)
+			pfree(number);
+		number = fresh;
+		found = 0;
+		for (int i = 0; i < n; i++)
+			if (all[i]->group == CUSTOM_OPTIONS && all[i]->vartype == PGC_STRING)
+				number[found++] = i;
+		of = n;
+	}
+	*count = found;
+	return number;
+}
 
 /*
  * Settings that somebody made up for a session, a role or a database.  What the
@@ -104,59 +109,116 @@ static void
 made_up_settings(const PennyIdentity *identity, StringInfo out)
 {
 	int n;
+	int count;
 	struct config_generic **all = penny_guc_variables(&n);
+	const int *number = added_settings(all, n, &count);
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < count; i++)
 	{
-		const char *value;
+		struct config_generic *setting = all[number[i]];
+		const char *value = *((struct config_string *) setting)->variable;
 
-		if (all[i]->group != CUSTOM_OPTIONS || all[i]->source <= PGC_S_ARGV ||
-			all[i]->vartype != PGC_STRING)
+		if (setting->source <= PGC_S_ARGV || value == NULL || *value == '\0')
 			continue;
-		value = *((struct config_string *) all[i])->variable;
-		if (value == NULL || *value == '\0')
-			continue;
-		if (strcmp(all[i]->name, CLAIMS_SETTING) == 0 && identity->valid &&
+		if (strcmp(setting->name, CLAIMS_SETTING) == 0 && identity->valid &&
 			identity->claims != NULL && strcmp(value, identity->claims) == 0)
 			continue;
-		appendStringInfo(out, "%s=%zu:%s;", all[i]->name, strlen(value), value);
+		appendStringInfo(out, "%s=%zu:%s;", setting->name, strlen(value), value);
 	}
-}
-
-/* Settings that the form of values depends on. */
-static void
-write_form(StringInfo out)
-{
-	appendStringInfo(out, "%d %d %d %d %d %d %d ", DateStyle, DateOrder, IntervalStyle,
-					 extra_float_digits, bytea_output, xmlbinary, row_security);
-	appendStringInfo(out, "%s|%s|%s|%s|%s|%s", pg_get_timezone_name(session_timezone),
-					 locale_monetary, locale_numeric, locale_time,
-					 TSCurrentConfig != NULL ? TSCurrentConfig : "", namespace_search_path);
 }
 
 /* ---- keys ---------------------------------------------------------------- */
 
-/* Who `identity` is, in the role that it names or that is in force. */
+/* All that a viewer is made of: numbers, and texts. */
+#define NUMBERS 8
+#define TEXTS 7
+
+typedef struct Reader
+{
+	int number[NUMBERS];
+	pg_uuid_t user;
+	bool has_user;
+	const char *text[TEXTS];
+} Reader;
+
+static void
+describe_reader(const PennyIdentity *identity, Oid role, Reader *reader)
+{
+	const int number[NUMBERS] = {(int) role,         DateStyle,    DateOrder, IntervalStyle,
+								 extra_float_digits, bytea_output, xmlbinary, row_security};
+	const char *text[TEXTS] = {pg_get_timezone_name(session_timezone),
+							   locale_monetary,
+							   locale_numeric,
+							   locale_time,
+							   TSCurrentConfig,
+							   namespace_search_path,
+							   identity->claims};
+
+	memset(reader, 0, sizeof(*reader));
+	memcpy(reader->number, number, sizeof(number));
+	reader->has_user = identity->has_user;
+	if (identity->has_user)
+		reader->user = identity->user_id;
+	for (int i = 0; i < TEXTS; i++)
+		reader->text[i] = text[i] != NULL ? text[i] : "";
+}
+
+static bool
+same_reader(const Reader *a, const Reader *b)
+{
+	if (memcmp(a, b, offsetof(Reader, text)) != 0)
+		return false;
+	for (int i = 0; i < TEXTS; i++)
+		if (strcmp(a->text[i], b->text[i]) != 0)
+			return false;
+	return true;
+}
+
+static void
+make_viewer(const Reader *reader, PennyCacheViewer *viewer)
+{
+	PennySpan part[TEXTS + 2];
+	PennyCacheKey key;
+	int n = 0;
+
+	part[n++] = (PennySpan){(const char *) reader->number, sizeof(reader->number)};
+	for (int i = 0; i < TEXTS - 1; i++)
+		part[n++] = span(reader->text[i]);
+	penny_cache_key(penny_plane(), part, n, &key);
+	memcpy(viewer->role, &key, sizeof(viewer->role));
+
+	part[n++] = (PennySpan){(const char *) reader->user.data, reader->has_user ? UUID_LEN : 0};
+	part[n++] = canonical_claims(reader->text[TEXTS - 1]);
+	penny_cache_key(penny_plane(), part, n, &key);
+	memcpy(viewer->user, &key, sizeof(viewer->user));
+}
+
+/* Who `identity` is, in the role that it names or that is in force; the last one is remembered. */
 void
 penny_cache_viewer(const PennyIdentity *identity, PennyCacheViewer *viewer)
 {
-	Oid role = OidIsValid(identity->role) ? identity->role : GetUserId();
-	StringInfoData form;
-	PennyCacheKey key;
-	PennySpan part[5];
+	static MemoryContext context = NULL;
+	static Reader last;
+	static PennyCacheViewer made;
+	static bool known = false;
+	Reader reader;
 
-	initStringInfo(&form);
-	write_form(&form);
-	part[0] = (PennySpan){(const char *) &role, sizeof(role)};
-	part[1] = (PennySpan){form.data, form.len};
-	penny_cache_key(penny_plane(), part, 2, &key);
-	memcpy(viewer->role, &key, sizeof(viewer->role));
-
-	part[2] = (PennySpan){(const char *) identity->user_id.data, identity->has_user ? UUID_LEN : 0};
-	part[3] = canonical_claims(identity->claims);
-	penny_cache_key(penny_plane(), part, 4, &key);
-	memcpy(viewer->user, &key, sizeof(viewer->user));
-	pfree(form.data);
+	describe_reader(identity, OidIsValid(identity->role) ? identity->role : GetUserId(), &reader);
+	if (!known || !same_reader(&last, &reader))
+	{
+		make_viewer(&reader, viewer);
+		known = false;
+		if (context == NULL)
+			context = AllocSetContextCreate(TopMemoryContext, "reader of the cache",
+											ALLOCSET_SMALL_SIZES);
+		MemoryContextReset(context);
+		last = reader;
+		for (int i = 0; i < TEXTS; i++)
+			last.text[i] = MemoryContextStrdup(context, reader.text[i]);
+		made = *viewer;
+		known = true;
+	}
+	*viewer = made;
 }
 
 /* Key of a read by SQL. */

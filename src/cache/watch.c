@@ -23,6 +23,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_authid.h"
@@ -170,8 +171,7 @@ is_harmless(Node *statement)
 		case T_DropStmt:
 			return drops_tables(castNode(DropStmt, statement));
 		case T_CreateStmt:
-			return castNode(CreateStmt, statement)->relation->relpersistence ==
-				   RELPERSISTENCE_TEMP;
+			return castNode(CreateStmt, statement)->relation->relpersistence == RELPERSISTENCE_TEMP;
 		case T_CreateTableAsStmt:
 			return castNode(CreateTableAsStmt, statement)->into->rel->relpersistence ==
 				   RELPERSISTENCE_TEMP;
@@ -232,8 +232,11 @@ watch_object(ObjectAccessType access, Oid classId, Oid objectId, int subId, void
 		prev_object_access(access, classId, objectId, subId, arg);
 	if (!penny_cache_is_on())
 		return;
-	/* rewritten in place, as by CLUSTER */
+	/* a table rewritten in place, as by CLUSTER: the old storage is dropped */
 	if (access == OAT_POST_ALTER && arg != NULL && ((ObjectAccessPostAlter *) arg)->is_internal)
+		return;
+	if (access == OAT_DROP && arg != NULL &&
+		(((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) != 0)
 		return;
 
 	switch (access)

@@ -11,7 +11,7 @@
 
 #include "config/config.h"
 
-#define SIZE_LEAST 1024             /* kB */
+#define SIZE_LEAST 1024              /* kB */
 #define SIZE_MOST (32 * 1024 * 1024) /* kB */
 #define STAMPS_MOST (16 * 1024 * 1024)
 
@@ -33,8 +33,9 @@ static bool check_stamps(int *value, void **extra, GucSource source);
 void
 penny_config_cache(void)
 {
-	DefineCustomIntVariable("penny.cache_max_object", "Sets the size above which a value is not cached.",
-							NULL, &penny_cache_max_object, penny_cache_max_object, 1, 64 * 1024,
+	DefineCustomIntVariable("penny.cache_max_object",
+							"Sets the size above which a value is not cached.", NULL,
+							&penny_cache_max_object, penny_cache_max_object, 1, 64 * 1024,
 							PGC_POSTMASTER, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomStringVariable(
 		"penny.cache_quotas", "Sets the share of the cache that values of a kind may take.",
@@ -90,9 +91,8 @@ penny_config_quotas(const char *list, void (*each)(PennyCacheKind kind, int perc
 		char *end;
 		long percent;
 
-		while (kind < PENNY_CACHE_KINDS &&
-			   (strlen(penny_cache_kind_name(kind)) != len ||
-				strncmp(penny_cache_kind_name(kind), list, len) != 0))
+		while (kind < PENNY_CACHE_KINDS && (strlen(penny_cache_kind_name(kind)) != len ||
+											strncmp(penny_cache_kind_name(kind), list, len) != 0))
 			kind++;
 		percent = strtol(list + len, &end, 10);
 		if (kind == PENNY_CACHE_KINDS || end == list + len || percent < 1 || percent > 100 ||

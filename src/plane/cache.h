@@ -124,6 +124,11 @@ extern void penny_stamp_view(const PennyPlane *plane, uint32_t slot, PennyStampV
 #define penny_stamp_lock(slot) ((slot) % PENNY_STAMP_LOCKS)
 extern void penny_stamp_push(PennyPlane *plane, uint32_t slot, uint64_t xid,
 							 bool (*finished)(uint64_t xid));
+/*
+ * All transactions below `oldest` are over: if they include every pusher, the
+ * ring tells all again.  Under the same lock; seq stays.
+ */
+extern void penny_stamp_settle(PennyPlane *plane, uint32_t slot, uint64_t oldest);
 
 /* ---- reading ------------------------------------------------------------- */
 

@@ -57,7 +57,7 @@ copy_entry(const PennyCacheEntry *entry, PennyCacheFace *face, PennyCacheHit *hi
 static bool
 take_face(const PennyPlane *plane, const PennyCacheFace *face, PennyCacheHit *hit)
 {
-	if (face->kind >= PENNY_CACHE_KINDS || face->body > plane->config.cache_entries ||
+	if (face->kind >= PENNY_CACHE_KINDS ||
 		(uint64_t) face->head_len + face->body_len > plane->config.cache_max_object)
 		return false;
 	hit->key = face->key;

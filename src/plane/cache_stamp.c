@@ -128,3 +128,19 @@ penny_stamp_push(PennyPlane *plane, uint32_t slot, uint64_t xid, bool (*finished
 	penny_version_close(&stamp->seq);
 	atomic_thread_fence(memory_order_seq_cst);
 }
+
+/* An overflow is over when all that it may hide are finished. */
+void
+penny_stamp_settle(PennyPlane *plane, uint32_t slot, uint64_t oldest)
+{
+	PennyStamp *stamp;
+	uint64_t maxxid;
+
+	if (!penny_cache_on(plane) || slot >= plane->config.cache_stamps)
+		return;
+	stamp = &penny_cache_stamps(plane)[slot];
+	maxxid = atomic_load_explicit(&stamp->maxxid, memory_order_relaxed);
+	/* one word; who reads it before or after is right in both cases */
+	if ((maxxid & PENNY_STAMP_OVERFLOW) && (maxxid & ~PENNY_STAMP_OVERFLOW) < oldest)
+		atomic_store_explicit(&stamp->maxxid, maxxid & ~PENNY_STAMP_OVERFLOW, memory_order_relaxed);
+}

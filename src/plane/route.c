@@ -7,7 +7,7 @@
  * children are a list of literal ones and at most one parameter.  A parameter's
  * name belongs to the route, not to the node, so that routes with different
  * names for the same place share it; names are read out of the pattern when
- * they are asked for.
+ * they are asked for.  Lines are taken apart in route_line.c.
  *
  * Being a tree, it is walked with each node entered at most once per match,
  * and recursion is bounded by PENNY_MAX_ROUTE_SEGMENTS.
@@ -16,7 +16,7 @@
  */
 #include <string.h>
 
-#include "plane/route.h"
+#include "plane/route_private.h"
 
 typedef struct Node
 {
@@ -27,23 +27,12 @@ typedef struct Node
 	int32_t entry[PENNY_METHODS]; /* routes that end here, -1 = none */
 } Node;
 
-typedef struct Entry
-{
-	int line;
-	PennyMethod method;
-	PennyAccess access;
-	PennySpan pattern;
-	PennySpan key; /* method, access and pattern */
-	uint64_t ttl;
-	PennyScope scope;
-} Entry;
-
 struct PennyRoutes
 {
 	int entries;
 	int nodes;
-	Entry *entry; /* at most PENNY_MAX_ROUTES, by line */
-	Node *node;   /* [0] is the root */
+	PennyRouteLine *entry; /* at most PENNY_MAX_ROUTES, by line */
+	Node *node;            /* [0] is the root */
 };
 
 /* What a walk carries. */
@@ -57,67 +46,6 @@ typedef struct Walk
 	int entry;
 	PennyRouteMatch *match;
 } Walk;
-
-#define TTL_DIGITS 15
-
-static const char *const access_names[PENNY_ACCESSES] = {"public", "user", "agent", "admin"};
-static const char *const scope_names[PENNY_SCOPES] = {"public", "role", "user"};
-
-const char *
-penny_access_name(PennyAccess access)
-{
-	return (unsigned) access < PENNY_ACCESSES ? access_names[access] : "unknown";
-}
-
-static bool
-span_is(PennySpan span, const char *text)
-{
-	return span.len == strlen(text) && memcmp(span.data, text, span.len) == 0;
-}
-
-static bool
-spans_equal(PennySpan a, PennySpan b)
-{
-	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
-}
-
-/* Take the text up to a separator, and the separator with it; false at the end. */
-static bool
-next_part(PennySpan *text, char separator, PennySpan *part)
-{
-	const char *mark;
-
-	if (text->data == NULL)
-		return false;
-	mark = text->len > 0 ? memchr(text->data, separator, text->len) : NULL;
-	*part = *text;
-	if (mark == NULL)
-	{
-		*text = (PennySpan){NULL, 0};
-		return true;
-	}
-	part->len = (size_t) (mark - text->data);
-	text->data = mark + 1;
-	text->len -= part->len + 1;
-	return true;
-}
-
-/* Split a path or pattern at its slashes; -1 when there are too many. */
-static int
-split(PennySpan path, PennySpan segment[PENNY_MAX_ROUTE_SEGMENTS])
-{
-	PennySpan rest = {path.data + 1, path.len - 1};
-	PennySpan part;
-	int n = 0;
-
-	while (next_part(&rest, '/', &part))
-	{
-		if (n == PENNY_MAX_ROUTE_SEGMENTS)
-			return -1;
-		segment[n++] = part;
-	}
-	return n;
-}
 
 /* ---- compiling ------------------------------------------------------- */
 
@@ -151,165 +79,8 @@ size_t
 penny_routes_size(PennySpan text)
 {
 	/* every segment of a pattern starts with a slash, and makes one node at most */
-	return rounded(sizeof(PennyRoutes)) + rounded(entries_of(text) * sizeof(Entry)) +
+	return rounded(sizeof(PennyRoutes)) + rounded(entries_of(text) * sizeof(PennyRouteLine)) +
 		   (occurrences(text, '/') + 1) * sizeof(Node);
-}
-
-static bool
-is_parameter(PennySpan segment)
-{
-	return segment.len >= 2 && segment.data[0] == '{' && segment.data[segment.len - 1] == '}';
-}
-
-/* Name inside a parameter's braces. */
-static PennySpan
-name_inside(PennySpan segment)
-{
-	return (PennySpan){segment.data + 1, segment.len - 2};
-}
-
-/* Is this segment a parameter of a good name? */
-static bool
-parameter_valid(PennySpan segment)
-{
-	PennySpan name = name_inside(segment);
-
-	for (size_t i = 0; i < name.len; i++)
-	{
-		char c = name.data[i];
-
-		if (!(c >= 'a' && c <= 'z') && c != '_' && (i == 0 || !(c >= '0' && c <= '9')))
-			return false;
-	}
-	return name.len > 0;
-}
-
-/* Is this segment literal text that a path can hold? */
-static bool
-literal_valid(PennySpan segment)
-{
-	for (size_t i = 0; i < segment.len; i++)
-	{
-		char c = segment.data[i];
-
-		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
-			(c == '\0' || strchr("-._~!$&'()*+,;=:@", c) == NULL))
-			return false;
-	}
-	return !span_is(segment, ".") && !span_is(segment, "..");
-}
-
-/* Does a parameter of this name stand before segment n? */
-static bool
-name_repeated(const PennySpan *segment, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (is_parameter(segment[i]) && spans_equal(segment[i], segment[n]))
-			return true;
-	}
-	return false;
-}
-
-/* What is wrong with the segments of a pattern; NULL when nothing is. */
-static const char *
-check_segments(const PennySpan *segment, int n)
-{
-	int params = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (segment[i].len == 0 && i < n - 1)
-			return "pattern has an empty segment";
-		if (!is_parameter(segment[i]))
-		{
-			if (!literal_valid(segment[i]))
-				return "pattern holds characters that it may not";
-			continue;
-		}
-		if (!parameter_valid(segment[i]))
-			return "parameter's name is malformed";
-		if (name_repeated(segment, i))
-			return "parameter's name is repeated";
-		if (++params > PENNY_MAX_ROUTE_PARAMS)
-			return "pattern has too many parameters";
-	}
-	return NULL;
-}
-
-/* The value of a word "name=value"; false when the word is another. */
-static bool
-word_value(PennySpan word, const char *name, PennySpan *value)
-{
-	size_t len = strlen(name);
-
-	if (word.len < len || memcmp(word.data, name, len) != 0)
-		return false;
-	*value = (PennySpan){word.data + len, word.len - len};
-	return true;
-}
-
-/* Read the words after the pattern; NULL or what is wrong. */
-static const char *
-read_more(PennySpan rest, Entry *entry)
-{
-	PennySpan word, value;
-
-	entry->ttl = 0;
-	entry->scope = PENNY_SCOPE_USER;
-	while (next_part(&rest, ' ', &word))
-	{
-		if (word_value(word, "ttl=", &value))
-		{
-			if (value.len == 0 || value.len > TTL_DIGITS)
-				return "ttl is malformed";
-			entry->ttl = 0;
-			for (size_t i = 0; i < value.len; i++)
-			{
-				if (value.data[i] < '0' || value.data[i] > '9')
-					return "ttl is malformed";
-				entry->ttl = entry->ttl * 10 + (uint64_t) (value.data[i] - '0');
-			}
-		}
-		else if (word_value(word, "scope=", &value))
-		{
-			entry->scope = PENNY_SCOPE_PUBLIC;
-			while (entry->scope < PENNY_SCOPES && !span_is(value, scope_names[entry->scope]))
-				entry->scope++;
-			if (entry->scope == PENNY_SCOPES)
-				return "scope is not known";
-		}
-	}
-	if (entry->method != PENNY_GET)
-		entry->ttl = 0;
-	return NULL;
-}
-
-/* Read a line's words into entry; NULL or what is wrong. */
-static const char *
-read_line(PennySpan line, Entry *entry)
-{
-	PennySpan method, access;
-	const char *start = line.data;
-
-	if (!next_part(&line, ' ', &method) || !next_part(&line, ' ', &access) ||
-		!next_part(&line, ' ', &entry->pattern))
-		return "line has too few words";
-	entry->method = PENNY_GET;
-	while (entry->method < PENNY_METHODS && !span_is(method, penny_method_name(entry->method)))
-		entry->method++;
-	if (entry->method == PENNY_METHODS)
-		return "method is not known";
-	entry->access = PENNY_ACCESS_PUBLIC;
-	while (entry->access < PENNY_ACCESSES && !span_is(access, access_names[entry->access]))
-		entry->access++;
-	if (entry->access == PENNY_ACCESSES)
-		return "access is not known";
-	if (entry->pattern.len == 0 || entry->pattern.data[0] != '/')
-		return "pattern does not start with a slash";
-	entry->key.data = start;
-	entry->key.len = (size_t) (entry->pattern.data + entry->pattern.len - start);
-	return read_more(line, entry);
 }
 
 /* Add an empty node. */
@@ -331,7 +102,7 @@ child_for(PennyRoutes *routes, int32_t parent, PennySpan segment)
 {
 	int32_t child;
 
-	if (is_parameter(segment))
+	if (penny_route_is_parameter(segment))
 	{
 		child = routes->node[parent].parameter;
 		if (child < 0)
@@ -340,7 +111,7 @@ child_for(PennyRoutes *routes, int32_t parent, PennySpan segment)
 	}
 	for (child = routes->node[parent].children; child >= 0; child = routes->node[child].next)
 	{
-		if (spans_equal(routes->node[child].literal, segment))
+		if (penny_route_spans_equal(routes->node[child].literal, segment))
 			return child;
 	}
 	child = add_node(routes, segment);
@@ -354,17 +125,11 @@ static const char *
 add_line(PennyRoutes *routes, PennySpan line, int number)
 {
 	PennySpan segment[PENNY_MAX_ROUTE_SEGMENTS];
-	Entry entry;
-	const char *wrong = read_line(line, &entry);
+	PennyRouteLine entry;
 	int32_t node = 0;
 	int n;
+	const char *wrong = penny_route_read_line(line, &entry, segment, &n);
 
-	if (wrong != NULL)
-		return wrong;
-	n = split(entry.pattern, segment);
-	if (n < 0)
-		return "pattern has too many segments";
-	wrong = check_segments(segment, n);
 	if (wrong != NULL)
 		return wrong;
 	if (routes->entries == PENNY_MAX_ROUTES)
@@ -387,11 +152,12 @@ penny_routes_compile(void *memory, PennySpan text, PennyRouteErrors *errors)
 	PennySpan line;
 
 	routes->entries = routes->nodes = 0;
-	routes->entry = (Entry *) ((char *) memory + rounded(sizeof(PennyRoutes)));
-	routes->node = (Node *) ((char *) routes->entry + rounded(entries_of(text) * sizeof(Entry)));
+	routes->entry = (PennyRouteLine *) ((char *) memory + rounded(sizeof(PennyRoutes)));
+	routes->node =
+		(Node *) ((char *) routes->entry + rounded(entries_of(text) * sizeof(PennyRouteLine)));
 	*errors = (PennyRouteErrors){0, 0, NULL};
 	add_node(routes, (PennySpan){text.data, 0});
-	for (int number = 0; next_part(&rest, '\n', &line); number++)
+	for (int number = 0; penny_route_next_part(&rest, '\n', &line); number++)
 	{
 		const char *wrong = line.len > 0 ? add_line(routes, line, number) : NULL;
 
@@ -520,7 +286,7 @@ penny_route_match(const PennyRoutes *routes, PennyMethod method, PennySpan path,
 	walk.method = method;
 	walk.params = 0;
 	walk.match = match;
-	walk.segments = split(path, walk.segment);
+	walk.segments = penny_route_split(path, walk.segment);
 	if (walk.segments < 0)
 		return PENNY_ROUTE_NOT_FOUND;
 	if (!step(&walk, 0, 0))
@@ -535,7 +301,7 @@ penny_route_match(const PennyRoutes *routes, PennyMethod method, PennySpan path,
 }
 
 /* The entry of a line; entries are in the order of their lines. */
-static const Entry *
+static const PennyRouteLine *
 find_entry(const PennyRoutes *routes, int line)
 {
 	int low = 0;
@@ -556,14 +322,14 @@ find_entry(const PennyRoutes *routes, int line)
 PennySpan
 penny_route_param_name(const PennyRoutes *routes, int route, int param)
 {
-	const Entry *entry = find_entry(routes, route);
+	const PennyRouteLine *entry = find_entry(routes, route);
 	PennySpan segment[PENNY_MAX_ROUTE_SEGMENTS];
-	int n = entry != NULL ? split(entry->pattern, segment) : 0;
+	int n = entry != NULL ? penny_route_split(entry->pattern, segment) : 0;
 
 	for (int i = 0; i < n; i++)
 	{
-		if (is_parameter(segment[i]) && param-- == 0)
-			return name_inside(segment[i]);
+		if (penny_route_is_parameter(segment[i]) && param-- == 0)
+			return penny_route_name_inside(segment[i]);
 	}
 	return (PennySpan){"", 0};
 }

@@ -385,5 +385,28 @@ subtest 'built-in routes' => sub {
 	is(said(get('/api/v1/conversations?archived=perhaps')), '400 bypass', 'a wrong parameter');
 };
 
+subtest 'without a cache' => sub {
+	$node->append_conf('postgresql.conf', "penny.cache_size = 0\n");
+	$node->restart;
+	$node->wait_ready;
+	$http = $node->http(token => $token);
+	my @answers = map { get('/things/8') } 1, 2;
+	is(said($_), '200 bypass', 'nothing is kept') for @answers;
+	isnt($answers[0]->{body}, $answers[1]->{body}, 'each is built');
+	is(said(get('/things/8', 'Cache-Control' => 'no-cache')), '200 bypass', 'no-cache');
+	is_deeply(get('/echo/off', 'X-Secret' => 'sesame')->{json}{headers}, {}, 'handlers are told as much as with one');
+	my @wrong;
+	for my $n (1 .. 5)
+	{
+		$node->sql("INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('GET', '/off/$n', 'app.echo', 'public')");
+		push @wrong, $n unless get("/off/$n")->{status} == 200;
+	}
+	is("@wrong", '', 'routes are seen by the next request');
+	my $session = $node->act($ada, 'penny_admin', "SELECT penny.create_session('$ada')");
+	is($node->request('GET', '/things/8', token => $session)->{status}, 200, 'a session');
+	$node->sql('DELETE FROM chat.sessions');
+	is($node->request('GET', '/things/8', token => $session)->{status}, 401, 'and its end');
+};
+
 $node->stop;
 done_testing();

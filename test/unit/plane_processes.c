@@ -18,6 +18,7 @@
 
 #include "unit.h"
 
+#include "plane/cache.h"
 #include "plane/call.h"
 #include "plane/event.h"
 
@@ -32,7 +33,11 @@ static PennyPlaneConfig config = {.edges = 1,
 								  .request_size = 4096,
 								  .response_size = 1024,
 								  .events = 1024,
-								  .event_bytes = 65536};
+								  .event_bytes = 65536,
+								  .cache_stamps = 64,
+								  .cache_entries = 64,
+								  .cache_chunks = 64,
+								  .cache_max_object = 4096};
 
 static PennyPlane plane;
 static volatile sig_atomic_t stopping;
@@ -452,6 +457,44 @@ TEST(events_overrun)
 	check_events(true);
 }
 
+/* What an attached edge reads in the cache, and says of it in its own region. */
+TEST(cache)
+{
+	PennySpan part = {"key", 3};
+	PennyCachePut put = {.body = {"value", 5}, .expires = 100};
+	PennyCacheHit hit;
+	_Atomic uint64_t *hints;
+	pid_t pid;
+
+	start();
+	penny_plane_sweep(&plane, 0);
+	penny_cache_key(&plane, &part, 1, &put.key);
+	CHECK(penny_cache_put(&plane, &put) == PENNY_CACHE_KEPT);
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+	{
+		PennyPlane edge;
+		PennyCacheKey key;
+		char copy[5];
+
+		become_edge(&edge);
+		penny_cache_key(&edge, &part, 1, &key);
+		if (penny_cache_find(&edge, &key, 1, &hit) != PENNY_CACHE_HIT || hit.body_len != 5 ||
+			!penny_cache_copy(&edge, &hit, copy) || memcmp(copy, "value", 5) != 0 ||
+			!penny_cache_holds(&edge, &hit))
+			_exit(40);
+		for (int i = 0; i < 10; i++)
+			penny_cache_hint(&edge, &hit);
+		_exit(0);
+	}
+	CHECK(wait_for(pid) == 0);
+	CHECK(penny_cache_find(&plane, &put.key, 1, &hit) == PENNY_CACHE_HIT);
+	hints = (_Atomic uint64_t *) ((char *) plane.e[0] + plane.sizes.hints);
+	CHECK((hints[hit.body - 1] & 3) == 3);
+	penny_plane_destroy(&plane);
+}
+
 /* What an attached edge may not do. */
 TEST(read_only)
 {
@@ -486,6 +529,7 @@ main(void)
 	RUN(deaths);
 	RUN(events);
 	RUN(events_overrun);
+	RUN(cache);
 	RUN(read_only);
 	return unit_done();
 }
