@@ -139,6 +139,8 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/http_parse.o \
 	src/edge/http_fields.o \
 	src/edge/handshake.o \
+	src/edge/encoding.o \
+	src/edge/compress.o \
 	src/edge/websocket_frame.o \
 	src/edge/frame.o \
 	src/edge/rooms.o \
@@ -163,6 +165,10 @@ EDGE = src/edge/main.o \
 	src/edge/request.o \
 	src/edge/response.o \
 	src/edge/answer.o \
+	src/edge/cached.o \
+	src/edge/gather.o \
+	src/edge/token_memory.o \
+	src/edge/variants.o \
 	src/edge/websocket.o \
 	src/edge/origin.o \
 	src/edge/session.o \
@@ -178,7 +184,7 @@ EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
 	$(EDGE_SANITIZE)
-EDGE_LIBS = -lwebsockets -lev -lseccomp -lssl -lcrypto
+EDGE_LIBS = -lwebsockets -lev -lseccomp -lssl -lcrypto -lbrotlienc -lz
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
 SQL_INSTALL = sql/install/00_header.sql \

@@ -18,11 +18,12 @@ FUZZ_TARGETS = http \
 	cache \
 	plane_edge \
 	response \
+	encoding \
 	target \
 	utf8
 
 # What a target links beside the plain-C parts that all have.
-FUZZ_WITH_plane_edge = src/edge/calls.c src/edge/timer.c src/edge/edge.c
+FUZZ_WITH_plane_edge = src/edge/calls.c src/edge/timer.c src/edge/token_memory.c src/edge/edge.c
 FUZZ_WITH_response = src/edge/response.c src/edge/session_frames.c src/edge/edge.c
 
 FUZZ_PROGRAMS = $(addprefix .build/fuzz/fuzz_,$(FUZZ_TARGETS))

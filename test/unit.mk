@@ -35,6 +35,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/http_parse.c \
 	src/edge/http_fields.c \
 	src/edge/handshake.c \
+	src/edge/encoding.c \
 	src/edge/websocket_frame.c \
 	src/edge/frame.c \
 	src/edge/rooms.c \
@@ -58,6 +59,9 @@ UNIT_TESTS = http \
 	cache_stress \
 	cache_trace \
 	interest \
+	encoding \
+	variants \
+	token_memory \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
@@ -74,19 +78,29 @@ UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 
 $(UNIT_PROGRAMS): .build/unit/%: .build/unit/obj/test/unit/%.o \
 		$(addprefix .build/unit/obj/,$(UNIT_PLAIN:.c=.o))
-	$(UNIT_CC) $(UNIT_LDFLAGS) $^ -o $@
+	$(UNIT_CC) $(UNIT_LDFLAGS) $^ -o $@ $(UNIT_LIBS)
 
 $(UNIT_ASAN_PROGRAMS): .build/unit-asan/%: .build/unit-asan/obj/test/unit/%.o \
 		$(addprefix .build/unit-asan/obj/,$(UNIT_PLAIN:.c=.o))
-	$(UNIT_CC) $(UNIT_ASAN) $(UNIT_LDFLAGS) $^ -o $@
+	$(UNIT_CC) $(UNIT_ASAN) $(UNIT_LDFLAGS) $^ -o $@ $(UNIT_LIBS)
 
 # Memory that fails when the test wants it to.
 .build/unit/rooms_simulation .build/unit-asan/rooms_simulation: \
 	UNIT_LDFLAGS = -Wl,--wrap=malloc -Wl,--wrap=calloc
 
+# What tests need beyond the plain-C parts that all have.
+UNIT_WITH_variants = src/edge/variants.c src/edge/compress.c src/edge/edge.c
+UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
+.build/unit/variants: $(addprefix .build/unit/obj/,$(UNIT_WITH_variants:.c=.o))
+.build/unit-asan/variants: $(addprefix .build/unit-asan/obj/,$(UNIT_WITH_variants:.c=.o))
+.build/unit/token_memory: $(addprefix .build/unit/obj/,$(UNIT_WITH_token_memory:.c=.o))
+.build/unit-asan/token_memory: $(addprefix .build/unit-asan/obj/,$(UNIT_WITH_token_memory:.c=.o))
+.build/unit/variants .build/unit-asan/variants: UNIT_LIBS = -lbrotlienc -lbrotlidec -lz
+
 # Runs penny-edge itself: t_edge.py drives it.
-.build/unit/fake_gateway: .build/unit/obj/test/unit/fake_executor.o
-.build/unit-asan/fake_gateway: .build/unit-asan/obj/test/unit/fake_executor.o
+.build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o)
+.build/unit-asan/fake_gateway: \
+	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o)
 
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 

@@ -3,7 +3,8 @@
  * answer.c
  *		Answers to HTTP requests: of executors, and those made here.
  *
- * An answer that fits one piece is one write.  A larger one is passed on piece
+ * An answer that fits one piece is one write, compressed when the client wants
+ * that.  A larger one is passed on piece
  * by piece.  Pieces are taken ahead of a client that reads slowly, so that it
  * costs memory here (bounded, see output.c) and not an executor's time; beyond
  * that the next piece is not taken, and the executor waits for it no longer
@@ -18,8 +19,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "edge/cached.h"
 #include "edge/connection.h"
+#include "edge/encoding.h"
+#include "edge/gather.h"
 #include "edge/origin.h"
+
+#define ETAG_MAX 256 /* bytes of a handler's tag that gets a suffix */
 
 static bool on_answer(void *owner, const PennyAnswer *answer);
 static bool on_verified(void *owner, const PennyAnswer *answer);
@@ -114,25 +120,82 @@ start_call(PennyHttp *http, const PennyCallOut *out, PennyAnswerHandler handler)
 	http->state = PENNY_HTTP_CALL;
 }
 
+/* Has the client what the executor sends?  The tag to say then. */
+static bool
+client_has_it(const PennyHttp *http, const PennyAnswer *answer, PennySpan etag, PennySpan *tag)
+{
+	PennySpan lines = answer->requested;
+	PennySpan value;
+
+	if ((http->method != PENNY_GET && http->method != PENNY_HEAD) || answer->status != 200 ||
+		etag.len == 0 || !penny_lines_next(&lines, "if-none-match", &value) ||
+		!penny_etag_matches(value, etag, tag))
+		return false;
+	if (tag->len == 0)
+		*tag = etag;
+	return true;
+}
+
+/* Compress an answer that is all there, if the client wants that. */
+static void
+compress(const PennyAnswer *answer, PennySpan etag, PennyReply *reply, PennySpan *body)
+{
+	static char tag[ETAG_MAX + PENNY_ETAG_SUFFIX_MAX];
+	PennyAccept accept;
+	PennyCoding coding;
+	PennySpan small;
+
+	if (!answer->last || body->len < penny_edge.settings.compression_min_size ||
+		etag.len > ETAG_MAX)
+		return;
+	penny_accept_init(&accept);
+	penny_accept_take_lines(&accept, answer->requested);
+	coding = penny_accept_choose(&accept, penny_edge.settings.codings);
+	if (coding == PENNY_IDENTITY || !penny_cached_compress(coding, PENNY_EFFORT_ONCE, *body, &small))
+		return;
+	*body = small;
+	reply->coding = coding;
+	if (etag.len > 0)
+		reply->etag = (PennySpan){tag, penny_etag_variant(etag, coding, tag)};
+}
+
 /* Status line, headers and first piece. */
 static void
 send_first(PennyHttp *http, const PennyAnswer *answer)
 {
-	bool with_body = http->method != PENNY_HEAD && penny_status_has_body(answer->status);
+	PennySpan body = penny_status_has_body(answer->status) ? answer->body : (PennySpan){NULL, 0};
+	PennyLines lines;
 	PennyReply reply;
 	PennySpan bytes;
 
 	memset(&reply, 0, sizeof(reply));
+	penny_response_look(answer->head, &lines);
 	reply.status = answer->status;
 	reply.lines = answer->head;
 	reply.request_id = http->request_id;
 	reply.cors = penny_origin_listing();
 	reply.origin = http->origin;
+	reply.mark = answer->mark;
+	reply.age = answer->age;
 	reply.length = answer->body_total;
 	reply.close = !http->keep_alive || penny_edge.draining;
+	reply.vary = penny_edge.settings.codings[0] != PENNY_IDENTITY && lines.compressible;
+	if (client_has_it(http, answer, lines.etag, &reply.etag))
+	{
+		reply.status = 304;
+		http->bodiless = true;
+		penny_count(&penny_edge.plane, PENNY_COUNT_NOT_MODIFIED, 1);
+	}
+	else if (reply.vary)
+	{
+		compress(answer, lines.etag, &reply, &body);
+		if (reply.coding != PENNY_IDENTITY)
+			reply.length = body.len;
+	}
+	http->bodiless |= http->method == PENNY_HEAD || !penny_status_has_body(answer->status);
 	http->keep_alive = !reply.close;
 	http->started = true;
-	bytes = penny_response(&reply, with_body ? answer->body : (PennySpan){NULL, 0});
+	bytes = penny_response(&reply, http->bodiless ? (PennySpan){NULL, 0} : body);
 	penny_connection_write(http->connection, bytes.data, bytes.len);
 }
 
@@ -169,7 +232,10 @@ on_answer(void *owner, const PennyAnswer *answer)
 		return true;
 	}
 	if (!http->started)
+	{
 		send_first(http, answer);
+		penny_gather_end(http);
+	}
 	else
 	{
 		if (!penny_connection_takes(connection, answer->body.len))
@@ -177,7 +243,7 @@ on_answer(void *owner, const PennyAnswer *answer)
 			http->held = true;
 			return false;
 		}
-		if (http->method != PENNY_HEAD && penny_status_has_body(answer->status))
+		if (!http->bodiless)
 			penny_connection_write(connection, answer->body.data, answer->body.len);
 	}
 	if (answer->last)

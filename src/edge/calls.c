@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "edge/timer.h"
+#include "edge/token_memory.h"
 
 #define WHOLE_MAX (64 << 20)    /* bytes of an answer taken whole */
 #define QUEUE_BYTES (256 << 20) /* bytes of all queued calls */
@@ -356,6 +357,20 @@ gather(PennyPending *call, PennyAnswer *answer)
 	return true;
 }
 
+/* What comes with the first piece: marks of the executor, and what was asked. */
+static void
+view_surroundings(PennyPending *call, const PennyResponseHead *head, PennyAnswer *answer)
+{
+	answer->mark = head->mark < PENNY_MARKS ? (PennyCacheMark) head->mark : PENNY_MARK_NONE;
+	answer->age = head->age;
+	answer->viewer = head->viewer;
+	answer->token = penny_edge_submitted(&penny_edge.plane, call->slot, PENNY_FIELD_TOKEN);
+	answer->requested = penny_edge_submitted(&penny_edge.plane, call->slot, PENNY_FIELD_HEADERS);
+	/* In one place for all that is called: HTTP, sign-ins, WebSockets. */
+	if (answer->status != 401)
+		penny_token_remember(answer->token, &answer->viewer);
+}
+
 /* Describe the piece that is there; false when it makes no sense. */
 static bool
 view_piece(PennyPending *call, bool done, PennyAnswer *answer)
@@ -377,6 +392,8 @@ view_piece(PennyPending *call, bool done, PennyAnswer *answer)
 	answer->head = (PennySpan){bytes, from_head};
 	answer->body = (PennySpan){bytes + from_head, head.piece_len - from_head};
 	answer->body_total = head.total_len - head.head_len;
+	if (answer->first)
+		view_surroundings(call, &head, answer);
 	/* The last piece completes it, and no earlier one goes beyond. */
 	return done ? call->body_seen + answer->body.len == answer->body_total
 				: call->body_seen + answer->body.len <= answer->body_total;

@@ -34,6 +34,13 @@ typedef struct PennyAnswer
 	uint64_t body_total; /* of all pieces */
 	bool first;
 	bool last; /* the call ends with this */
+
+	/* in the first piece */
+	PennyCacheMark mark;
+	uint32_t age;        /* seconds, for PENNY_MARK_HIT */
+	PennyViewer viewer;  /* known = 0: it is not said who called */
+	PennySpan token;     /* that the call was made with */
+	PennySpan requested; /* its header lines */
 } PennyAnswer;
 
 /*

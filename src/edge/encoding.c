@@ -192,6 +192,39 @@ penny_accept_choose(const PennyAccept *accept, const uint8_t offered[PENNY_CODIN
 	return best;
 }
 
+bool
+penny_lines_next(PennySpan *lines, const char *name, PennySpan *value)
+{
+	size_t name_len = strlen(name);
+
+	while (lines->len > 0)
+	{
+		const char *feed = memchr(lines->data, '\n', lines->len);
+		size_t len = feed != NULL ? (size_t) (feed - lines->data) : lines->len;
+		size_t whole = feed != NULL ? len + 1 : len;
+		const char *line = lines->data;
+
+		lines->data += whole;
+		lines->len -= whole;
+		if (len >= name_len + 2 && memcmp(line, name, name_len) == 0 &&
+			memcmp(line + name_len, ": ", 2) == 0)
+		{
+			*value = (PennySpan){line + name_len + 2, len - name_len - 2};
+			return true;
+		}
+	}
+	return false;
+}
+
+void
+penny_accept_take_lines(PennyAccept *accept, PennySpan lines)
+{
+	PennySpan value;
+
+	while (penny_lines_next(&lines, "accept-encoding", &value))
+		penny_accept_take(accept, value);
+}
+
 /* ---- entity tags --------------------------------------------------------------- */
 
 /* Is this an entity tag?  Its opaque part, with the quotes. */
@@ -221,7 +254,7 @@ without_coding(PennySpan tag, char *room)
 	{
 		size_t len = strlen(names[i]);
 
-		if (tag.len > len + 3 && tag.data[tag.len - len - 2] == '-' &&
+		if (tag.len >= len + 3 && tag.data[tag.len - len - 2] == '-' &&
 			memcmp(tag.data + tag.len - len - 1, names[i], len) == 0)
 		{
 			size_t kept = tag.len - len - 2;

@@ -32,6 +32,11 @@ extern void penny_accept_take(PennyAccept *accept, PennySpan value);
 extern PennyCoding penny_accept_choose(const PennyAccept *accept,
 									   const uint8_t offered[PENNY_CODINGS]);
 
+/* Take every Accept-Encoding among "name: value\n" lines with names in lower case. */
+extern void penny_accept_take_lines(PennyAccept *accept, PennySpan lines);
+/* The next value of that name in such lines, which are moved behind it; false: no more. */
+extern bool penny_lines_next(PennySpan *lines, const char *name, PennySpan *value);
+
 /* The longest that a coding adds to an entity tag: "-deflate". */
 #define PENNY_ETAG_SUFFIX_MAX 8
 

@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "edge/gather.h"
 #include "edge/routes.h"
 
 #define KEEP_MAX (16 * 1024) /* bytes of further requests kept */
@@ -137,6 +138,9 @@ begin(PennyHttp *http)
 	http->body_whole = false;
 	http->welcome = false;
 	http->started = false;
+	http->bodiless = false;
+	http->counted = false;
+	http->waited = false;
 	http->screened = false;
 	http->keep_alive = false;
 	http->method = PENNY_GET;
@@ -154,6 +158,7 @@ penny_http_end(PennyHttp *http, uint32_t status)
 	penny_count(&penny_edge.plane, PENNY_COUNT_REQUESTS, 1);
 	if (status >= 500)
 		penny_count(&penny_edge.plane, PENNY_COUNT_ERRORS, 1);
+	penny_gather_end(http);
 	release_parser(http);
 	forget_origin(http);
 	http->begun = false;
@@ -295,8 +300,7 @@ read_body(PennyHttp *http, char *bytes, size_t len)
 	if (!http->body_whole)
 		return 0;
 	penny_connection_deadline(http->connection, 0);
-	penny_request_dispatch(http, bytes);
-	return whole;
+	return penny_request_dispatch(http, bytes) ? whole : 0;
 }
 
 /* Work on what is there; the number of bytes that were used up. */
@@ -423,6 +427,14 @@ on_routes(void)
 	}
 }
 
+void
+penny_http_again(PennyHttp *http)
+{
+	http->waited = true;
+	http->state = PENNY_HTTP_BODY;
+	penny_http_go_on(http->connection);
+}
+
 /* ---- other callbacks ------------------------------------------------------------ */
 
 static void
@@ -450,6 +462,10 @@ on_expired(PennyConnection *connection)
 			http->keep_alive = false;
 			penny_http_unavailable(http, "no executor gave the routes in time");
 			return;
+		case PENNY_HTTP_GATHER:
+			penny_gather_end(http);
+			penny_http_again(http);
+			return;
 		case PENNY_HTTP_CALL:
 		case PENNY_HTTP_OVER:
 			return;
@@ -464,6 +480,7 @@ on_closed(PennyConnection *connection)
 	stop_waiting(http);
 	if (http->call != NULL)
 		penny_call_abandon(http->call);
+	penny_gather_leave(http);
 	release_parser(http);
 	forget_origin(http);
 	free(http);

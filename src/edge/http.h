@@ -18,11 +18,13 @@ typedef enum PennyHttpState
 	PENNY_HTTP_HEAD,   /* waits for a head, or reads it */
 	PENNY_HTTP_BODY,   /* the head is there, reads the body */
 	PENNY_HTTP_ROUTES, /* the head is there, waits for the route table */
+	PENNY_HTTP_GATHER, /* an equal request is with an executor: waits for its answer */
 	PENNY_HTTP_CALL,   /* an executor has the request, or first its token */
 	PENNY_HTTP_OVER    /* closes, or became a WebSocket */
 } PennyHttpState;
 
 typedef struct PennyHttp PennyHttp;
+typedef struct PennyGather PennyGather;
 
 struct PennyHttp
 {
@@ -31,6 +33,9 @@ struct PennyHttp
 	PennyPending *call;      /* while an executor has it */
 	PennyHttp *next_waiting; /* for the route table */
 	PennyHttp *prev_waiting;
+	PennyGather *gather;      /* equal requests, of which it is one */
+	PennyHttp *next_gathered; /* of those that wait */
+	PennyHttp *prev_gathered;
 	PennyHttpState state;
 	PennyMethod method;
 	uint64_t body_since; /* ms when reading the body began */
@@ -43,6 +48,9 @@ struct PennyHttp
 	bool welcome;        /* may send a large body: the route is public, or it signed in */
 	bool started;        /* the answer's head was sent */
 	bool held;           /* a piece of the answer waits until the client reads */
+	bool bodiless;       /* the answer has no body, whatever the executor sends */
+	bool counted;        /* for its user's rate */
+	bool waited;         /* for the answer to an equal request */
 	char *origin;        /* of the request, when it is listed */
 	char request_id[PENNY_REQUEST_ID_MAX + 1];
 };
@@ -64,8 +72,11 @@ extern bool penny_request_admit(PennyHttp *http, const char *bytes);
 extern bool penny_request_is_strange(const PennyHttp *http);
 /* Ask an executor who the client is; reading goes on when it is somebody. */
 extern void penny_request_sign_in(PennyHttp *http, const char *bytes);
-/* Head and body are complete: answer, or hand it to an executor. */
-extern void penny_request_dispatch(PennyHttp *http, char *bytes);
+/*
+ * Head and body are complete: answer, or hand it to an executor.  False: it
+ * waits, and is to be kept and dispatched again.
+ */
+extern bool penny_request_dispatch(PennyHttp *http, char *bytes);
 /* Is the client on this machine, with no proxy between? */
 extern bool penny_request_is_local(const PennyHttp *http, const char *bytes);
 /* The bearer token of a request; false when what is there is no token. */
@@ -87,11 +98,13 @@ extern void penny_http_call(PennyHttp *http, const PennyCallOut *out);
 /* Start a call that verifies the token; only a refusal goes to the client. */
 extern void penny_http_verify(PennyHttp *http, const PennyCallOut *out);
 
-/* ---- http.c, for answer.c and websocket.c --------------------------------------- */
+/* ---- http.c, for its neighbours --------------------------------------- */
 
 /* The connection has another protocol now: forget HTTP. */
 extern void penny_http_detach(PennyHttp *http);
 
+/* A request that waited for an equal one: look at it again. */
+extern void penny_http_again(PennyHttp *http);
 /* The answer was sent. */
 extern void penny_http_end(PennyHttp *http, uint32_t status);
 /* Go on with requests that were kept meanwhile. */

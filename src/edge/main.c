@@ -101,6 +101,7 @@ attach(int self)
 			case PENNY_COUNT_ROOMS:
 			case PENNY_COUNT_MEMBERS:
 			case PENNY_COUNT_WAITING:
+			case PENNY_COUNT_VARIANT_BYTES:
 				penny_count(&penny_edge.plane, counter,
 							-(int64_t) penny_counter(&penny_edge.plane, self, counter));
 				break;

@@ -4,7 +4,7 @@
  *		What to do with an HTTP request: answer it here, upgrade it, or make a
  *		call of it.
  *
- * Here are answered: /livez, OPTIONS of the server as a whole, requests for
+ * Here are answered: what the cache holds (cached.c), /livez, OPTIONS of the server as a whole, requests for
  * another host (421), preflights of listed origins (CORS), requests without a
  * route (404) or with another method (405), bodies that are too large (413), and an Authorization that holds no
  * bearer token (401).  Whether a token is valid, and what it may do, executors
@@ -25,10 +25,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "edge/cached.h"
 #include "edge/http_target.h"
 #include "edge/origin.h"
 #include "edge/routes.h"
+#include "edge/token_memory.h"
 #include "edge/websocket.h"
+#include "plane/share.h"
 
 #define TOKEN_MAX 8192           /* bytes of a token in the query */
 #define READY_LIMIT 2000         /* ms for the answer to /readyz */
@@ -47,6 +50,12 @@ typedef enum Builtin
 	WEBSOCKET,
 	SERVER /* "*": no path, the server */
 } Builtin;
+
+/* The route of the request that was just admitted, so that it is looked up once. */
+static PennyRouteMatch admitted;
+static const PennyHttp *admitted_of;
+
+static void call_route(PennyHttp *http, const char *bytes);
 
 static bool
 span_is(PennySpan span, const char *text)
@@ -167,6 +176,11 @@ admit_route(PennyHttp *http, PennySpan path)
 	{
 		case PENNY_ROUTE_FOUND:
 			http->welcome |= match.access == PENNY_ACCESS_PUBLIC;
+			if (http->body_whole)
+			{
+				admitted = match; /* it is dispatched next */
+				admitted_of = http;
+			}
 			return true;
 		case PENNY_ROUTE_NOT_FOUND:
 			penny_http_problem(http, 404, "there is no such route", NULL);
@@ -299,6 +313,53 @@ penny_request_sign_in(PennyHttp *http, const char *bytes)
 	penny_http_verify(http, &out);
 }
 
+/* Not more than the user may make, as far as it is known here who that is. */
+static bool
+admit_user(PennyHttp *http, const PennyViewer *viewer)
+{
+	uint32_t rate = penny_edge.settings.requests_per_second;
+
+	if (viewer == NULL || rate == 0 || http->counted)
+		return true;
+	http->counted = true;
+	if (penny_shared_take_user(&penny_edge.plane, viewer->id_hash, rate, penny_edge.now * 1000))
+		return true;
+	penny_http_problem(http, 429, "the user makes too many requests", "Retry-After: 1\r\n");
+	return false;
+}
+
+/* From the cache, if it is there; else a call.  False: it waits for an equal one. */
+static bool
+serve_route(PennyHttp *http, const char *bytes)
+{
+	const PennyViewer *viewer;
+	PennySpan token;
+	bool known = admitted_of == http;
+
+	admitted_of = NULL;
+	penny_request_token(http->parser, bytes, &token);
+	viewer = penny_token_viewer(token);
+	if (!admit_user(http, viewer))
+		return true;
+	if (!known)
+		known = penny_routes_find(http->method, penny_http_span(bytes, http->parser->path),
+								  &admitted) == PENNY_ROUTE_FOUND;
+	if (known && admitted.ttl != 0 && !penny_routes_outdated())
+	{
+		switch (penny_cached_answer(http, bytes, &admitted, token, viewer))
+		{
+			case PENNY_CACHED_SENT:
+				return true;
+			case PENNY_CACHED_WAIT:
+				return false;
+			case PENNY_CACHED_CALL:
+				break;
+		}
+	}
+	call_route(http, bytes);
+	return true;
+}
+
 static void
 call_route(PennyHttp *http, const char *bytes)
 {
@@ -354,7 +415,7 @@ tell_methods(PennyHttp *http)
 	penny_http_empty(http, 204, more);
 }
 
-void
+bool
 penny_request_dispatch(PennyHttp *http, char *bytes)
 {
 	static const char alive[] = "{\"status\":\"ok\"}";
@@ -363,18 +424,18 @@ penny_request_dispatch(PennyHttp *http, char *bytes)
 	{
 		case LIVEZ:
 			penny_http_json(http, 200, (PennySpan){alive, sizeof(alive) - 1});
-			return;
+			break;
 		case READYZ:
 			call_ready(http);
-			return;
+			break;
 		case WEBSOCKET:
 			penny_websocket_upgrade(http, bytes);
-			return;
+			break;
 		case SERVER:
 			tell_methods(http);
-			return;
+			break;
 		case NOT_BUILTIN:
-			call_route(http, bytes);
-			return;
+			return serve_route(http, bytes);
 	}
+	return true;
 }

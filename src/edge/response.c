@@ -21,6 +21,8 @@
 #include <strings.h>
 #include <time.h>
 
+#include "edge/encoding.h"
+#include "edge/http_parse.h"
 #include "edge/json_span.h"
 
 #define HEAD_SPARE 2048 /* status line and the edge's own headers */
@@ -85,7 +87,7 @@ void
 penny_response_init(void)
 {
 	/* A line feed becomes two bytes, so lines may double at most. */
-	buffer_size = 2 * (size_t) penny_edge.plane.config.response_size + HEAD_SPARE;
+	buffer_size = penny_response_head_size(penny_edge.plane.config.response_size);
 	buffer = penny_alloc(buffer_size);
 }
 
@@ -140,28 +142,120 @@ may_send(const char *line, size_t len)
 	return true;
 }
 
-static char *
-copy_lines(char *out, PennySpan lines)
+/* Does a line carry this header?  Its value then. */
+static bool
+line_is(PennySpan line, const char *name, PennySpan *value)
 {
-	const char *line = lines.data;
-	const char *end = lines.data + lines.len;
+	size_t len = strlen(name);
 
-	while (line < end)
+	if (line.len <= len || line.data[len] != ':' || strncasecmp(line.data, name, len) != 0)
+		return false;
+	*value = (PennySpan){line.data + len + 1, line.len - len - 1};
+	while (value->len > 0 && (value->data[0] == ' ' || value->data[0] == '\t'))
 	{
-		const char *feed = memchr(line, '\n', (size_t) (end - line));
-		size_t len = (size_t) ((feed != NULL ? feed : end) - line);
-		size_t text = len > 0 && line[len - 1] == '\r' ? len - 1 : len;
+		value->data++;
+		value->len--;
+	}
+	return true;
+}
 
-		if (may_send(line, text))
+/* Take the next line; without what ends it. */
+static PennySpan
+next_line(PennySpan *lines)
+{
+	const char *feed = memchr(lines->data, '\n', lines->len);
+	size_t len = feed != NULL ? (size_t) (feed - lines->data) : lines->len;
+	PennySpan line = {lines->data, len};
+
+	lines->data += feed != NULL ? len + 1 : len;
+	lines->len -= feed != NULL ? len + 1 : len;
+	if (len > 0 && line.data[len - 1] == '\r')
+		line.len--;
+	return line;
+}
+
+/*
+ * Lines that this answer does not repeat: the tag when another is sent, and what
+ * describes a body that is not there (RFC 9110 15.4.5).
+ */
+static bool
+is_left_out(const PennyReply *reply, PennySpan line)
+{
+	PennySpan value;
+
+	if (reply->etag.len > 0 && line_is(line, "etag", &value))
+		return true;
+	return reply->status == 304 && line.len > 8 && strncasecmp(line.data, "content-", 8) == 0 &&
+		   !line_is(line, "content-location", &value);
+}
+
+static char *
+copy_lines(char *out, const PennyReply *reply)
+{
+	PennySpan lines = reply->lines;
+
+	while (lines.len > 0)
+	{
+		PennySpan line = next_line(&lines);
+
+		if (may_send(line.data, line.len) && !is_left_out(reply, line))
 		{
-			memcpy(out, line, text);
-			out += text;
+			memcpy(out, line.data, line.len);
+			out += line.len;
 			*out++ = '\r';
 			*out++ = '\n';
 		}
-		line += len + 1;
 	}
 	return out;
+}
+
+/* Is a body of this type text that is worth compressing? */
+static bool
+type_is_text(PennySpan type)
+{
+	static const char *const types[] = {"application/json",       "application/problem+json",
+										"application/x-ndjson",   "application/javascript",
+										"application/xml",        "application/xhtml+xml",
+										"application/manifest+json", "image/svg+xml"};
+	size_t len = 0;
+
+	while (len < type.len && type.data[len] != ';' && type.data[len] != ' ')
+		len++;
+	if (len > 5 && strncasecmp(type.data, "text/", 5) == 0)
+		return true;
+	if ((len > 5 && strncasecmp(type.data + len - 5, "+json", 5) == 0) ||
+		(len > 4 && strncasecmp(type.data + len - 4, "+xml", 4) == 0))
+		return true;
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+	{
+		if (strlen(types[i]) == len && strncasecmp(type.data, types[i], len) == 0)
+			return true;
+	}
+	return false;
+}
+
+void
+penny_response_look(PennySpan lines, PennyLines *what)
+{
+	bool forbidden = false;
+	bool text = false;
+
+	what->etag = (PennySpan){NULL, 0};
+	while (lines.len > 0)
+	{
+		PennySpan line = next_line(&lines);
+		PennySpan value;
+
+		if (line_is(line, "content-type", &value))
+			text = type_is_text(value);
+		else if (line_is(line, "etag", &value))
+			what->etag = value;
+		else if (line_is(line, "content-encoding", &value) ||
+				 (line_is(line, "cache-control", &value) &&
+				  penny_http_list_has(value, "no-transform")))
+			forbidden = true;
+	}
+	what->compressible = text && !forbidden;
 }
 
 static char *
@@ -195,7 +289,7 @@ date_line(void)
 {
 	static char line[64];
 	static time_t of;
-	time_t now = time(NULL);
+	time_t now = (time_t) penny_edge.wall;
 
 	if (now != of)
 	{
@@ -208,23 +302,74 @@ date_line(void)
 	return line;
 }
 
-PennySpan
-penny_response(const PennyReply *reply, PennySpan body)
+/* What the cache did, and what the answer depends on. */
+static char *
+put_cache_lines(char *out, const PennyReply *reply)
 {
-	char *out = buffer;
+	static const char *const marks[PENNY_MARKS] = {
+		[PENNY_MARK_MISS] = "X-Cache: miss\r\n",
+		[PENNY_MARK_HIT] = "X-Cache: hit\r\nAge: ",
+		[PENNY_MARK_BYPASS] = "X-Cache: bypass\r\n",
+	};
+
+	if (reply->etag.len > 0)
+	{
+		out = copy_text(out, "ETag: ");
+		memcpy(out, reply->etag.data, reply->etag.len);
+		out = copy_text(out + reply->etag.len, "\r\n");
+	}
+	if (reply->mark > PENNY_MARK_NONE && reply->mark < PENNY_MARKS)
+		out = copy_text(out, marks[reply->mark]);
+	if (reply->mark == PENNY_MARK_HIT)
+	{
+		out = copy_number(out, reply->age);
+		out = copy_text(out, "\r\n");
+	}
+	if (reply->coding != PENNY_IDENTITY)
+	{
+		out = copy_text(out, "Content-Encoding: ");
+		out = copy_text(out, penny_coding_name(reply->coding));
+		out = copy_text(out, "\r\n");
+	}
+	if (reply->vary)
+		out = copy_text(out, "Vary: Accept-Encoding\r\n");
+	return out;
+}
+
+/* Which pages may read it. */
+static char *
+put_cors_lines(char *out, const PennyReply *reply)
+{
+	if (reply->cors)
+		out = copy_text(out, "Vary: Origin\r\n");
+	if (reply->origin != NULL)
+	{
+		out = copy_text(out, "Access-Control-Allow-Origin: ");
+		out = copy_text(out, reply->origin);
+		out = copy_text(out, "\r\nAccess-Control-Expose-Headers: Age, ETag, Location, "
+							 "Retry-After, Server-Timing, X-Cache, X-Request-Id\r\n");
+	}
+	return out;
+}
+
+size_t
+penny_response_head(const PennyReply *reply, char *out)
+{
+	char *start = out;
 
 	out = copy_text(out, "HTTP/1.1 ");
 	out = copy_number(out, reply->status);
 	*out++ = ' ';
 	out = copy_text(out, penny_status_title(reply->status));
 	out = copy_text(out, "\r\n");
-	out = copy_lines(out, reply->lines);
+	out = copy_lines(out, reply);
 	if (penny_status_has_body(reply->status))
 	{
 		out = copy_text(out, "Content-Length: ");
 		out = copy_number(out, reply->length);
 		out = copy_text(out, "\r\n");
 	}
+	out = put_cache_lines(out, reply);
 	out = copy_text(out, date_line());
 	if (reply->request_id[0] != '\0')
 	{
@@ -232,23 +377,29 @@ penny_response(const PennyReply *reply, PennySpan body)
 		out = copy_text(out, reply->request_id);
 		out = copy_text(out, "\r\n");
 	}
-	if (reply->cors)
-		out = copy_text(out, "Vary: Origin\r\n");
-	if (reply->origin != NULL)
-	{
-		out = copy_text(out, "Access-Control-Allow-Origin: ");
-		out = copy_text(out, reply->origin);
-		out = copy_text(out, "\r\nAccess-Control-Expose-Headers: ETag, Location, Retry-After, "
-							 "Server-Timing, X-Request-Id\r\n");
-	}
+	out = put_cors_lines(out, reply);
 	if (reply->more != NULL)
 		out = copy_text(out, reply->more);
 	if (reply->close)
 		out = copy_text(out, "Connection: close\r\n");
 	out = copy_text(out, "\r\n");
+	return (size_t) (out - start);
+}
+
+size_t
+penny_response_head_size(size_t lines)
+{
+	return 2 * lines + HEAD_SPARE;
+}
+
+PennySpan
+penny_response(const PennyReply *reply, PennySpan body)
+{
+	size_t len = penny_response_head(reply, buffer);
+
 	if (body.len > 0)
-		memcpy(out, body.data, body.len);
-	return (PennySpan){buffer, (size_t) (out - buffer) + body.len};
+		memcpy(buffer + len, body.data, body.len);
+	return (PennySpan){buffer, len + body.len};
 }
 
 PennySpan

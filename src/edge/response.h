@@ -16,6 +16,15 @@
 #define PENNY_UPGRADE_LINES \
 	"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
 
+/* What the header lines of an executor or of a cached answer say. */
+typedef struct PennyLines
+{
+	PennySpan etag;    /* empty: there is none */
+	bool compressible; /* text or its like, and nothing forbids it */
+} PennyLines;
+
+extern void penny_response_look(PennySpan lines, PennyLines *what);
+
 typedef struct PennyReply
 {
 	uint32_t status;
@@ -24,7 +33,12 @@ typedef struct PennyReply
 	const char *request_id; /* with NUL */
 	bool cors;              /* the answer depends on the Origin of the request */
 	const char *origin;     /* whose pages may read it, with NUL; NULL: none's */
-	uint64_t length;        /* of the whole body */
+	uint64_t length;        /* of the whole body, as it is sent */
+	PennySpan etag;         /* in place of the one in the lines, if any */
+	PennyCoding coding;     /* of the body */
+	bool vary;              /* the answer depends on Accept-Encoding */
+	PennyCacheMark mark;    /* what the cache did */
+	uint64_t age;           /* seconds, for PENNY_MARK_HIT */
 	bool close;             /* the connection ends after this */
 } PennyReply;
 
@@ -35,6 +49,13 @@ extern void penny_response_init(void);
  * write; valid until the next call.
  */
 extern PennySpan penny_response(const PennyReply *reply, PennySpan body);
+/*
+ * Status line and headers alone, into memory of the caller's of at least
+ * penny_response_head_size(): what was written.
+ */
+extern size_t penny_response_head(const PennyReply *reply, char *out);
+/* Bytes that the head may take with header lines of that length. */
+extern size_t penny_response_head_size(size_t lines);
 /* May an answer of this status have a body? */
 extern bool penny_status_has_body(uint32_t status);
 extern const char *penny_status_title(uint32_t status);

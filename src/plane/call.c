@@ -117,6 +117,17 @@ penny_edge_submit(PennyPlane *plane, int slot, PennyOp op, PennyMethod method, u
 	atomic_store_explicit(&e->sub_tail, tail + 1, memory_order_release);
 }
 
+PennySpan
+penny_edge_submitted(const PennyPlane *plane, int slot, PennyField field)
+{
+	const PennyRequestHead *head = request(plane, plane->self, slot);
+	const char *bytes = (const char *) (head + 1);
+
+	for (int i = 0; i < (int) field; i++)
+		bytes += head->len[i];
+	return (PennySpan){bytes, head->len[field]};
+}
+
 PennySlotState
 penny_edge_slot_state(const PennyPlane *plane, int slot)
 {

@@ -135,6 +135,8 @@ extern bool penny_edge_fits(const PennyPlane *plane, const PennySpan field[PENNY
 /* Fill a FREE slot, submit it; the caller wakes (penny_wake_executor). */
 extern void penny_edge_submit(PennyPlane *plane, int slot, PennyOp op, PennyMethod method,
 							  uint32_t flags, const PennySpan field[PENNY_FIELDS]);
+/* A field of what was submitted, until the slot is freed. */
+extern PennySpan penny_edge_submitted(const PennyPlane *plane, int slot, PennyField field);
 extern PennySlotState penny_edge_slot_state(const PennyPlane *plane, int slot);
 /* Has an executor taken what was submitted here? */
 extern bool penny_edge_slot_claimed(const PennyPlane *plane, int slot);

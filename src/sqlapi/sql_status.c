@@ -44,6 +44,12 @@ static const char *const counter_names[PENNY_COUNTERS] = {
 	[PENNY_COUNT_FRAMES_OUT] = "frames_out",
 	[PENNY_COUNT_EVENTS] = "events",
 	[PENNY_COUNT_RESYNCS] = "resyncs",
+	[PENNY_COUNT_CACHE_HITS] = "cache_hits",
+	[PENNY_COUNT_CACHE_MISSES] = "cache_misses",
+	[PENNY_COUNT_NOT_MODIFIED] = "not_modified",
+	[PENNY_COUNT_GATHERED] = "gathered",
+	[PENNY_COUNT_COMPRESSED] = "compressed_bytes",
+	[PENNY_COUNT_VARIANT_BYTES] = "variant_bytes",
 };
 
 static void append_executors(StringInfo out);

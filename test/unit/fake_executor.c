@@ -67,14 +67,15 @@ pass_wake(void)
 
 /* Give an answer, in as many pieces as it takes. */
 static void
-answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
+answer_with(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body,
+			const PennyResponseExtra *extra)
 {
 	size_t total = head.len + body.len;
 	size_t sent = 0;
 
 	do
 	{
-		sent += penny_call_write(plane, call, status, head, body, NULL, (uint32_t) sent, false);
+		sent += penny_call_write(plane, call, status, head, body, extra, (uint32_t) sent, false);
 		while (sent < total)
 		{
 			penny_sleeper_prepare(plane, self);
@@ -95,6 +96,12 @@ answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
 			pass_wake();
 		}
 	} while (sent < total);
+}
+
+static void
+answer(const PennyCall *call, uint32_t status, PennySpan head, PennySpan body)
+{
+	answer_with(call, status, head, body, NULL);
 }
 
 static void
@@ -209,8 +216,20 @@ serve_http(const PennyCall *call, const PennyRequest *request)
 							   "bad name: x\nx-split: a\r\n\r\nHTTP/1.1 200 OK\n";
 	PennySpan target = request->field[PENNY_FIELD_TARGET];
 	PennySpan none = {NULL, 0};
+	PennyResponseExtra extra = {.mark = PENNY_MARK_NONE};
+	FakeBuilt built;
 
-	if (starts_with(target, "/bytes"))
+	if (starts_with(request->field[PENNY_FIELD_TOKEN], "bad"))
+		answer_problem(call, 401, "Unauthorized");
+	else if (starts_with(target, "/agents") &&
+			 !starts_with(request->field[PENNY_FIELD_TOKEN], "agent"))
+		answer_problem(call, 403, "Forbidden");
+	else if (starts_with(target, "/cached") && request->field[PENNY_FIELD_TOKEN].len == 0)
+		answer_problem(call, 401, "Unauthorized");
+	else if (fake_cached(plane, request, &extra, &built))
+		answer_with(call, 200, (PennySpan){built.head, built.head_len},
+					(PennySpan){built.body, built.body_len}, &extra);
+	else if (starts_with(target, "/bytes"))
 		bytes_of(call, number(target));
 	else if (starts_with(target, "/slow"))
 		slow(call, number(target));
@@ -399,7 +418,9 @@ serve(const PennyCall *call)
 {
 	static const char routes[] =
 		"GET public /echo\nPOST public /echo\nPUT user /echo/{id}\nGET public /bytes\n"
-		"GET public /slow\nGET public /status\nGET public /headers\nGET public /broken\n"
+		"GET public /slow\nGET user /cached/{id} ttl=60000 scope=user\n"
+		"GET public /shared/{id} ttl=60000 scope=public\n"
+		"GET agent /agents/{id} ttl=60000 scope=role\nGET public /status\nGET public /headers\nGET public /broken\n"
 		"GET public /extra\n";
 	PennyRequest request;
 

@@ -17,7 +17,7 @@
  *		reap					wait for an edge that ends by itself; its exit status
  *		start					sweep and start an edge after that
  *		counters				name=value of all counters
- *		executors				calls, cancelled
+ *		executors				calls, cancelled, built
  *		commit <room> <json>	one more version of a room, published
  *		publish <room> <json>	an event without version
  *		resync					an event that says: read everything
@@ -35,6 +35,7 @@
  */
 #include "fake_gateway.h"
 
+#include "plane/cache.h"
 #include "plane/certificate.h"
 
 #include <arpa/inet.h>
@@ -61,6 +62,10 @@ static PennyPlaneConfig config = {
 	.response_size = 64 << 10,
 	.events = 1024,
 	.event_bytes = 1 << 20,
+	.cache_stamps = 1 << 14,
+	.cache_entries = 1 << 12,
+	.cache_chunks = 1 << 14,
+	.cache_max_object = 1 << 20,
 };
 static PennyEdgeSettings settings = {
 	.max_connections = 1000,
@@ -81,6 +86,9 @@ static PennyEdgeSettings settings = {
 	.rooms_per_connection = 100,
 	.drain_timeout = 5000,
 	.queue_size = 1000,
+	.compression_min_size = 1024,
+	.compression_cache_size = 4096,
+	.codings = {PENNY_BR, PENNY_GZIP, PENNY_DEFLATE},
 };
 static uint32_t log_level = 1;
 static pid_t executor[PENNY_MAX_EXECUTORS];
@@ -122,12 +130,17 @@ static const Name names[] = {
 	{"rooms_per_connection", &settings.rooms_per_connection},
 	{"drain_timeout", &settings.drain_timeout},
 	{"queue_size", &settings.queue_size},
+	{"requests_per_second", &settings.requests_per_second},
+	{"compression_min_size", &settings.compression_min_size},
+	{"compression_cache_size", &settings.compression_cache_size},
+	{"cache_chunks", &config.cache_chunks},
 };
 
 static const char *const counters[PENNY_COUNTERS] = {
 	"accepted",  "refused",    "connections", "websockets", "rooms",   "members",
 	"requests",  "errors",     "malformed",   "calls",      "waiting", "timeouts",
 	"frames_in", "frames_out", "events",      "resyncs",
+	"cache_hits", "cache_misses", "not_modified", "gathered", "compressed", "variant_bytes",
 };
 
 static void
@@ -143,6 +156,13 @@ set_name(const char *name, const char *value)
 	if (strcmp(name, "origins") == 0)
 	{
 		snprintf(settings.origins, sizeof(settings.origins), "%s", value);
+		return true;
+	}
+	if (strcmp(name, "codings") == 0)
+	{
+		/* one digit for each PennyCoding */
+		for (int i = 0; i < PENNY_CODINGS; i++)
+			settings.codings[i] = i < (int) strlen(value) ? (uint8_t) (value[i] - '0') : 0;
 		return true;
 	}
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -347,6 +367,22 @@ signal_executors(int signal)
 	printf("ok\n");
 }
 
+static bool
+is_finished(uint64_t xid)
+{
+	(void) xid;
+	return true;
+}
+
+static void
+push(const char *tag)
+{
+	pthread_mutex_lock(&fake_shared->lock);
+	penny_stamp_push(&plane, penny_stamp_slot(&plane, tag, strlen(tag)), 0, is_finished);
+	pthread_mutex_unlock(&fake_shared->lock);
+	printf("ok\n");
+}
+
 static void
 obey(char *line)
 {
@@ -383,8 +419,10 @@ obey(char *line)
 	else if (strcmp(command, "counters") == 0)
 		print_counters();
 	else if (strcmp(command, "executors") == 0)
-		printf("calls=%lu cancelled=%lu\n", (unsigned long) atomic_load(&fake_shared->calls),
-			   (unsigned long) atomic_load(&fake_shared->cancelled));
+		printf("calls=%lu cancelled=%lu built=%lu\n",
+			   (unsigned long) atomic_load(&fake_shared->calls),
+			   (unsigned long) atomic_load(&fake_shared->cancelled),
+			   (unsigned long) atomic_load(&fake_shared->built));
 	else if (strcmp(command, "commit") == 0)
 		printf("%lu\n", (unsigned long) fake_commit(&plane, first, rest, strlen(rest)));
 	else if (strcmp(command, "publish") == 0)
@@ -399,6 +437,10 @@ obey(char *line)
 		penny_wake_edges(&plane);
 		printf("ok\n");
 	}
+	else if (strcmp(command, "push") == 0)
+		push(first);
+	else if (strcmp(command, "keys") == 0)
+		printf("%lu\n", (unsigned long) atomic_fetch_add(&plane.p->keys_stamp, 1));
 	else if (strcmp(command, "tls") == 0)
 		give_certificate(first, rest);
 	else if (strcmp(command, "stop") == 0)

@@ -36,7 +36,18 @@ typedef struct FakeShared
 	_Atomic uint32_t extra;     /* there is a route /extra */
 	_Atomic uint32_t frameless; /* events are published without frames */
 	_Atomic uint64_t epoch;
+	_Atomic uint64_t built; /* answers of cached routes */
 } FakeShared;
+
+/* An answer of a cached route. */
+typedef struct FakeBuilt
+{
+	char head[256];
+	size_t head_len;
+	const char *body;
+	size_t body_len;
+	char etag[20];
+} FakeBuilt;
 
 extern FakeShared *fake_shared;
 
@@ -45,5 +56,11 @@ extern void fake_executor_run(PennyPlane *plane, int self);
 /* One more version of a room, published; returns the version. */
 extern uint64_t fake_commit(PennyPlane *plane, const char *room, const char *content,
 							size_t content_len);
+
+/* Build the answer of a cached route, and keep it; false: it is none. */
+extern bool fake_cached(PennyPlane *plane, const PennyRequest *request, PennyResponseExtra *extra,
+						FakeBuilt *built);
+/* Who this token is. */
+extern void fake_viewer(PennyPlane *plane, PennySpan token, PennyViewer *viewer);
 
 #endif /* PENNY_FAKE_GATEWAY_H */
