@@ -36,6 +36,7 @@ BASE = src/base/clock.o \
 
 CONFIG = src/config/config.o \
 	src/config/guc_cache.o \
+	src/config/guc_compression.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
 	src/config/guc_security.o

@@ -25,6 +25,7 @@ penny_config_init(void)
 	penny_config_gateway();
 	penny_config_executor();
 	penny_config_security();
+	penny_config_compression();
 	MarkGUCPrefixReserved("penny");
 }
 
@@ -105,6 +106,9 @@ penny_config_edge(PennyEdgeSettings *settings)
 	settings->rooms_per_connection = penny_rooms_per_connection;
 	settings->drain_timeout = penny_drain_timeout - Min(penny_drain_timeout / 10, 200);
 	settings->queue_size = penny_call_queue_size;
+	settings->compression_min_size = penny_compression_min_size;
+	settings->compression_cache_size = penny_compression_cache_size;
+	penny_config_codings(settings->codings);
 	copy_list(settings->origins, penny_allowed_origins, PENNY_ORIGINS_SIZE);
 	copy_list(settings->hosts, penny_allowed_hosts, PENNY_HOSTS_SIZE);
 }

@@ -4,8 +4,8 @@
  *		Every setting of penny.  A variable is named as its setting with "_"
  *		for "."; times are in the unit that its comment says.
  *
- * Settings are defined by area in guc_cache.c, guc_gateway.c,
- * guc_executor.c and guc_security.c, sorted by name.  A server that did not preload penny has
+ * Settings are defined by area in guc_<area>.c (cache, compression, executor,
+ * gateway, security), sorted by name.  A server that did not preload penny has
  * none of them: the variables then hold the defaults.
  *
  *-------------------------------------------------------------------------
@@ -52,6 +52,11 @@ extern int penny_websocket_auth_timeout; /* ms */
 extern int penny_websocket_message_size; /* bytes */
 extern int penny_websocket_messages_per_second;
 extern int penny_write_timeout; /* ms */
+
+/* compression */
+extern char *penny_compression;          /* codings, preferred first; off */
+extern int penny_compression_cache_size; /* kB of each edge, 0 = nothing is kept */
+extern int penny_compression_min_size;   /* bytes */
 
 /* executor */
 extern int penny_acquire_timeout; /* ms */
@@ -105,5 +110,9 @@ extern void penny_config_cache(void);
 extern void penny_config_gateway(void);
 extern void penny_config_executor(void);
 extern void penny_config_security(void);
+extern void penny_config_compression(void);
+
+/* penny.compression as the edge wants it. */
+extern void penny_config_codings(uint8 codings[PENNY_CODINGS]);
 
 #endif /* PENNY_CONFIG_H */

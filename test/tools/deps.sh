@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What penny needs from the system, by purpose.
 #
-#	deps.sh missing build|run|check|fuzz	print the Debian packages that are missing
-#	deps.sh install build|run|check|fuzz	install them: as root or by sudo, else say how
+#	deps.sh missing build|run|check|bench|fuzz	print the Debian packages that are missing
+#	deps.sh install build|run|check|bench|fuzz	install them: as root or by sudo, else say how
 #
 # A thing is looked for where it is used (a header by the compiler, a program
 # in PATH), so that a self-built library counts.  Nothing is done when nothing
@@ -28,13 +28,16 @@ have_headers() {
 missing_build() {
 	command -v make >/dev/null || echo make
 	if ! command -v cc >/dev/null; then
-		echo gcc libc6-dev libwebsockets-dev libev-dev libseccomp-dev libssl-dev
-	elif ! have_headers libwebsockets.h ev.h seccomp.h openssl/evp.h; then
+		echo gcc libc6-dev libwebsockets-dev libev-dev libseccomp-dev libssl-dev \
+			zlib1g-dev libbrotli-dev
+	elif ! have_headers libwebsockets.h ev.h seccomp.h openssl/evp.h zlib.h brotli/encode.h; then
 		have_header stdio.h || echo libc6-dev
 		have_header libwebsockets.h || echo libwebsockets-dev
 		have_header ev.h || echo libev-dev
 		have_header seccomp.h || echo libseccomp-dev
 		have_header openssl/evp.h || echo libssl-dev
+		have_header zlib.h || echo zlib1g-dev
+		have_header brotli/encode.h || echo libbrotli-dev
 	fi
 	[ -f "$("$PG_CONFIG" --pgxs 2>/dev/null)" ] || echo "postgresql-server-dev-$(pg_major)"
 }
@@ -54,6 +57,12 @@ missing_check() {
 	command -v nm >/dev/null || echo binutils
 	/usr/bin/python3 -c 'import websockets' 2>/dev/null || echo python3-websockets
 	/usr/bin/python3 -c 'import jwt, cryptography' 2>/dev/null || echo python3-jwt python3-cryptography
+}
+
+# What penny is measured against.
+missing_bench() {
+	missing_check
+	[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || echo nginx-light
 }
 
 # A clang that links libFuzzer.
@@ -86,8 +95,8 @@ apt_install() {
 
 purpose=${2:-build}
 case $purpose in
-	build | run | check | fuzz) ;;
-	*) echo "usage: deps.sh missing|install build|run|check|fuzz" >&2; exit 2 ;;
+	build | run | check | bench | fuzz) ;;
+	*) echo "usage: deps.sh missing|install build|run|check|bench|fuzz" >&2; exit 2 ;;
 esac
 packages=$("missing_$purpose" | tr '\n' ' ' | sed 's/ *$//')
 
@@ -111,7 +120,7 @@ case ${1:-} in
 		fi
 		;;
 	*)
-		echo "usage: deps.sh missing|install build|run|check|fuzz" >&2
+		echo "usage: deps.sh missing|install build|run|check|bench|fuzz" >&2
 		exit 2
 		;;
 esac
