@@ -26,6 +26,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "edge/http_fields.h"
+
 #define QUALITY_ONE 1000
 
 static const char *const names[PENNY_CODINGS] = {
@@ -42,13 +44,6 @@ penny_coding_name(PennyCoding coding)
 }
 
 /* ---- Accept-Encoding --------------------------------------------------------- */
-
-static bool
-is_token(unsigned char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		   (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
 
 static const char *
 skip_blanks(const char *at, const char *end)
@@ -154,7 +149,7 @@ penny_accept_take(PennyAccept *accept, PennySpan value)
 			continue;
 		}
 		name = at;
-		while (at < end && is_token((unsigned char) *at))
+		while (at < end && penny_http_is_token((unsigned char) *at))
 			at++;
 		len = (size_t) (at - name);
 		at = len > 0 ? read_weight(at, end, &quality) : NULL;

@@ -335,10 +335,7 @@ penny_http_bearer(const PennyHttpParser *parser, const char *buffer, PennySpan *
 	/* token68 of RFC 9110 11.2; everything else is malformed */
 	for (size_t i = at; i < value.len; i++)
 	{
-		char c = value.data[i];
-
-		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
-			strchr("-._~+/=", c) == NULL)
+		if ((penny_http_class[(unsigned char) value.data[i]] & PENNY_HTTP_TOKEN68) == 0)
 			return true;
 	}
 	*token = (PennySpan){value.data + at, value.len - at};

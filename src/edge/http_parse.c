@@ -49,13 +49,29 @@ penny_http_fail(PennyHttpParser *parser, int status, const char *reason)
 	return PENNY_HTTP_ERROR;
 }
 
-/* Is this a token character (RFC 9110 5.6.2)? */
-bool
-penny_http_is_token(unsigned char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		   (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
+/* Characters of tokens (RFC 9110 5.6.2), and those of token68 (11.2), by bits. */
+const unsigned char penny_http_class[256] = {
+	['0' ... '9'] = PENNY_HTTP_TOKEN | PENNY_HTTP_TOKEN68,
+	['a' ... 'z'] = PENNY_HTTP_TOKEN | PENNY_HTTP_TOKEN68,
+	['A' ... 'Z'] = PENNY_HTTP_TOKEN | PENNY_HTTP_TOKEN68,
+	['!'] = PENNY_HTTP_TOKEN,
+	['#'] = PENNY_HTTP_TOKEN,
+	['$'] = PENNY_HTTP_TOKEN,
+	['%'] = PENNY_HTTP_TOKEN,
+	['&'] = PENNY_HTTP_TOKEN,
+	['\''] = PENNY_HTTP_TOKEN,
+	['*'] = PENNY_HTTP_TOKEN,
+	['+'] = PENNY_HTTP_TOKEN | PENNY_HTTP_TOKEN68,
+	['-'] = PENNY_HTTP_TOKEN | PENNY_HTTP_TOKEN68,
+	['.'] = PENNY_HTTP_TOKEN | PENNY_HTTP_TOKEN68,
+	['^'] = PENNY_HTTP_TOKEN,
+	['_'] = PENNY_HTTP_TOKEN | PENNY_HTTP_TOKEN68,
+	['`'] = PENNY_HTTP_TOKEN,
+	['|'] = PENNY_HTTP_TOKEN,
+	['~'] = PENNY_HTTP_TOKEN | PENNY_HTTP_TOKEN68,
+	['/'] = PENNY_HTTP_TOKEN68,
+	['='] = PENNY_HTTP_TOKEN68,
+};
 
 /* Number of the method; PENNY_METHODS for one that penny does not know. */
 static PennyMethod
@@ -165,14 +181,17 @@ take_request_line(PennyHttpParser *parser, const char *buffer, const char *line,
 static bool
 value_valid(const char *value, size_t len)
 {
+	unsigned char all = 0;
+
 	for (size_t i = 0; i < len; i++)
 	{
 		unsigned char c = (unsigned char) value[i];
 
 		if ((c < 0x20 && c != '\t') || c == 0x7F)
 			return false;
+		all |= c;
 	}
-	return penny_utf8_valid(value, len);
+	return all < 0x80 || penny_utf8_valid(value, len);
 }
 
 /* Take a complete header line, lower-casing its name. */

@@ -51,8 +51,9 @@ typedef enum Builtin
 	SERVER /* "*": no path, the server */
 } Builtin;
 
-/* The route of the request that was just admitted, so that it is looked up once. */
+/* Of the request that was just admitted, so that it is looked up once: route, token. */
 static PennyRouteMatch admitted;
+static PennySpan admitted_token;
 static const PennyHttp *admitted_of;
 
 static void call_route(PennyHttp *http, const char *bytes);
@@ -245,9 +246,11 @@ penny_request_admit(PennyHttp *http, const char *bytes)
 		return false;
 	if (!penny_request_token(parser, bytes, &token))
 	{
+		admitted_of = NULL;
 		penny_http_problem(http, 401, "the token is malformed", "WWW-Authenticate: Bearer\r\n");
 		return false;
 	}
+	admitted_token = token;
 	return true;
 }
 
@@ -333,17 +336,19 @@ static bool
 serve_route(PennyHttp *http, const char *bytes)
 {
 	const PennyViewer *viewer;
-	PennySpan token;
+	PennySpan token = admitted_token;
 	bool known = admitted_of == http;
 
 	admitted_of = NULL;
-	penny_request_token(http->parser, bytes, &token);
+	if (!known)
+	{
+		penny_request_token(http->parser, bytes, &token);
+		known = penny_routes_find(http->method, penny_http_span(bytes, http->parser->path),
+								  &admitted) == PENNY_ROUTE_FOUND;
+	}
 	viewer = penny_token_viewer(token);
 	if (!admit_user(http, viewer))
 		return true;
-	if (!known)
-		known = penny_routes_find(http->method, penny_http_span(bytes, http->parser->path),
-								  &admitted) == PENNY_ROUTE_FOUND;
 	if (known && admitted.ttl != 0 && !penny_routes_outdated())
 	{
 		switch (penny_cached_answer(http, bytes, &admitted, token, viewer))

@@ -22,7 +22,7 @@
 #include <time.h>
 
 #include "edge/encoding.h"
-#include "edge/http_parse.h"
+#include "edge/http_fields.h"
 #include "edge/json_span.h"
 
 #define HEAD_SPARE 2048 /* status line and the edge's own headers */
@@ -72,9 +72,14 @@ static const StatusTitle titles[] = {
 };
 
 /* Headers that are not an executor's to set. */
-static const char *const reserved[] = {
-	"connection", "content-length",    "date",    "keep-alive",   "proxy-connection", "te",
-	"trailer",    "transfer-encoding", "upgrade", "x-request-id",
+static const struct
+{
+	const char *name;
+	size_t len;
+} reserved[] = {
+	{"connection", 10}, {"content-length", 14},    {"date", 4},    {"keep-alive", 10},
+	{"te", 2},          {"proxy-connection", 16},  {"trailer", 7}, {"transfer-encoding", 17},
+	{"upgrade", 7},     {"x-request-id", 12},
 };
 
 /* Nor are these. */
@@ -108,11 +113,18 @@ penny_status_has_body(uint32_t status)
 	return status != 204 && status != 304;
 }
 
+/* Is this header one that an executor may not set? */
 static bool
-is_token(unsigned char c)
+is_reserved(const char *name, size_t len)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		   (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+	if (len > strlen(CORS_PREFIX) && strncasecmp(name, CORS_PREFIX, strlen(CORS_PREFIX)) == 0)
+		return true;
+	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
+	{
+		if (reserved[i].len == len && strncasecmp(reserved[i].name, name, len) == 0)
+			return true;
+	}
+	return false;
 }
 
 /* Is this "name: value" that an executor may send? */
@@ -121,7 +133,7 @@ may_send(const char *line, size_t len)
 {
 	size_t name = 0;
 
-	while (name < len && is_token((unsigned char) line[name]))
+	while (name < len && penny_http_is_token((unsigned char) line[name]))
 		name++;
 	if (name == 0 || name == len || line[name] != ':')
 		return false;
@@ -132,14 +144,7 @@ may_send(const char *line, size_t len)
 		if ((c < 0x20 && c != '\t') || c == 0x7f)
 			return false;
 	}
-	if (name > strlen(CORS_PREFIX) && strncasecmp(line, CORS_PREFIX, strlen(CORS_PREFIX)) == 0)
-		return false;
-	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
-	{
-		if (strlen(reserved[i]) == name && strncasecmp(reserved[i], line, name) == 0)
-			return false;
-	}
-	return true;
+	return !is_reserved(line, name);
 }
 
 /* Does a line carry this header?  Its value then. */
