@@ -133,8 +133,10 @@ class Answer:
 class Http:
     """One connection; requests are bytes, answers are parsed."""
 
-    def __init__(self, fake, receive_buffer=None, tls=True):
+    def __init__(self, fake, receive_buffer=None, tls=True, source=None):
         self.socket = socket.socket()
+        if source:
+            self.socket.bind((source, 0))
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(LIMIT)

@@ -176,9 +176,11 @@ echo(const PennyCall *call, const PennyRequest *request)
 static void
 bytes_of(const PennyCall *call, uint64_t n)
 {
-	static const char plain[] = "content-type: text/plain\n";
 	static char *text;
 	static size_t size;
+	char head[80];
+	size_t head_len = (size_t) snprintf(head, sizeof(head), "content-type: text/plain\netag: \"n-%lu\"\n",
+										(unsigned long) n);
 
 	if (n > size)
 	{
@@ -187,7 +189,7 @@ bytes_of(const PennyCall *call, uint64_t n)
 			text[i] = (char) ('a' + i % 26);
 		size = n;
 	}
-	answer(call, 200, (PennySpan){plain, sizeof(plain) - 1}, (PennySpan){text, n});
+	answer(call, 200, (PennySpan){head, head_len}, (PennySpan){text, n});
 }
 
 static void

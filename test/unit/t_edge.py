@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 
+import edge_cached
 from edge_client import CERTIFICATES, Closed, Fake, Http, LIMIT, Ws, context, once
 
 TESTS = []
@@ -1433,7 +1434,7 @@ def main():
     with open(edge, 'rb') as binary:
         if b'__asan_init' in binary.read():
             BUDGET = float('inf')
-    chosen = [t for t in TESTS if not names or t[0].__name__ in names]
+    chosen = [t for t in TESTS + edge_cached.TESTS if not names or t[0].__name__ in names]
     failed = 0
     # Some tests open more sockets than a login session may by default.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
