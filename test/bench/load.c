@@ -4,7 +4,7 @@
  *		Closed-loop HTTP load: N keep-alive connections for T seconds.
  *
  *	load -p port -c connections -t seconds -k tokenfile -f targets
- *		 [-m POST -a acknowledged]
+ *		 [-m POST -a acknowledged] [-H header ...]
  *
  * Each connection sends a request, waits for the whole answer and sends the
  * next; targets are taken in turn.  With -m POST the body is a message with a
@@ -53,6 +53,7 @@ static struct
 	int connections;
 	double seconds;
 	bool post;
+	char headers[1024]; /* further lines of each request */
 	char *token;
 	char **targets;
 	int ntargets;
@@ -118,7 +119,7 @@ parse_options(int argc, char **argv)
 
 	opt.connections = 1;
 	opt.seconds = 1;
-	while ((c = getopt(argc, argv, "p:c:t:k:f:m:a:")) != -1)
+	while ((c = getopt(argc, argv, "p:c:t:k:f:m:a:H:")) != -1)
 	{
 		if (c == 'p')
 			opt.port = (int) strtol(optarg, NULL, 10);
@@ -130,6 +131,9 @@ parse_options(int argc, char **argv)
 			opt.token = read_file(optarg);
 		else if (c == 'f')
 			targets = optarg;
+		else if (c == 'H')
+			snprintf(opt.headers + strlen(opt.headers),
+					 sizeof(opt.headers) - strlen(opt.headers), "%s\r\n", optarg);
 		else if (c == 'm')
 			opt.post = strcmp(optarg, "POST") == 0;
 		else if (c == 'a' && (opt.acknowledged = fopen(optarg, "w")) == NULL)
@@ -256,8 +260,9 @@ request_send(Connection *conn)
 	}
 	len = snprintf(request, sizeof(request),
 				   "%s %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: application/json\r\n"
-				   "Authorization: Bearer %s\r\n",
-				   opt.post ? "POST" : "GET", target, opt.port, opt.token ? opt.token : "none");
+				   "Authorization: Bearer %s\r\n%s",
+				   opt.post ? "POST" : "GET", target, opt.port, opt.token ? opt.token : "none",
+				   opt.headers);
 	if (opt.post)
 		len += snprintf(request + len, sizeof(request) - (size_t) len,
 						"Content-Type: application/json\r\nContent-Length: %zu\r\n", strlen(body));

@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Bench::Measure;
+use Bench::Cached;
 use Bench::Crowds;
 use Bench::Faults;
 use Bench::Restarts;
@@ -27,6 +28,9 @@ our %FIGURES = (
 	13 => \&Bench::Crowds::coming_and_going,
 	14 => \&Bench::Crowds::slow,
 	15 => \&Bench::Restarts::killed,
+	21 => \&Bench::Cached::identity,
+	22 => \&Bench::Cached::compressed,
+	23 => \&Bench::Cached::not_modified,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same
