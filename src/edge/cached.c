@@ -170,8 +170,8 @@ tag_of(const PennyCacheHit *hit, const PennyLines *lines)
 
 /* Answer with 304 if the client has it. */
 static bool
-send_not_modified(PennyHttp *http, const PennyCacheHit *hit, const Wishes *wishes, PennyReply *reply,
-				  PennySpan etag, char *end)
+send_not_modified(PennyHttp *http, const PennyCacheHit *hit, const Wishes *wishes,
+				  PennyReply *reply, PennySpan etag, char *end)
 {
 	PennySpan match;
 

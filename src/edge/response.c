@@ -77,8 +77,8 @@ static const struct
 	const char *name;
 	size_t len;
 } reserved[] = {
-	{"connection", 10}, {"content-length", 14},    {"date", 4},    {"keep-alive", 10},
-	{"te", 2},          {"proxy-connection", 16},  {"trailer", 7}, {"transfer-encoding", 17},
+	{"connection", 10}, {"content-length", 14},   {"date", 4},    {"keep-alive", 10},
+	{"te", 2},          {"proxy-connection", 16}, {"trailer", 7}, {"transfer-encoding", 17},
 	{"upgrade", 7},     {"x-request-id", 12},
 };
 
@@ -218,9 +218,9 @@ copy_lines(char *out, const PennyReply *reply)
 static bool
 type_is_text(PennySpan type)
 {
-	static const char *const types[] = {"application/json",       "application/problem+json",
-										"application/x-ndjson",   "application/javascript",
-										"application/xml",        "application/xhtml+xml",
+	static const char *const types[] = {"application/json",          "application/problem+json",
+										"application/x-ndjson",      "application/javascript",
+										"application/xml",           "application/xhtml+xml",
 										"application/manifest+json", "image/svg+xml"};
 	size_t len = 0;
 
@@ -293,7 +293,7 @@ static const char *
 date_line(void)
 {
 	static char line[64];
-	static time_t of;
+	static time_t of = -1;
 	time_t now = (time_t) penny_edge.wall;
 
 	if (now != of)

@@ -11,8 +11,8 @@
 #include "edge/edge.h"
 #include "plane/cache.h"
 
-#define PENNY_TOKENS_MAX 16384         /* tokens remembered */
-#define PENNY_TOKENS_BYTES (8 << 20)   /* that they take together */
+#define PENNY_TOKENS_MAX 16384          /* tokens remembered */
+#define PENNY_TOKENS_BYTES (8 << 20)    /* that they take together */
 #define PENNY_TOKEN_REMEMBERED_MAX 4096 /* bytes of one */
 
 /*

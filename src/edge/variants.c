@@ -70,9 +70,8 @@ look(const PennyCacheKey *hash, PennyCoding coding)
 {
 	PennyVariant *variant = *bucket_of(hash);
 
-	while (variant != NULL &&
-		   (variant->hash.word[0] != hash->word[0] || variant->hash.word[1] != hash->word[1] ||
-			variant->coding != coding))
+	while (variant != NULL && (variant->hash.word[0] != hash->word[0] ||
+							   variant->hash.word[1] != hash->word[1] || variant->coding != coding))
 		variant = variant->next_in_bucket;
 	return variant;
 }

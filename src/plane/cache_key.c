@@ -16,6 +16,7 @@
  */
 #include "plane/cache_layout.h"
 
+#include <endian.h>
 #include <string.h>
 
 #define MAX_PAIRS 64 /* of a query that is kept */
@@ -83,33 +84,39 @@ sip_start(Sip *sip, const uint64_t secret[2])
 	sip->word = sip->len = 0;
 }
 
-static void
-sip_byte(Sip *sip, unsigned char byte)
+/* Up to eight bytes as they would stand in a little-endian word. */
+static inline uint64_t
+load(const unsigned char *at, size_t len)
 {
-	sip->word |= (uint64_t) byte << (sip->len & 7) * 8;
-	if ((++sip->len & 7) != 0)
-		return;
-	sip_word(sip, sip->word);
-	sip->word = 0;
+	uint64_t word = 0;
+
+	memcpy(&word, at, len);
+	return le64toh(word);
 }
 
-/* Words are taken as little-endian; on other machines the hash is another one, and as good. */
+/* Take the lowest bytes of a word behind those that do not fill one yet. */
+static inline void
+sip_part(Sip *sip, uint64_t word, size_t bytes)
+{
+	unsigned have = sip->len & 7;
+
+	sip->word |= word << have * 8;
+	sip->len += bytes;
+	if (have + bytes < 8)
+		return;
+	sip_word(sip, sip->word);
+	sip->word = have > 0 ? word >> (8 - have) * 8 : 0;
+}
+
 static void
 sip_add(Sip *sip, const void *bytes, size_t len)
 {
 	const unsigned char *at = bytes;
-	uint64_t word;
 
-	for (; len > 0 && (sip->len & 7) != 0; len--)
-		sip_byte(sip, *at++);
 	for (; len >= 8; len -= 8, at += 8)
-	{
-		memcpy(&word, at, 8);
-		sip_word(sip, word);
-		sip->len += 8;
-	}
-	for (; len > 0; len--)
-		sip_byte(sip, *at++);
+		sip_part(sip, load(at, 8), 8);
+	if (len > 0)
+		sip_part(sip, load(at, len), len);
 }
 
 static void
@@ -194,6 +201,14 @@ hex_value(char c)
 static bool
 decode(Decoder *decoder, PennySpan text, bool plus, PennySpan *decoded)
 {
+	size_t plain = 0;
+
+	while (plain < text.len && text.data[plain] != '%' && text.data[plain] != '\0' &&
+		   !(plus && text.data[plain] == '+'))
+		plain++;
+	*decoded = text;
+	if (plain == text.len)
+		return true; /* as it stands */
 	decoded->data = decoder->text + decoder->used;
 	for (size_t i = 0; i < text.len; i++)
 	{

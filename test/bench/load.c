@@ -132,8 +132,8 @@ parse_options(int argc, char **argv)
 		else if (c == 'f')
 			targets = optarg;
 		else if (c == 'H')
-			snprintf(opt.headers + strlen(opt.headers),
-					 sizeof(opt.headers) - strlen(opt.headers), "%s\r\n", optarg);
+			snprintf(opt.headers + strlen(opt.headers), sizeof(opt.headers) - strlen(opt.headers),
+					 "%s\r\n", optarg);
 		else if (c == 'm')
 			opt.post = strcmp(optarg, "POST") == 0;
 		else if (c == 'a' && (opt.acknowledged = fopen(optarg, "w")) == NULL)

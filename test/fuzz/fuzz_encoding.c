@@ -45,7 +45,7 @@ try_accept(FuzzInput *input)
 	MUST(!accept.malformed || chosen == PENNY_IDENTITY);
 	if (chosen != PENNY_IDENTITY)
 		MUST(accept.quality[chosen] == PENNY_QUALITY_UNSAID ? accept.any > 0
-															 : accept.quality[chosen] > 0);
+															: accept.quality[chosen] > 0);
 }
 
 static void

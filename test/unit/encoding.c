@@ -161,9 +161,9 @@ TEST(variant_tags)
 		PennyCoding coding;
 		const char *tag;
 	} rows[] = {
-		{"\"abc\"", PENNY_IDENTITY, "\"abc\""},   {"\"abc\"", PENNY_BR, "\"abc-br\""},
-		{"\"abc\"", PENNY_GZIP, "\"abc-gzip\""},  {"\"abc\"", PENNY_DEFLATE, "\"abc-deflate\""},
-		{"W/\"abc\"", PENNY_GZIP, "W/\"abc\""},   {"\"", PENNY_GZIP, "\""},
+		{"\"abc\"", PENNY_IDENTITY, "\"abc\""},  {"\"abc\"", PENNY_BR, "\"abc-br\""},
+		{"\"abc\"", PENNY_GZIP, "\"abc-gzip\""}, {"\"abc\"", PENNY_DEFLATE, "\"abc-deflate\""},
+		{"W/\"abc\"", PENNY_GZIP, "W/\"abc\""},  {"\"", PENNY_GZIP, "\""},
 	};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

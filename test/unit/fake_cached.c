@@ -144,10 +144,10 @@ build(PennySpan path, PennySpan query, FakeBuilt *built)
 		type_len = (size_t) snprintf(type, sizeof(type), "application/json");
 	snprintf(built->etag, sizeof(built->etag), "\"%016lx\"",
 			 (unsigned long) penny_hash(text, built->body_len, 3));
-	built->head_len = (size_t) snprintf(
-		built->head, sizeof(built->head),
-		"content-type: %.*s\netag: %s\ncache-control: private, no-cache\n", (int) type_len, type,
-		built->etag);
+	built->head_len =
+		(size_t) snprintf(built->head, sizeof(built->head),
+						  "content-type: %.*s\netag: %s\ncache-control: private, no-cache\n",
+						  (int) type_len, type, built->etag);
 }
 
 bool

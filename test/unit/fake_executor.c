@@ -179,8 +179,8 @@ bytes_of(const PennyCall *call, uint64_t n)
 	static char *text;
 	static size_t size;
 	char head[80];
-	size_t head_len = (size_t) snprintf(head, sizeof(head), "content-type: text/plain\netag: \"n-%lu\"\n",
-										(unsigned long) n);
+	size_t head_len = (size_t) snprintf(
+		head, sizeof(head), "content-type: text/plain\netag: \"n-%lu\"\n", (unsigned long) n);
 
 	if (n > size)
 	{
@@ -422,7 +422,8 @@ serve(const PennyCall *call)
 		"GET public /echo\nPOST public /echo\nPUT user /echo/{id}\nGET public /bytes\n"
 		"GET public /slow\nGET user /cached/{id} ttl=60000 scope=user\n"
 		"GET public /shared/{id} ttl=60000 scope=public\n"
-		"GET agent /agents/{id} ttl=60000 scope=role\nGET public /status\nGET public /headers\nGET public /broken\n"
+		"GET agent /agents/{id} ttl=60000 scope=role\nGET public /status\nGET public /headers\nGET "
+		"public /broken\n"
 		"GET public /extra\n";
 	PennyRequest request;
 

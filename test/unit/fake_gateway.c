@@ -137,10 +137,10 @@ static const Name names[] = {
 };
 
 static const char *const counters[PENNY_COUNTERS] = {
-	"accepted",  "refused",    "connections", "websockets", "rooms",   "members",
-	"requests",  "errors",     "malformed",   "calls",      "waiting", "timeouts",
-	"frames_in", "frames_out", "events",      "resyncs",
-	"cache_hits", "cache_misses", "not_modified", "gathered", "compressed", "variant_bytes",
+	"accepted",     "refused",    "connections", "websockets",    "rooms",      "members",
+	"requests",     "errors",     "malformed",   "calls",         "waiting",    "timeouts",
+	"frames_in",    "frames_out", "events",      "resyncs",       "cache_hits", "cache_misses",
+	"not_modified", "gathered",   "compressed",  "variant_bytes",
 };
 
 static void

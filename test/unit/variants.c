@@ -103,7 +103,8 @@ TEST(what_does_not_shrink)
 	for (int coding = PENNY_BR; coding < PENNY_CODINGS; coding++)
 		CHECK(penny_compress(coding, PENNY_EFFORT_KEPT, (PennySpan){noise, sizeof(noise)}, out,
 							 sizeof(noise) - 1) == 0);
-	CHECK(penny_compress(PENNY_IDENTITY, PENNY_EFFORT_KEPT, span("aaaaaaaaaaaaaa"), out, 4096) == 0);
+	CHECK(penny_compress(PENNY_IDENTITY, PENNY_EFFORT_KEPT, span("aaaaaaaaaaaaaa"), out, 4096) ==
+		  0);
 }
 
 TEST(keeping)
