@@ -24,6 +24,7 @@
 #include "edge/encoding.h"
 #include "edge/gather.h"
 #include "edge/origin.h"
+#include "plane/share.h"
 
 #define ETAG_MAX 256 /* bytes of a handler's tag that gets a suffix */
 
@@ -200,6 +201,20 @@ send_first(PennyHttp *http, const PennyAnswer *answer)
 	penny_connection_write(http->connection, bytes.data, bytes.len);
 }
 
+/*
+ * An executor has said who a token is that was not known here: count this
+ * request as request.c does those of known ones, so that none is left out.
+ */
+static void
+count_user(PennyHttp *http, const PennyAnswer *answer)
+{
+	if (http->counted || answer->viewer.known != 1)
+		return;
+	http->counted = true;
+	(void) penny_shared_take_user(&penny_edge.plane, answer->viewer.id_hash,
+								  penny_edge.settings.requests_per_second, penny_edge.now * 1000);
+}
+
 /* The answer will not come, or not to its end. */
 static void
 fail(PennyHttp *http, PennyAnswerKind kind)
@@ -234,6 +249,7 @@ on_answer(void *owner, const PennyAnswer *answer)
 	}
 	if (!http->started)
 	{
+		count_user(http, answer);
 		send_first(http, answer);
 		penny_gather_end(http);
 	}
