@@ -107,6 +107,10 @@ def whose_it_is(fake):
           'hit')
     equal(calls(fake), before)
     equal(http.get('/agents/a', headers=USER).status, 403)
+    # the same for all who may have it, but not all may
+    fill(fake, http, '/secret/a', 'Authorization: Bearer agent1\r\n')
+    equal(http.get('/secret/a', headers=USER).status, 403, 'access')
+    equal(http.get('/secret/a').status, 403, 'access of nobody')
     http.close()
 
 
@@ -290,6 +294,7 @@ def what_is_not_kept_is_not_shared(fake):
         client.request('/cached/g?ms=100&keep=0', headers=USER)
     answers = [client.answer() for client in clients]
     equal({answer.headers['x-cache'] for answer in answers}, {'bypass'})
+    equal(fake.counters()['gathered'], 5, 'nobody waits twice')
     equal(len({answer.body for answer in answers}), 6)
     for client in clients:
         client.close()

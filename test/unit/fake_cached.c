@@ -6,6 +6,7 @@
  *		/cached/{id}	for one user
  *		/shared/{id}	for everybody
  *		/agents/{id}	for a role, of agents
+ *		/secret/{id}	for every agent
  *
  * with ?n= (bytes of the body, 100), &ms= (time it takes), &type= (content
  * type), &keep=0 (answer, and keep nothing).  What they give depends on the tag
@@ -35,6 +36,7 @@ static const char *const lines[] = {
 	"GET user /cached/{id}",
 	"GET public /shared/{id}",
 	"GET agent /agents/{id}",
+	"GET agent /secret/{id}",
 };
 
 static uint64_t
@@ -162,6 +164,7 @@ fake_cached(PennyPlane *plane, const PennyRequest *request, PennyResponseExtra *
 	int which = starts_with(target, "/cached/")   ? 0
 				: starts_with(target, "/shared/") ? 1
 				: starts_with(target, "/agents/") ? 2
+				: starts_with(target, "/secret/") ? 3
 												  : -1;
 
 	if (which < 0 || penny_http_target_check(target, &path, &query) != NULL)

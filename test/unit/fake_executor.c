@@ -223,7 +223,7 @@ serve_http(const PennyCall *call, const PennyRequest *request)
 
 	if (starts_with(request->field[PENNY_FIELD_TOKEN], "bad"))
 		answer_problem(call, 401, "Unauthorized");
-	else if (starts_with(target, "/agents") &&
+	else if ((starts_with(target, "/agents") || starts_with(target, "/secret")) &&
 			 !starts_with(request->field[PENNY_FIELD_TOKEN], "agent"))
 		answer_problem(call, 403, "Forbidden");
 	else if (starts_with(target, "/cached") && request->field[PENNY_FIELD_TOKEN].len == 0)
@@ -422,7 +422,9 @@ serve(const PennyCall *call)
 		"GET public /echo\nPOST public /echo\nPUT user /echo/{id}\nGET public /bytes\n"
 		"GET public /slow\nGET user /cached/{id} ttl=60000 scope=user\n"
 		"GET public /shared/{id} ttl=60000 scope=public\n"
-		"GET agent /agents/{id} ttl=60000 scope=role\nGET public /status\nGET public /headers\nGET "
+		"GET agent /agents/{id} ttl=60000 scope=role\n"
+		"GET agent /secret/{id} ttl=60000 scope=public\nGET public /status\nGET public "
+		"/headers\nGET "
 		"public /broken\n"
 		"GET public /extra\n";
 	PennyRequest request;
