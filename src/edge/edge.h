@@ -13,6 +13,7 @@
  *	listener	accepts, within limits
  *	connection	bytes in and out of one socket, with backpressure; tls
  *	http		requests and answers of one connection; routes, response
+ *	cached		answers from the cache: token memory, gathering, variants
  *	websocket	frames of one connection; session: who it is, what it joined
  *	calls		slots of the plane, and the queue before them
  *	events		what was committed, to the rooms
