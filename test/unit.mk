@@ -62,6 +62,7 @@ UNIT_TESTS = http \
 	encoding \
 	variants \
 	token_memory \
+	edge_cached \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
