@@ -28,6 +28,7 @@ typedef struct Answer
 	PennySpan epoch;    /* JSON string with its quotes */
 	uint64_t version;
 	bool recovered;
+	bool more; /* a page: ask on from its version */
 	uint8_t user[16];
 } Answer;
 
@@ -68,13 +69,14 @@ read_uuid(PennySpan raw, uint8_t uuid[16])
 static bool
 read_head(PennySpan head, Answer *answer)
 {
-	PennyJsonMember outer[3] = {{.name = "position"}, {.name = "recovered"}, {.name = "user_id"}};
+	PennyJsonMember outer[4] = {
+		{.name = "position"}, {.name = "recovered"}, {.name = "user_id"}, {.name = "more"}};
 	PennyJsonMember inner[2] = {{.name = "epoch"}, {.name = "version"}};
 	int64_t version;
 	size_t where;
 
 	memset(answer, 0, sizeof(*answer));
-	if (penny_json_object(head, outer, 3, &where) != NULL || outer[0].kind != PENNY_JSON_OBJECT ||
+	if (penny_json_object(head, outer, 4, &where) != NULL || outer[0].kind != PENNY_JSON_OBJECT ||
 		penny_json_object(outer[0].raw, inner, 2, &where) != NULL ||
 		inner[0].kind != PENNY_JSON_STRING || inner[0].raw.len > PENNY_ROOMS_EPOCH_MAX ||
 		inner[1].kind != PENNY_JSON_NUMBER || !penny_json_integer(inner[1].raw, &version))
@@ -83,6 +85,7 @@ read_head(PennySpan head, Answer *answer)
 	answer->epoch = inner[0].raw;
 	answer->version = (uint64_t) version;
 	answer->recovered = outer[1].kind == PENNY_JSON_TRUE;
+	answer->more = outer[3].kind == PENNY_JSON_TRUE;
 	return outer[2].kind != PENNY_JSON_STRING || read_uuid(outer[2].raw, answer->user);
 }
 
@@ -247,7 +250,10 @@ let_in(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySpan b
 		return;
 	}
 	member->cursor = answer->version;
-	go_live(rooms, member, answer->version);
+	if (answer->more)
+		penny_room_read(rooms, member, READ_MEMBER);
+	else
+		go_live(rooms, member, answer->version);
 }
 
 /* An answer for a member that is in: its own, or for the whole room. */
@@ -263,7 +269,8 @@ catch_up(PennyRooms *rooms, PennyMember *member, ReadKind kind, const Answer *an
 	 * Another epoch, or a snapshot that does not know what was committed
 	 * before it: versions no longer mean what they did.
 	 */
-	if (!same_epoch(room, answer) || !answer->recovered || answer->version < member->read_newest)
+	if (!same_epoch(room, answer) || !answer->recovered ||
+		(answer->version < member->read_newest && !answer->more))
 	{
 		penny_room_reset(rooms, room, NULL);
 		return;
@@ -283,17 +290,19 @@ catch_up(PennyRooms *rooms, PennyMember *member, ReadKind kind, const Answer *an
 	if (kind == READ_ROOM)
 	{
 		member->tries = 0;
+		if (answer->more && room->newest <= answer->version)
+			room->newest = answer->version + 1;
 		penny_room_settle(rooms, room);
 		return;
 	}
 	if (member->cursor < answer->version)
 		member->cursor = answer->version;
-	if (member->read_losses == room->losses)
+	if (member->read_losses == room->losses && !answer->more)
 	{
 		go_live(rooms, member, answer->version);
 		return;
 	}
-	/* more was lost since the read began */
+	/* more was lost since the read began, or this was a page */
 	penny_room_read(rooms, member, READ_MEMBER);
 	penny_room_settle(rooms, room);
 }

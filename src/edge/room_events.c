@@ -298,7 +298,7 @@ penny_rooms_event(PennyRooms *rooms, const PennyEventIn *event, uint64_t now_ms)
 
 	rooms->now = now_ms;
 	if (event->kind == PENNY_EVENT_RESYNC)
-		lose_all(rooms, false);
+		lose_all(rooms, event->version == PENNY_EVENT_MISSED);
 	room =
 		event->kind == PENNY_EVENT_RESYNC
 			? NULL
@@ -315,10 +315,13 @@ penny_rooms_event(PennyRooms *rooms, const PennyEventIn *event, uint64_t now_ms)
 				break;
 			case PENNY_EVENT_PUBLISH:
 			case PENNY_EVENT_STREAM:
-				publish(rooms, room, event);
+				if (event->frame_len == 0)
+					penny_room_lose(rooms, room, false);
+				else
+					publish(rooms, room, event);
 				break;
 			case PENNY_EVENT_RECHECK:
-				penny_room_lose(rooms, room, false);
+				penny_room_lose(rooms, room, event->version == PENNY_EVENT_MISSED);
 				break;
 			case PENNY_EVENT_LEFT:
 				left(rooms, room, event);
