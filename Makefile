@@ -172,11 +172,16 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/compress.o \
 	src/edge/websocket_frame.o \
 	src/edge/frame.o \
+	src/edge/wheel.o \
 	src/edge/rooms.o \
 	src/edge/room_log.o \
 	src/edge/room_reads.o \
 	src/edge/room_answers.o \
-	src/edge/room_events.o
+	src/edge/room_events.o \
+	src/edge/room_audience.o \
+	src/edge/room_seats.o \
+	src/edge/room_frames.o \
+	src/edge/room_filter.o
 EDGE = src/edge/main.o \
 	src/edge/edge.o \
 	src/edge/sandbox.o \

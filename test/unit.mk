@@ -48,7 +48,12 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_log.c \
 	src/edge/room_reads.c \
 	src/edge/room_answers.c \
-	src/edge/room_events.c
+	src/edge/room_events.c \
+	src/edge/room_audience.c \
+	src/edge/room_seats.c \
+	src/edge/room_frames.c \
+	src/edge/room_filter.c \
+	src/edge/wheel.c
 
 UNIT_TESTS = http \
 	jwt \
@@ -66,6 +71,7 @@ UNIT_TESTS = http \
 	token_memory \
 	redis \
 	cache \
+	wheel \
 	cache_evict \
 	cache_key \
 	cache_stress \

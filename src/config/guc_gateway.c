@@ -28,6 +28,7 @@
 
 char *penny_allowed_hosts = "";
 char *penny_allowed_origins = "";
+int penny_batch_window = 50;
 int penny_body_timeout = 30 * SECOND;
 int penny_call_queue_size = 1024;
 int penny_call_slots = 24;
@@ -194,6 +195,10 @@ define_timeouts(void)
 static void
 define_websocket(void)
 {
+	define_int("penny.batch_window", "Sets the time in which frames of a room gather.",
+			   "The first after a pause goes at once. 0: each goes at once. A client may choose "
+			   "its own.",
+			   &penny_batch_window, 0, 500, PGC_SIGHUP, GUC_UNIT_MS, NULL);
 	define_int("penny.heartbeat_interval", "Sets the time between pings on a WebSocket.",
 			   "0 sends none; sockets that died silently are then found late.",
 			   &penny_heartbeat_interval, 0, HOUR, PGC_SIGHUP, GUC_UNIT_MS, NULL);

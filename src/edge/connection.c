@@ -311,6 +311,11 @@ on_timer(PennyTimer *timer)
 		connection->deadline = 0;
 		if (connection->state == PENNY_OPEN)
 			connection->protocol->expired(connection);
+		else if (connection->state == PENNY_FLUSHING)
+		{
+			penny_connection_cut(connection);
+			return;
+		}
 	}
 	penny_connection_set_timer(connection);
 }
@@ -326,6 +331,14 @@ penny_connection_acknowledged(const PennyConnection *connection)
 	if (getsockopt(lws_get_socket_fd(connection->wsi), IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
 		return 0;
 	return info.tcpi_bytes_acked;
+}
+
+void
+penny_connection_limit_unsent(PennyConnection *connection, int bytes)
+{
+	if (setsockopt(lws_get_socket_fd(connection->wsi), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes,
+				   sizeof(bytes)) != 0)
+		penny_log(PENNY_LOG_DEBUG, "could not limit unsent bytes: %s", strerror(errno));
 }
 
 /* ---- closing ------------------------------------------------------------- */
@@ -376,6 +389,14 @@ penny_connection_close(PennyConnection *connection)
 		penny_connection_start_linger(connection);
 	else
 		penny_connection_set_timer(connection);
+}
+
+void
+penny_connection_close_by(PennyConnection *connection, uint64_t deadline)
+{
+	penny_connection_close(connection);
+	if (connection->state == PENNY_FLUSHING)
+		penny_connection_deadline(connection, deadline);
 }
 
 void

@@ -32,6 +32,12 @@ typedef struct PennyProtocol
 {
 	/* Bytes came; all are taken.  They may be changed in place. */
 	void (*input)(PennyConnection *connection, char *bytes, size_t len);
+	/*
+	 * The socket takes more, and the queue is empty: the next frame, as a
+	 * reference, if it has at most that many bytes.  NULL: there is none, or a
+	 * larger one.  A protocol may have none of this.
+	 */
+	PennyFrame *(*pull)(PennyConnection *connection, size_t most);
 	/* Everything queued is with the kernel. */
 	void (*drained)(PennyConnection *connection);
 	/* The protocol's deadline passed. */
@@ -90,6 +96,7 @@ struct PennyConnection
 	bool paused;  /* not reading, as the protocol wishes */
 	bool reading; /* what the loop was told */
 	bool dirty;   /* on the list of those to flush */
+	bool pulls;   /* the protocol may have frames to pull */
 	bool doomed;  /* on the list of those to free */
 	bool loopback;
 	char peer[PENNY_PEER_TEXT];
@@ -103,6 +110,14 @@ extern uint32_t penny_connections(void);
 extern void penny_connection_write(PennyConnection *connection, const char *bytes, size_t len);
 /* Queue a frame; it goes at the end of the turn, together with others. */
 extern void penny_connection_queue(PennyConnection *connection, PennyFrame *frame);
+/* The protocol has frames to pull: they go at the end of the turn, or when the socket takes them. */
+extern void penny_connection_has_frames(PennyConnection *connection);
+/*
+ * Keep at most that many bytes in the kernel that it has not sent.  Else it
+ * takes megabytes for a client that does not read, unseen by us and, with many
+ * of them, at the cost of all other sockets of the machine.
+ */
+extern void penny_connection_limit_unsent(PennyConnection *connection, int bytes);
 /* Has all output gone to the kernel? */
 extern bool penny_connection_is_drained(const PennyConnection *connection);
 /* May that many bytes more of an answer wait for this client? */
@@ -127,6 +142,8 @@ extern void penny_connection_pause(PennyConnection *connection, bool pause);
 extern void penny_connection_deadline(PennyConnection *connection, uint64_t deadline);
 /* Send what is queued, then close. */
 extern void penny_connection_close(PennyConnection *connection);
+/* Likewise, but not later than that (ms). */
+extern void penny_connection_close_by(PennyConnection *connection, uint64_t deadline);
 /* Close without sending anything more. */
 extern void penny_connection_cut(PennyConnection *connection);
 /* Tell every connection that the edge is to stop. */

@@ -23,9 +23,14 @@
 #include "edge/timer.h"
 #include "plane/interest.h"
 
-#define BATCH 256             /* events of one turn */
-#define KEPT_BYTES (64 << 20) /* of frames in the logs of all rooms */
-#define OWN_READS 8           /* reads in flight that no client asked for */
+#define BATCH 256                /* events of one turn */
+#define KEPT_BYTES (64 << 20)    /* of frames in the logs of all rooms */
+#define OWN_READS 8              /* reads in flight that no client asked for */
+#define BEHIND_BYTES (256 << 10) /* that may wait for a member for BEHIND_GRACE ms */
+#define BEHIND_GRACE 1000
+#define BEHIND_TIME 8000       /* ms that a frame may wait; with the goodbye it is 10 s */
+#define BEHIND_MOST (8 << 20)  /* bytes that may wait at all */
+#define POSITION_INTERVAL 5000 /* ms, see rooms.h */
 #define READ_BUCKETS 1024
 
 typedef struct Read
@@ -157,12 +162,20 @@ on_stall(PennyTimer *timer)
 void
 penny_events_init(void)
 {
-	PennyRoomsConfig config = {.kept_bytes = KEPT_BYTES, .reads = OWN_READS};
+	PennyRoomsConfig config = {.kept_bytes = KEPT_BYTES,
+							   .reads = OWN_READS,
+							   .behind_bytes = BEHIND_BYTES,
+							   .behind_grace = BEHIND_GRACE,
+							   .behind_time = BEHIND_TIME,
+							   .behind_most = BEHIND_MOST,
+							   .position_interval = POSITION_INTERVAL};
 	static const PennyRoomsCallbacks callbacks = {
 		.read = start_read,
 		.forget = forget_read,
 		.joined = penny_session_joined,
 		.deliver = penny_session_deliver,
+		.ready = penny_session_ready,
+		.takes = penny_session_takes,
 		.left = penny_session_left,
 	};
 
@@ -240,6 +253,7 @@ penny_events_count(void)
 				(int64_t) (counts.members - counted.members));
 	penny_count(&penny_edge.plane, PENNY_COUNT_RESYNCS,
 				(int64_t) (counts.resyncs - counted.resyncs));
+	penny_count(&penny_edge.plane, PENNY_COUNT_SLOW, (int64_t) (counts.slow - counted.slow));
 	counted = counts;
 }
 

@@ -14,24 +14,34 @@
 static uint64_t alive;
 
 PennyFrame *
-penny_frame_make(PennySpan text)
+penny_frame_reserve(size_t len, char **text)
 {
 	uint8_t head[PENNY_WEBSOCKET_HEAD_MAX];
-	size_t head_len = penny_websocket_head(head, PENNY_WEBSOCKET_TEXT, text.len);
+	size_t head_len = penny_websocket_head(head, PENNY_WEBSOCKET_TEXT, len);
 	PennyFrame *frame;
 
-	if (text.len > UINT32_MAX - PENNY_WEBSOCKET_HEAD_MAX)
+	if (len > UINT32_MAX - PENNY_WEBSOCKET_HEAD_MAX)
 		return NULL;
-	frame = malloc(sizeof(PennyFrame) + head_len + text.len);
+	frame = malloc(sizeof(PennyFrame) + head_len + len);
 	if (frame == NULL)
 		return NULL;
 	frame->refs = 1;
 	frame->head_len = (uint32_t) head_len;
-	frame->len = (uint32_t) (head_len + text.len);
+	frame->len = (uint32_t) (head_len + len);
 	memcpy(frame->bytes, head, head_len);
-	if (text.len > 0)
-		memcpy(frame->bytes + head_len, text.data, text.len);
+	*text = frame->bytes + head_len;
 	alive++;
+	return frame;
+}
+
+PennyFrame *
+penny_frame_make(PennySpan text)
+{
+	char *copy;
+	PennyFrame *frame = penny_frame_reserve(text.len, &copy);
+
+	if (frame != NULL && text.len > 0)
+		memcpy(copy, text.data, text.len);
 	return frame;
 }
 

@@ -23,6 +23,8 @@ typedef struct PennyFrame
 
 /* Make a text frame; NULL without memory. */
 extern PennyFrame *penny_frame_make(PennySpan text);
+/* Likewise, with that many bytes of text for the caller to fill in. */
+extern PennyFrame *penny_frame_reserve(size_t len, char **text);
 extern PennyFrame *penny_frame_ref(PennyFrame *frame);
 extern void penny_frame_unref(PennyFrame *frame);
 /* Frames alive, to see that none is left behind. */

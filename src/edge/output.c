@@ -4,9 +4,11 @@
  *		Output of connections: direct writes, queues of shared frames, one
  *		write for many frames, backpressure.
  *
- * A direct write (an HTTP answer) goes at once in one piece.  Frames are
- * queued by reference and sent at the end of the turn: what one connection has
- * queued is gathered and goes in one write, which is what makes fan-out cheap.
+ * A direct write (an HTTP answer) goes at once in one piece.  Frames for one
+ * connection are queued by reference and sent at the end of the turn; frames
+ * that many share are pulled from the protocol then, or when the socket takes
+ * more, and are queued nowhere.  What one connection has to send is gathered
+ * and goes in one write, which is what makes fan-out cheap.
  *
  * libwebsockets keeps the unsent rest of one write and then calls back until it
  * is gone; so at most PENNY_WRITE_MAX bytes of a connection lie there, the rest
@@ -35,6 +37,11 @@
 #define QUEUE_BURST (8 << 20)  /* bytes that may wait for one that is not */
 #define QUEUE_TOTAL (512 << 20)
 #define FIRST_QUEUE 4 /* entries of a queue to begin with */
+/*
+ * Bytes of pulled frames in one write, if it is not one frame: what a socket
+ * does not take of a write has to be kept, and with many slow ones that counts.
+ */
+#define PULL_MAX (32 * 1024)
 
 static PennyConnection *dirty_list; /* has something to send */
 static char gather[PENNY_WRITE_MAX];
@@ -239,9 +246,59 @@ penny_output_send(PennyConnection *connection, const char *bytes, size_t len)
 	return connection->state != PENNY_CUT;
 }
 
+void
+penny_connection_has_frames(PennyConnection *connection)
+{
+	connection->pulls = true;
+	if (connection->state == PENNY_OPEN && !connection->blocked)
+		make_dirty(connection);
+}
+
+/* Send one write of what the protocol has; false when that was all. */
+static bool
+send_pulled(PennyConnection *connection)
+{
+	PennyFrame *frame = connection->protocol->pull(connection, SIZE_MAX);
+	PennyFrame *next = NULL;
+	size_t len;
+	int n = 1;
+
+	if (frame == NULL)
+		return false;
+	len = frame->len;
+	if (len < PULL_MAX)
+		next = connection->protocol->pull(connection, PULL_MAX - len);
+	if (next == NULL)
+		send_bytes(connection, frame->bytes, len);
+	else
+	{
+		memcpy(gather, frame->bytes, len);
+		while (next != NULL)
+		{
+			memcpy(gather + len, next->bytes, next->len);
+			len += next->len;
+			n++;
+			penny_frame_unref(next);
+			next = len < PULL_MAX ? connection->protocol->pull(connection, PULL_MAX - len) : NULL;
+		}
+		send_bytes(connection, gather, len);
+	}
+	penny_frame_unref(frame);
+	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, n);
+	return true;
+}
+
+/* Send what the protocol has until the socket takes no more. */
+static void
+flush_pulled(PennyConnection *connection)
+{
+	while (connection->pulls && !connection->blocked && connection->state == PENNY_OPEN)
+		connection->pulls = send_pulled(connection);
+}
+
 /* Send the queue until it is empty or the socket takes no more. */
 static void
-flush(PennyConnection *connection)
+flush_queue(PennyConnection *connection)
 {
 	while (connection->queue_len > 0 && !connection->blocked)
 	{
@@ -265,6 +322,15 @@ flush(PennyConnection *connection)
 		if (!send_bytes(connection, gather, len))
 			return;
 	}
+}
+
+/* The queue first: what is in it came before, or does not belong to a room. */
+static void
+flush(PennyConnection *connection)
+{
+	flush_queue(connection);
+	if (connection->queue_len == 0)
+		flush_pulled(connection);
 }
 
 /* Send what was queued in this turn. */

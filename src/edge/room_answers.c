@@ -9,6 +9,10 @@
  * complete up to the version of its last line, which is what makes it safe to
  * stop in the middle when memory is short.
  *
+ * A long answer comes in pages: each says up to which version it reaches and
+ * that there is more, and the next is asked from there, when the member's
+ * socket has taken the last.
+ *
  * Answers come from executors and are trusted, but their form is checked: one
  * that cannot be read counts as a failed read.
  *
@@ -26,9 +30,11 @@ typedef struct Answer
 {
 	PennySpan position; /* as written */
 	PennySpan epoch;    /* JSON string with its quotes */
+	PennySpan reset;    /* JSON string, or empty */
 	uint64_t version;
 	bool recovered;
-	bool more; /* a page: ask on from its version */
+	bool more;  /* than these lines */
+	bool write; /* may the member write? */
 	uint8_t user[16];
 } Answer;
 
@@ -69,14 +75,14 @@ read_uuid(PennySpan raw, uint8_t uuid[16])
 static bool
 read_head(PennySpan head, Answer *answer)
 {
-	PennyJsonMember outer[4] = {
-		{.name = "position"}, {.name = "recovered"}, {.name = "user_id"}, {.name = "more"}};
+	PennyJsonMember outer[6] = {{.name = "position"}, {.name = "recovered"}, {.name = "user_id"},
+								{.name = "reset"},    {.name = "more"},      {.name = "write"}};
 	PennyJsonMember inner[2] = {{.name = "epoch"}, {.name = "version"}};
 	int64_t version;
 	size_t where;
 
 	memset(answer, 0, sizeof(*answer));
-	if (penny_json_object(head, outer, 4, &where) != NULL || outer[0].kind != PENNY_JSON_OBJECT ||
+	if (penny_json_object(head, outer, 6, &where) != NULL || outer[0].kind != PENNY_JSON_OBJECT ||
 		penny_json_object(outer[0].raw, inner, 2, &where) != NULL ||
 		inner[0].kind != PENNY_JSON_STRING || inner[0].raw.len > PENNY_ROOMS_EPOCH_MAX ||
 		inner[1].kind != PENNY_JSON_NUMBER || !penny_json_integer(inner[1].raw, &version))
@@ -85,7 +91,10 @@ read_head(PennySpan head, Answer *answer)
 	answer->epoch = inner[0].raw;
 	answer->version = (uint64_t) version;
 	answer->recovered = outer[1].kind == PENNY_JSON_TRUE;
-	answer->more = outer[3].kind == PENNY_JSON_TRUE;
+	if (outer[3].kind == PENNY_JSON_STRING)
+		answer->reset = outer[3].raw;
+	answer->more = outer[4].kind == PENNY_JSON_TRUE;
+	answer->write = outer[5].kind != PENNY_JSON_FALSE;
 	return outer[2].kind != PENNY_JSON_STRING || read_uuid(outer[2].raw, answer->user);
 }
 
@@ -115,6 +124,7 @@ static bool
 take_lines(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySpan body, bool adopt)
 {
 	PennyRoom *room = member->room;
+	bool for_member = member->state != MEMBER_LIVE; /* as it was when it asked */
 	uint64_t before = 0;
 
 	while (body.len > 0)
@@ -122,38 +132,37 @@ take_lines(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySp
 		uint64_t version;
 		PennySpan text;
 		PennyFrame *frame;
-		bool for_member, for_room;
+		bool for_room;
 
 		if (!next_line(&body, &version, &text))
 			return false;
 		if (version == 0)
 		{
 			/* the state of a message that grows: after all that has a version */
-			if (member->state == MEMBER_LIVE)
+			if (!for_member)
 				continue;
 			frame = penny_frame_make(text);
 			if (frame == NULL)
 				return false;
-			rooms->call.deliver(rooms->arg, member->data, frame);
+			penny_member_deliver(rooms, member, 0, frame);
 			penny_frame_unref(frame);
 			continue;
 		}
 		if (version <= before || version > answer->version)
 			return false;
 		before = version;
-		for_member = member->state != MEMBER_LIVE && version > member->cursor;
 		for_room = adopt && version > room->head;
-		if (!for_member && !for_room)
+		if (!for_room && (!for_member || version <= member->cursor))
 			continue;
 		frame = penny_frame_make(text);
 		if (frame == NULL)
 			return false;
 		if (for_room)
 			penny_room_pass_on(rooms, room, version, frame);
-		if (for_member)
+		if (for_member && version > member->cursor)
 		{
 			member->cursor = version;
-			rooms->call.deliver(rooms->arg, member->data, frame);
+			penny_member_deliver(rooms, member, version, frame);
 		}
 		penny_frame_unref(frame);
 	}
@@ -164,6 +173,11 @@ take_lines(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySp
 static void
 retry(PennyRooms *rooms, PennyMember *member, ReadKind kind, uint32_t status, PennySpan problem)
 {
+	if (kind == READ_ROOM && member->state != MEMBER_LIVE)
+	{
+		penny_room_catch_up(rooms, member->room); /* it has another read by now */
+		return;
+	}
 	if (++member->tries > TRIES)
 	{
 		penny_room_put_out(rooms, member, PENNY_LEAVING_REFUSED, status, problem);
@@ -173,6 +187,50 @@ retry(PennyRooms *rooms, PennyMember *member, ReadKind kind, uint32_t status, Pe
 	if (kind == READ_ROOM)
 		member->room->reader = member;
 	penny_room_rest(rooms, member);
+}
+
+/* Deliver a frame made here, whatever the member's filter; false when there was none. */
+static bool
+deliver_made(PennyRooms *rooms, const PennyMember *member, PennyFrame *frame)
+{
+	if (frame == NULL)
+		return false;
+	rooms->call.deliver(rooms->arg, member->data, frame);
+	penny_frame_unref(frame);
+	return true;
+}
+
+/*
+ * Tell what a member cannot see from the frames it got: that broadcasts were
+ * missed, and how far it has come.  False without memory.
+ */
+static bool
+tell_place(PennyRooms *rooms, PennyMember *member)
+{
+	PennyRoom *room = member->room;
+
+	if (member->missed && !deliver_made(rooms, member, penny_room_make_missed(room)))
+		return false;
+	member->missed = false;
+	if (member->told < member->cursor)
+	{
+		if (!deliver_made(rooms, member, penny_room_make_position(room, member->cursor)))
+			return false;
+		member->told = member->cursor;
+	}
+	return true;
+}
+
+/* Tell a member that was too slow what it skips; false without memory. */
+static bool
+tell_skipped(PennyRooms *rooms, PennyMember *member, uint64_t to)
+{
+	if (!member->skipped)
+		return true;
+	if (!deliver_made(rooms, member, penny_room_make_conflated(member->room, member->cursor, to)))
+		return false;
+	member->skipped = false;
+	return true;
 }
 
 /*
@@ -194,14 +252,14 @@ go_live(PennyRooms *rooms, PennyMember *member, uint64_t version)
 	if (room->newest < version)
 		room->newest = version;
 	penny_room_drop_held(rooms, room);
-	if (!penny_room_replay(rooms, member))
+	if (!penny_room_replay(rooms, member) || !penny_room_hand_over_streams(rooms, member))
 	{
 		penny_room_read(rooms, member, READ_MEMBER);
 		penny_room_settle(rooms, room);
 		return;
 	}
 	member->doubted = false;
-	if (member->missed && !penny_room_tell_missed(rooms, member))
+	if (!tell_place(rooms, member))
 	{
 		retry(rooms, member, READ_MEMBER, 503, (PennySpan){"", 0});
 		return;
@@ -210,8 +268,12 @@ go_live(PennyRooms *rooms, PennyMember *member, uint64_t version)
 	member->state = MEMBER_LIVE;
 	room->live++;
 	room->waiting--;
+	penny_seat_loose(rooms, member);
 	if (room->waiting == 0)
+	{
 		penny_room_clear_log(rooms, room);
+		penny_room_clear_streams(rooms, room);
+	}
 	penny_room_settle(rooms, room);
 }
 
@@ -222,11 +284,23 @@ same_epoch(const PennyRoom *room, const Answer *answer)
 		   memcmp(room->epoch, answer->epoch.data, answer->epoch.len) == 0;
 }
 
+/* A page was taken whole: ask for the next. */
+static void
+read_on(PennyRooms *rooms, PennyMember *member)
+{
+	member->tries = 0;
+	penny_room_read(rooms, member, READ_MEMBER);
+}
+
 /* The answer that lets a member in. */
 static void
 let_in(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySpan body)
 {
 	PennyRoom *room = member->room;
+	PennyJoined how = {.position = answer->position,
+					   .reset = answer->reset,
+					   .recovered = answer->recovered,
+					   .write = answer->write};
 
 	if (room->epoch_len > 0 && !same_epoch(room, answer))
 		penny_room_reset(rooms, room, member);
@@ -240,10 +314,10 @@ let_in(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySpan b
 	room->epoch_len = (uint32_t) answer->epoch.len;
 	member->state = MEMBER_READING;
 	member->admitted = answer->version;
-	member->cursor = answer->recovered ? member->since_version : 0;
+	member->cursor = answer->recovered ? member->since_version : answer->version;
 	memcpy(member->user, answer->user, sizeof(member->user));
-	rooms->call.joined(rooms->arg, member->data, room_name(room), answer->position,
-					   answer->recovered);
+	rooms->call.joined(rooms->arg, member->data, room_name(room), &how);
+	member->told = answer->recovered ? member->since_version : answer->version;
 	if (!take_lines(rooms, member, answer, body, false))
 	{
 		retry(rooms, member, READ_MEMBER, 503, (PennySpan){"", 0});
@@ -251,7 +325,7 @@ let_in(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySpan b
 	}
 	member->cursor = answer->version;
 	if (answer->more)
-		penny_room_read(rooms, member, READ_MEMBER);
+		read_on(rooms, member);
 	else
 		go_live(rooms, member, answer->version);
 }
@@ -270,9 +344,15 @@ catch_up(PennyRooms *rooms, PennyMember *member, ReadKind kind, const Answer *an
 	 * before it: versions no longer mean what they did.
 	 */
 	if (!same_epoch(room, answer) || !answer->recovered ||
-		(answer->version < member->read_newest && !answer->more))
+		(!answer->more && answer->version < member->read_newest) ||
+		(answer->more && answer->version <= member->read_since))
 	{
 		penny_room_reset(rooms, room, NULL);
+		return;
+	}
+	if (kind == READ_MEMBER && !tell_skipped(rooms, member, answer->version))
+	{
+		retry(rooms, member, kind, 503, (PennySpan){"", 0});
 		return;
 	}
 	if (member->admitted < answer->version)
@@ -290,14 +370,19 @@ catch_up(PennyRooms *rooms, PennyMember *member, ReadKind kind, const Answer *an
 	if (kind == READ_ROOM)
 	{
 		member->tries = 0;
-		if (answer->more && room->newest <= answer->version)
-			room->newest = answer->version + 1;
-		penny_room_settle(rooms, room);
+		if (penny_room_settle(rooms, room) && answer->more)
+			penny_room_catch_up(rooms, room);
 		return;
 	}
 	if (member->cursor < answer->version)
 		member->cursor = answer->version;
-	if (member->read_losses == room->losses && !answer->more)
+	if (answer->more)
+	{
+		read_on(rooms, member);
+		penny_room_settle(rooms, room);
+		return;
+	}
+	if (member->read_losses == room->losses)
 	{
 		go_live(rooms, member, answer->version);
 		return;

@@ -7,11 +7,7 @@
  */
 #include <string.h>
 
-#include "edge/json_span.h"
 #include "edge/rooms_private.h"
-
-#define MISSED_HEAD "{\"type\":\"event\",\"room\":"
-#define MISSED_TAIL ",\"event\":{\"type\":\"missed\"}}"
 
 /* The conversation is deleted: the last frame, then everybody is out. */
 static void
@@ -24,8 +20,11 @@ end_room(PennyRooms *rooms, PennyRoom *room, uint64_t version, PennyFrame *frame
 	room->known = false;
 	for (; frame != NULL && member != NULL; member = member->next)
 	{
-		if (member->state == MEMBER_LIVE && (version == 0 || member->cursor < version))
-			rooms->call.deliver(rooms->arg, member->data, frame);
+		if (member->state != MEMBER_LIVE)
+			continue;
+		penny_seat_unseat(rooms, member);
+		if (version == 0 || member->cursor < version)
+			penny_member_deliver(rooms, member, version, frame);
 	}
 	for (member = room->members; member != NULL; member = next)
 	{
@@ -61,9 +60,11 @@ penny_room_settle(PennyRooms *rooms, PennyRoom *room)
 
 /* A hole did not close in time. */
 void
-penny_room_time_out(PennyRooms *rooms, PennyRoom *room)
+penny_room_time_out(PennyTimer *timer)
 {
-	penny_room_stop_timer(rooms, room);
+	PennyRoom *room = penny_timer_owner(timer, PennyRoom, timer);
+	PennyRooms *rooms = room->rooms;
+
 	while (room->held != NULL)
 	{
 		Kept *last = room->held;
@@ -172,19 +173,25 @@ left(PennyRooms *rooms, PennyRoom *room, const PennyEventIn *event)
 	}
 }
 
-/* Pass a frame without version on to all who are in, but one. */
+/*
+ * Pass a frame without version on to all who are in, but one.  Who waits for
+ * an answer, or for its socket, does not get it when that could be wrong, and
+ * is told later.
+ */
 static void
 broadcast(PennyRooms *rooms, PennyRoom *room, PennyFrame *frame, const PennyMember *except)
 {
-	for (PennyMember *member = room->members; member != NULL; member = member->next)
+	for (PennyMember *member = room->waiting > 0 ? room->members : NULL; member != NULL;
+		 member = member->next)
 	{
-		if (member == except || member->state == MEMBER_ENTERING)
+		if (member == except || member->state != MEMBER_READING)
 			continue;
-		if (member->doubted)
+		if (member->doubted || member->read_place == READ_WAITING)
 			member->missed = true;
 		else
-			rooms->call.deliver(rooms->arg, member->data, frame);
+			penny_member_deliver(rooms, member, 0, frame);
 	}
+	penny_room_tell(rooms, room, 0, frame, except != NULL ? except->number : 0);
 }
 
 /* The member here that has sent this itself, or NULL. */
@@ -215,6 +222,22 @@ publish(PennyRooms *rooms, PennyRoom *room, const PennyEventIn *event)
 	penny_frame_unref(frame);
 }
 
+/* A piece of a message that grows: as a broadcast, and kept for who waits. */
+static void
+stream(PennyRooms *rooms, PennyRoom *room, const PennyEventIn *event)
+{
+	PennyFrame *frame = penny_frame_make((PennySpan){event->frame, event->frame_len});
+
+	if (frame == NULL || event->frame_len == 0)
+		penny_room_lose(rooms, room, true); /* read again, its state comes with that */
+	else
+	{
+		penny_room_keep_stream(rooms, room, frame);
+		penny_room_tell(rooms, room, 0, frame, 0);
+	}
+	penny_frame_unref(frame);
+}
+
 /*
  * Events of a room may have been lost, or mean nothing any more: read every
  * member anew.  What was held back comes with that, too.
@@ -236,32 +259,12 @@ penny_room_lose(PennyRooms *rooms, PennyRoom *room, bool broadcasts)
 	}
 }
 
-/* Tell a member that broadcasts were missed; false without memory. */
 bool
-penny_room_tell_missed(PennyRooms *rooms, PennyMember *member)
-{
-	char text[sizeof(MISSED_HEAD) + sizeof(MISSED_TAIL) + 6 * PENNY_ROOM_NAME_MAX + 2];
-	size_t len = sizeof(MISSED_HEAD) - 1;
-	PennyFrame *frame;
-
-	memcpy(text, MISSED_HEAD, len);
-	len += penny_json_quote(room_name(member->room), text + len, 6 * PENNY_ROOM_NAME_MAX + 2);
-	memcpy(text + len, MISSED_TAIL, sizeof(MISSED_TAIL) - 1);
-	len += sizeof(MISSED_TAIL) - 1;
-	frame = penny_frame_make((PennySpan){text, len});
-	if (frame == NULL)
-		return false;
-	rooms->call.deliver(rooms->arg, member->data, frame);
-	penny_frame_unref(frame);
-	member->missed = false;
-	return true;
-}
-
-bool
-penny_rooms_signal(PennyRooms *rooms, PennyMember *from, PennySpan text)
+penny_rooms_signal(PennyRooms *rooms, PennyMember *from, PennySpan text, uint64_t now_ms)
 {
 	PennyFrame *frame;
 
+	rooms->now = now_ms;
 	if (from->state == MEMBER_ENTERING || from->doubted)
 		return false;
 	frame = penny_frame_make(text);
@@ -314,11 +317,13 @@ penny_rooms_event(PennyRooms *rooms, const PennyEventIn *event, uint64_t now_ms)
 					change(rooms, room, event);
 				break;
 			case PENNY_EVENT_PUBLISH:
-			case PENNY_EVENT_STREAM:
 				if (event->frame_len == 0)
-					penny_room_lose(rooms, room, false);
+					penny_room_lose(rooms, room, true);
 				else
 					publish(rooms, room, event);
+				break;
+			case PENNY_EVENT_STREAM:
+				stream(rooms, room, event);
 				break;
 			case PENNY_EVENT_RECHECK:
 				penny_room_lose(rooms, room, event->version == PENNY_EVENT_MISSED);

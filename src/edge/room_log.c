@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * room_log.c
- *		Frames of a room: passing them on, the log of those passed on, and
- *		those held back because an earlier version is missing.
+ *		Frames of a room that members who wait will need: the log of those
+ *		passed on, pieces of streams; and those held back because an earlier
+ *		version is missing.
  *
  * Everything kept is bounded, for a room and over all rooms.  When the log
  * gives way its floor rises, and a member that would have needed it is read
@@ -103,13 +104,7 @@ penny_room_pass_on(PennyRooms *rooms, PennyRoom *room, uint64_t version, PennyFr
 	else
 		room->floor = version;
 	room->head = version;
-	for (PennyMember *member = room->members; member != NULL; member = member->next)
-	{
-		if (member->state != MEMBER_LIVE || member->cursor >= version)
-			continue;
-		member->cursor = version;
-		rooms->call.deliver(rooms->arg, member->data, frame);
-	}
+	penny_room_tell(rooms, room, version, frame, 0);
 }
 
 /*
@@ -128,7 +123,7 @@ penny_room_replay(PennyRooms *rooms, PennyMember *member)
 		if (kept->version <= member->cursor)
 			continue;
 		member->cursor = kept->version;
-		rooms->call.deliver(rooms->arg, member->data, kept->frame);
+		penny_member_deliver(rooms, member, kept->version, kept->frame);
 	}
 	if (member->cursor < room->head)
 		member->cursor = room->head;
@@ -146,6 +141,76 @@ penny_room_set_head(PennyRooms *rooms, PennyRoom *room, uint64_t head)
 		room->newest = head;
 	if (room->waiting == 0)
 		penny_room_clear_log(rooms, room);
+	penny_room_tell_head(rooms, room);
+}
+
+/* ---- streams --------------------------------------------------------- */
+
+/* Drop the oldest piece of a stream. */
+static void
+drop_stream(PennyRooms *rooms, PennyRoom *room)
+{
+	Kept *kept = room->streams;
+
+	room->streams = kept->next;
+	if (room->streams == NULL)
+		room->streams_end = &room->streams;
+	room->stream_floor = kept->version;
+	room->stream_bytes -= kept_size(kept);
+	rooms->counts.kept_bytes -= kept_size(kept);
+	penny_room_free_kept(kept);
+}
+
+/* Nobody waits for them. */
+void
+penny_room_clear_streams(PennyRooms *rooms, PennyRoom *room)
+{
+	while (room->streams != NULL)
+		drop_stream(rooms, room);
+	room->stream_floor = room->stream_count;
+}
+
+/*
+ * A piece of a stream came: keep it for those who wait for an answer, since
+ * that may be from before the piece.
+ */
+void
+penny_room_keep_stream(PennyRooms *rooms, PennyRoom *room, PennyFrame *frame)
+{
+	Kept *kept;
+
+	room->stream_count++;
+	kept =
+		room->waiting > 0 ? make_kept(rooms, room->stream_count, PENNY_EVENT_STREAM, frame) : NULL;
+	if (kept == NULL)
+	{
+		penny_room_clear_streams(rooms, room);
+		return;
+	}
+	*room->streams_end = kept;
+	room->streams_end = &kept->next;
+	room->stream_bytes += kept_size(kept);
+	while (room->stream_bytes > PENNY_ROOMS_LOG_MAX)
+		drop_stream(rooms, room);
+}
+
+/*
+ * Give a member the pieces that came since its read began; false when not all
+ * of them are there.
+ */
+bool
+penny_room_hand_over_streams(PennyRooms *rooms, PennyMember *member)
+{
+	PennyRoom *room = member->room;
+
+	if (member->streams < room->stream_floor)
+		return false;
+	for (Kept *kept = room->streams; kept != NULL; kept = kept->next)
+	{
+		if (kept->version > member->streams)
+			penny_member_deliver(rooms, member, 0, kept->frame);
+	}
+	return true;
 }
 
 /* ---- held back ------------------------------------------------------- */

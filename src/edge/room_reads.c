@@ -110,6 +110,12 @@ void
 penny_room_read(PennyRooms *rooms, PennyMember *member, ReadKind kind)
 {
 	member->read_kind = kind;
+	if (kind == READ_MEMBER && !rooms->call.takes(rooms->arg, member->data))
+	{
+		/* its socket would not take the answer: nothing is kept for it meanwhile */
+		member->read_place = READ_WAITING;
+		return;
+	}
 	member->read_place = READ_QUEUED;
 	enqueue(queue_of(rooms, member), member);
 }
@@ -132,7 +138,7 @@ penny_room_drop_read(PennyRooms *rooms, PennyMember *member)
 		unlist(rooms, member);
 		rooms->call.forget(rooms->arg, member->read);
 	}
-	else if (member->read_place != READ_NOWHERE)
+	else if (member->read_place == READ_QUEUED || member->read_place == READ_RESTING)
 		dequeue(queue_of(rooms, member), member);
 	if (member->room->reader == member)
 		member->room->reader = NULL;
@@ -182,6 +188,7 @@ begin(PennyRooms *rooms, PennyMember *member)
 	member->read_newest = room->newest;
 	member->read_doubts = room->doubts;
 	member->read_losses = room->losses;
+	member->streams = room->stream_count;
 	member->read_place = READ_FLYING;
 	member->queue_next = *read_bucket(rooms, number);
 	*read_bucket(rooms, number) = member;
@@ -219,22 +226,32 @@ penny_rooms_pump(PennyRooms *rooms)
 
 /* ---- what a room needs ----------------------------------------------- */
 
+/* A live member, which has got up, must be read before it gets more. */
+void
+penny_room_stop_live(PennyRooms *rooms, PennyMember *member)
+{
+	PennyRoom *room = member->room;
+	bool reader = room->reader == member;
+
+	if (member->read_kind == READ_ROOM)
+		penny_room_drop_read(rooms, member);
+	member->state = MEMBER_READING;
+	member->tries = 0;
+	room->live--;
+	room->waiting++;
+	if (reader)
+		penny_room_catch_up(rooms, room);
+}
+
 /* Whatever a member was doing, it must be read before it gets more. */
 void
 penny_room_doubt(PennyRooms *rooms, PennyMember *member)
 {
-	PennyRoom *room = member->room;
-
 	member->doubted = true;
 	if (member->state != MEMBER_LIVE)
 		return;
-	if (member->read_kind == READ_ROOM)
-		penny_room_drop_read(rooms, member);
-	if (member->cursor < room->head)
-		member->cursor = room->head;
-	member->state = MEMBER_READING;
-	room->live--;
-	room->waiting++;
+	penny_seat_unseat(rooms, member);
+	penny_room_stop_live(rooms, member);
 	penny_room_read(rooms, member, READ_MEMBER);
 }
 
@@ -259,17 +276,7 @@ penny_room_catch_up(PennyRooms *rooms, PennyRoom *room)
 void
 penny_room_stop_timer(PennyRooms *rooms, PennyRoom *room)
 {
-	if (room->timer == 0)
-		return;
-	room->timer = 0;
-	if (room->timer_prev != NULL)
-		room->timer_prev->timer_next = room->timer_next;
-	else
-		rooms->timer_first = room->timer_next;
-	if (room->timer_next != NULL)
-		room->timer_next->timer_prev = room->timer_prev;
-	else
-		rooms->timer_last = room->timer_prev;
+	penny_wheel_stop(&rooms->wheel, &room->timer);
 }
 
 /* Is something missing in this room?  Then see to it that it comes. */
@@ -281,14 +288,7 @@ penny_room_progress(PennyRooms *rooms, PennyRoom *room)
 		penny_room_stop_timer(rooms, room);
 		return;
 	}
-	if (room->timer != 0 || room->reader != NULL || room->live == 0)
+	if (penny_timer_is_set(&room->timer) || room->reader != NULL || room->live == 0)
 		return;
-	room->timer = rooms->now + PENNY_ROOMS_PATIENCE;
-	room->timer_next = NULL;
-	room->timer_prev = rooms->timer_last;
-	if (rooms->timer_last != NULL)
-		rooms->timer_last->timer_next = room;
-	else
-		rooms->timer_first = room;
-	rooms->timer_last = room;
+	penny_wheel_set(&rooms->wheel, &room->timer, rooms->now + PENNY_ROOMS_PATIENCE, rooms->now);
 }

@@ -109,8 +109,11 @@ make_room(PennyRooms *rooms, uint64_t hash, PennySpan name)
 	if (room == NULL)
 		return NULL;
 	grow(rooms);
+	room->rooms = rooms;
 	room->hash = hash;
 	room->log_end = &room->log;
+	room->streams_end = &room->streams;
+	penny_timer_init(&room->timer, penny_room_time_out);
 	room->name_len = (uint32_t) name.len;
 	memcpy(room->name, name.data, name.len);
 	place = &rooms->bucket[bucket_of(rooms, hash, rooms->buckets)];
@@ -132,6 +135,7 @@ free_room(PennyRooms *rooms, PennyRoom *room)
 	penny_room_stop_timer(rooms, room);
 	penny_room_clear_log(rooms, room);
 	penny_room_clear_held(rooms, room);
+	penny_room_clear_streams(rooms, room);
 	rooms->counts.rooms--;
 	free(room);
 }
@@ -152,6 +156,8 @@ penny_rooms_destroy(PennyRooms *rooms)
 				PennyMember *member = room->members;
 
 				room->members = member->next;
+				penny_seat_leave(rooms, member);
+				penny_audience_leave(rooms, member);
 				free(member);
 			}
 			free_room(rooms, room);
@@ -184,44 +190,102 @@ version_of(PennySpan since)
 	return (uint64_t) value;
 }
 
-PennyMember *
-penny_rooms_join(PennyRooms *rooms, PennySpan name, PennySpan since, void *data, uint64_t now_ms)
+/* A member of the room, on its way in; NULL without memory. */
+static PennyMember *
+make_member(PennyRooms *rooms, PennyRoom *room, const PennyJoin *join, void *data)
 {
-	uint64_t hash = penny_hash(name.data, name.len, 0);
-	PennyMember *member;
-	PennyRoom *room;
+	PennyMember *member = calloc(1, sizeof(*member) + join->since.len);
+	Audience *audience = NULL;
 
-	rooms->now = now_ms;
-	if (name.len == 0 || name.len > PENNY_ROOM_NAME_MAX || since.len > PENNY_ROOMS_SINCE_MAX)
-		return NULL;
-	member = calloc(1, sizeof(*member) + since.len);
-	if (member == NULL)
-		return NULL;
-	room = penny_room_find(rooms, hash, name);
-	if (room == NULL)
-		room = make_room(rooms, hash, name);
-	if (room == NULL)
+	if (member != NULL)
+		audience = penny_audience_find(rooms, room, join->window, join->filter);
+	if (audience == NULL)
 	{
 		free(member);
 		return NULL;
 	}
+	penny_audience_enter(member, audience);
 	member->room = room;
 	member->data = data;
 	member->number = ++rooms->last_number;
 	member->state = MEMBER_ENTERING;
-	member->since_version = version_of(since);
-	member->since_len = (uint32_t) since.len;
-	if (since.len > 0)
-		memcpy(member->since, since.data, since.len);
+	member->conflate = join->conflate;
+	member->since_version = version_of(join->since);
+	member->since_len = (uint32_t) join->since.len;
+	if (join->since.len > 0)
+		memcpy(member->since, join->since.data, join->since.len);
 	member->next = room->members;
 	if (room->members != NULL)
 		room->members->prev = member;
 	room->members = member;
 	room->waiting++;
 	rooms->counts.members++;
+	return member;
+}
+
+PennyMember *
+penny_rooms_join(PennyRooms *rooms, const PennyJoin *join, void *data, uint64_t now_ms)
+{
+	uint64_t hash = penny_hash(join->room.data, join->room.len, 0);
+	PennyMember *member;
+	PennyRoom *room;
+
+	rooms->now = now_ms;
+	if (join->room.len == 0 || join->room.len > PENNY_ROOM_NAME_MAX ||
+		join->since.len > PENNY_ROOMS_SINCE_MAX || join->filter.len > PENNY_ROOMS_FILTER_MAX)
+		return NULL;
+	room = penny_room_find(rooms, hash, join->room);
+	if (room == NULL)
+		room = make_room(rooms, hash, join->room);
+	if (room == NULL)
+		return NULL;
+	member = make_member(rooms, room, join, data);
+	if (member == NULL)
+	{
+		if (room->members == NULL)
+			free_room(rooms, room);
+		return NULL;
+	}
 	penny_room_read(rooms, member, READ_JOIN);
 	penny_rooms_pump(rooms);
 	return member;
+}
+
+bool
+penny_rooms_set_window(PennyRooms *rooms, PennyMember *member, uint32_t window, uint64_t now_ms)
+{
+	Audience *audience = member->audience;
+	bool whole = true;
+
+	rooms->now = now_ms;
+	if (audience->window == window)
+		return true;
+	audience = penny_audience_find(rooms, member->room, window, audience_filter(audience));
+	if (audience == NULL)
+		return false;
+	if (member->state == MEMBER_LIVE)
+		whole = penny_seat_unseat(rooms, member);
+	penny_audience_leave(rooms, member);
+	penny_audience_enter(member, audience);
+	if (member->state == MEMBER_LIVE && whole)
+		penny_seat_loose(rooms, member);
+	else if (member->state == MEMBER_LIVE)
+	{
+		penny_room_stop_live(rooms, member);
+		penny_room_read(rooms, member, READ_MEMBER);
+		penny_rooms_pump(rooms);
+	}
+	return true;
+}
+
+void
+penny_rooms_drained(PennyRooms *rooms, PennyMember *member, uint64_t now_ms)
+{
+	rooms->now = now_ms;
+	if (member->read_place != READ_WAITING)
+		return;
+	penny_room_read(rooms, member, member->read_kind);
+	penny_rooms_pump(rooms);
 }
 
 /* Free a member; false when its room went with it. */
@@ -232,6 +296,8 @@ penny_room_remove(PennyRooms *rooms, PennyMember *member)
 	bool was_reader = room->reader == member;
 
 	penny_room_drop_read(rooms, member);
+	penny_seat_leave(rooms, member);
+	penny_audience_leave(rooms, member);
 	if (member->prev != NULL)
 		member->prev->next = member->next;
 	else
@@ -250,7 +316,10 @@ penny_room_remove(PennyRooms *rooms, PennyMember *member)
 		return false;
 	}
 	if (room->waiting == 0)
+	{
 		penny_room_clear_log(rooms, room);
+		penny_room_clear_streams(rooms, room);
+	}
 	if (was_reader)
 		penny_room_catch_up(rooms, room);
 	return true;
@@ -261,6 +330,8 @@ bool
 penny_room_put_out(PennyRooms *rooms, PennyMember *member, PennyLeaving why, uint32_t status,
 				   PennySpan problem)
 {
+	if (member->state == MEMBER_LIVE)
+		penny_seat_unseat(rooms, member);
 	rooms->call.left(rooms->arg, member->data, room_name(member->room), why,
 					 member->state != MEMBER_ENTERING, status, problem);
 	return penny_room_remove(rooms, member);
@@ -344,15 +415,13 @@ wake_resting(PennyRooms *rooms)
 uint64_t
 penny_rooms_tick(PennyRooms *rooms, uint64_t now_ms)
 {
-	uint64_t next = UINT64_MAX;
+	uint64_t next;
 
 	rooms->now = now_ms;
-	while (rooms->timer_first != NULL && rooms->timer_first->timer <= now_ms)
-		penny_room_time_out(rooms, rooms->timer_first);
+	penny_wheel_run(&rooms->wheel, now_ms);
 	wake_resting(rooms);
 	penny_rooms_pump(rooms);
-	if (rooms->timer_first != NULL)
-		next = rooms->timer_first->timer;
+	next = penny_wheel_next(&rooms->wheel);
 	if (rooms->resting.first != NULL && rooms->resting.first->rest_until < next)
 		next = rooms->resting.first->rest_until;
 	if ((rooms->joins.first != NULL || rooms->catch_ups.first != NULL) && rooms->retry != 0 &&

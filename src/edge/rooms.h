@@ -24,6 +24,18 @@
  *	- While a member waits for an answer, frames passed on are kept in the
  *	  room's log (bounded); when the answer is older than the log reaches back,
  *	  the member is read again from its cursor.
+ *	- A member that is in and has everything is a seat of an audience: the
+ *	  members of the room with the same window and filter.  An audience has one
+ *	  log of what goes over the wire, encoded once; a seat is a place in it.
+ *	  penny_rooms_take() gives the next frame, when the socket wants one, so
+ *	  nothing is queued for a member, and what waits does not grow with members.
+ *	- Batches: the first frame after a pause goes at once, what follows gathers
+ *	  until the window ends, and goes as one frame.
+ *	- A seat that stays too far behind (PennyRoomsConfig) is put out as SLOW; or,
+ *	  if the member wants that, it skips what lies between and is read again,
+ *	  once its socket takes more, so it gets the newest state of each row.
+ *	- What does not fit the member's filter is not told; its position moves on
+ *	  all the same, and is told now and then.
  *	- Whatever cannot be kept (no memory, bounds, an event without a frame)
  *	  becomes a read, never a silent skip.
  *	- When events were lost or anything may have changed, every member is read
@@ -41,6 +53,7 @@
 #define PENNY_EDGE_ROOMS_H
 
 #include "edge/frame.h"
+#include "edge/wheel.h"
 #include "plane/event.h"
 
 #define PENNY_ROOMS_PATIENCE 20           /* ms for a hole in the versions to close */
@@ -49,6 +62,9 @@
 #define PENNY_ROOMS_HOLD_MAX (256 * 1024) /* bytes of frames held back for a room */
 #define PENNY_ROOMS_EPOCH_MAX 64          /* bytes of an epoch */
 #define PENNY_ROOMS_SINCE_MAX 256         /* bytes of a client's "since" */
+#define PENNY_ROOMS_FILTER_MAX 512        /* bytes of a filter */
+#define PENNY_ROOMS_FILTER_TYPES 16       /* types that it may name */
+#define PENNY_ROOMS_BATCH_MAX (64 * 1024) /* bytes that gather; with more a batch goes early */
 
 typedef struct PennyRooms PennyRooms;
 typedef struct PennyMember PennyMember;
@@ -59,7 +75,34 @@ typedef struct PennyRoomsConfig
 	uint64_t kept_bytes; /* frames kept and held back over all rooms, e.g. 64 MB */
 	uint64_t edge;       /* as in PennyEventSender */
 	uint32_t reads;      /* reads in flight that no client asked for, e.g. 8 */
+
+	/* A seat is too far behind with this many bytes for that long, ... */
+	uint32_t behind_bytes;
+	uint32_t behind_grace; /* ms */
+	/* ... or with a frame that has waited so long, or this many bytes. */
+	uint32_t behind_time; /* ms */
+	uint32_t behind_most;
+	uint32_t position_interval; /* ms after which a position that moved unseen is told */
 } PennyRoomsConfig;
+
+/* What a member wants. */
+typedef struct PennyJoin
+{
+	PennySpan room;
+	PennySpan since;  /* what the client sent, a checked JSON object, or empty */
+	PennySpan filter; /* of penny_filter_read(), or empty: everything */
+	uint32_t window;  /* ms in which frames gather, 0 = they do not */
+	bool conflate;    /* when it is too far behind: skip, do not put it out */
+} PennyJoin;
+
+/* The answer that let a member in. */
+typedef struct PennyJoined
+{
+	PennySpan position; /* a JSON object */
+	PennySpan reset;    /* a JSON string that says why nothing is recovered, or empty */
+	bool recovered;
+	bool write; /* it may also write */
+} PennyJoined;
 
 /* Why a member is no longer in a room (or never came in). */
 typedef enum PennyLeaving
@@ -67,7 +110,8 @@ typedef enum PennyLeaving
 	PENNY_LEAVING_REVOKED, /* lost access: tell "left" */
 	PENNY_LEAVING_GONE,    /* the conversation was deleted */
 	PENNY_LEAVING_REFUSED, /* the read said no: `status`, `problem` */
-	PENNY_LEAVING_RESET    /* another epoch: join again from the start */
+	PENNY_LEAVING_RESET,   /* another epoch: join again from the start */
+	PENNY_LEAVING_SLOW     /* it was too far behind: join again from where it was */
 } PennyLeaving;
 
 typedef struct PennyRoomsCallbacks
@@ -81,10 +125,14 @@ typedef struct PennyRoomsCallbacks
 	bool (*read)(void *arg, uint64_t read, void *member, PennySpan room, PennySpan since);
 	/* Nobody waits for the answer to this read any more. */
 	void (*forget)(void *arg, uint64_t read);
-	/* The member is in: tell {"type":"joined",…}.  position is a JSON object. */
-	void (*joined)(void *arg, void *member, PennySpan room, PennySpan position, bool recovered);
-	/* Send a frame; take a reference to keep it. */
+	/* The member is in: tell {"type":"joined",…}. */
+	void (*joined)(void *arg, void *member, PennySpan room, const PennyJoined *how);
+	/* Send this frame before what penny_rooms_take() gives; take a reference to keep it. */
 	void (*deliver)(void *arg, void *member, PennyFrame *frame);
+	/* There is something to take.  It may be gone again when the socket asks. */
+	void (*ready)(void *arg, void *member);
+	/* Does its socket take more now?  After a no, penny_rooms_drained() tells when it does. */
+	bool (*takes)(void *arg, void *member);
 	/*
 	 * The member is out, and its PennyMember is gone after this.  joined tells
 	 * whether it had been in.  problem is a problem document, for REFUSED.
@@ -99,8 +147,10 @@ typedef struct PennyRoomsCounts
 	uint64_t rooms;
 	uint64_t members;    /* joined ones and those on their way */
 	uint64_t reads;      /* in flight */
-	uint64_t kept_bytes; /* in logs and held back */
+	uint64_t kept_bytes; /* in logs, held back, gathered */
 	uint64_t resyncs;    /* reads made because something was missing, ever */
+	uint64_t audiences;
+	uint64_t slow; /* put out, or skipped something, for being too far behind, ever */
 } PennyRoomsCounts;
 
 /* NULL without memory. */
@@ -110,12 +160,23 @@ extern PennyRooms *penny_rooms_create(const PennyRoomsConfig *config,
 extern void penny_rooms_destroy(PennyRooms *rooms);
 
 /*
- * A member wants in.  since is what the client sent, a checked JSON object, or
- * empty.  NULL without memory, or when name or since are too long.  The caller
- * sees to it that a connection joins a room once.
+ * A member wants in.  NULL without memory, or when something is too long.  The
+ * caller sees to it that a connection joins a room once.
  */
-extern PennyMember *penny_rooms_join(PennyRooms *rooms, PennySpan room, PennySpan since,
-									 void *member, uint64_t now_ms);
+extern PennyMember *penny_rooms_join(PennyRooms *rooms, const PennyJoin *join, void *member,
+									 uint64_t now_ms);
+/* From now on its frames gather for so long; false without memory. */
+extern bool penny_rooms_set_window(PennyRooms *rooms, PennyMember *member, uint32_t window,
+								   uint64_t now_ms);
+/*
+ * The next frame for the socket, as a reference of the caller's, if it has at
+ * most that many bytes; NULL: it has more, or there is none.
+ */
+extern PennyFrame *penny_rooms_take(PennyMember *member, size_t most);
+/* Is there something to take? */
+extern bool penny_rooms_has_more(const PennyMember *member);
+/* Its socket has taken everything that it was given. */
+extern void penny_rooms_drained(PennyRooms *rooms, PennyMember *member, uint64_t now_ms);
 /* It leaves by itself, or its connection is gone; `left` is not called. */
 extern void penny_rooms_leave(PennyRooms *rooms, PennyMember *member);
 /* Is it in (joined was called)? */
@@ -131,7 +192,8 @@ extern uint64_t penny_rooms_number(const PennyMember *member);
  * A frame of a member for the others who are in, not stored; only right where
  * all of them are here, else it goes by PENNY_OP_SIGNAL.
  */
-extern bool penny_rooms_signal(PennyRooms *rooms, PennyMember *from, PennySpan frame);
+extern bool penny_rooms_signal(PennyRooms *rooms, PennyMember *from, PennySpan frame,
+							   uint64_t now_ms);
 
 /* The answer to a read, whole; an unknown number is ignored. */
 extern void penny_rooms_answer(PennyRooms *rooms, uint64_t read, uint32_t status, PennySpan head,
@@ -148,5 +210,16 @@ extern void penny_rooms_lost(PennyRooms *rooms, uint64_t now_ms);
 extern uint64_t penny_rooms_tick(PennyRooms *rooms, uint64_t now_ms);
 
 extern PennyRoomsCounts penny_rooms_counts(const PennyRooms *rooms);
+
+/* ---- room_filter.c --------------------------------------------------------- */
+
+/*
+ * Read {"types":["…",…]}, a checked JSON object, into what PennyJoin takes.
+ * NULL, or what is wrong.
+ */
+extern const char *penny_filter_read(PennySpan json, char filter[PENNY_ROOMS_FILTER_MAX],
+									 size_t *len);
+/* Does a frame pass?  Its type counts, and for an event that of the event. */
+extern bool penny_filter_passes(PennySpan filter, PennySpan frame);
 
 #endif /* PENNY_EDGE_ROOMS_H */

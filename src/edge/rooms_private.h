@@ -1,8 +1,9 @@
 /*-------------------------------------------------------------------------
  *
  * rooms_private.h
- *		Structures of the rooms, shared by rooms.c, room_log.c, room_reads.c,
- *		room_answers.c and room_events.c; no interface of others.
+ *		Structures of the rooms, shared by rooms.c, room_log.c, room_seats.c,
+ *		room_audience.c, room_frames.c, room_reads.c, room_answers.c and
+ *		room_events.c; no interface of others.
  *
  * States of a member:
  *
@@ -10,7 +11,14 @@
  *	READING   it is in, but must be read before it may go
  *			  live: a MEMBER read is queued, resting or in
  *			  flight                                      -> LIVE, out
- *	LIVE	  it has everything up to the room's head      -> READING, out
+ *	LIVE	  it has everything up to the room's head, or
+ *			  finds it in the log of its audience		   -> READING, out
+ *
+ * A LIVE member is loose or seated.  Loose ones get each frame by itself
+ * (deliver): they have just come in, and their audience is in the middle of a
+ * batch, or they know more than the room.  Seated ones take from the log.
+ * cursor is right for all but seated ones, whose version follows from their
+ * place: that of the entry they are at, or else what the audience has emitted.
  *
  * A member has one read at most.  A room has at most one ROOM read, by a LIVE
  * member, the room's reader.
@@ -20,6 +28,9 @@
  *	  head, when no member waits (is not LIVE)
  *	- held is sorted, without duplicates, and holds nothing <= head + 1 once
  *	  the room is known
+ *	- an audience with seated members has version = head; what lies between
+ *	  emitted and version has gathered, or there was nothing to tell
+ *	- the log of an audience begins with an entry at which somebody sits
  *	- a known room with a LIVE member whose head is below `newest` has a timer
  *	  running or a reader
  *
@@ -31,6 +42,7 @@
 #include "edge/rooms.h"
 
 typedef struct PennyRoom PennyRoom;
+typedef struct Audience Audience;
 
 /* A frame kept: passed on already (log), or ahead of its turn (held). */
 typedef struct Kept
@@ -41,12 +53,71 @@ typedef struct Kept
 	PennyFrame *frame;   /* NULL: GONE without a last frame */
 } Kept;
 
+/* A frame that gathers, or gathered into a batch. */
+typedef struct Item
+{
+	struct Item *next;
+	PennyFrame *frame;
+	uint64_t version; /* 0 = none */
+	uint64_t except;  /* number of the member that sent it, 0 = none here */
+} Item;
+
+/* What goes over the wire as one frame. */
+typedef struct Entry
+{
+	struct Entry *next;
+	PennyFrame *frame;
+	Item *items;        /* what it was made of, when somebody is not to get all of it */
+	uint64_t before;    /* version that one has who has not taken it, ... */
+	uint64_t version;   /* ... and who has */
+	uint64_t start;     /* bytes emitted before it */
+	uint64_t at;        /* ms */
+	bool unversioned;   /* holds frames that cannot be read again */
+	PennyMember *seats; /* who takes it next */
+} Entry;
+
+/* The members of a room that get the same bytes. */
+struct Audience
+{
+	PennyRoom *room;
+	Audience *next;
+	uint32_t members; /* all with this window and filter, whatever their state */
+	uint32_t seated;
+	uint32_t window;
+	bool open; /* the window: frames gather */
+	PennyMember *loose;
+	PennyMember *idle; /* seated, and have taken everything */
+	Entry *log;
+	Entry **log_end;
+	uint64_t end;     /* bytes emitted */
+	uint64_t version; /* all up to it has been emitted or gathered, or was not to be told */
+	uint64_t emitted; /* what who sits at the end has */
+	uint64_t told;    /* what who sits at the end can know that it has */
+	Item *items;      /* that gather */
+	Item **items_end;
+	uint32_t item_count;
+	size_t item_bytes;
+	PennyTimer window_timer;
+	PennyTimer behind_timer;
+	PennyTimer position_timer;
+	uint32_t filter_len;
+	char filter[];
+};
+
 typedef enum MemberState
 {
 	MEMBER_ENTERING,
 	MEMBER_READING,
 	MEMBER_LIVE
 } MemberState;
+
+/* Of a LIVE member; NOWHERE only for a moment. */
+typedef enum Sitting
+{
+	SITTING_NOWHERE,
+	SITTING_LOOSE,
+	SITTING_SEATED
+} Sitting;
 
 typedef enum ReadKind
 {
@@ -61,6 +132,7 @@ typedef enum ReadPlace
 	READ_NOWHERE,
 	READ_QUEUED,  /* in rooms->joins or rooms->catch_ups */
 	READ_RESTING, /* in rooms->resting: failed, to be tried again */
+	READ_WAITING, /* nowhere, until its socket takes more */
 	READ_FLYING   /* in rooms->read, the table by number */
 } ReadPlace;
 
@@ -72,9 +144,18 @@ struct PennyMember
 	void *data; /* the caller's */
 	uint64_t number;
 	MemberState state;
-	bool missed;       /* a broadcast could not be passed on: tell it */
-	bool doubted;      /* events were lost since its access was last read */
-	uint64_t cursor;   /* has everything up to this version, if READING */
+	bool missed;   /* a broadcast could not be passed on: tell it */
+	bool doubted;  /* events were lost since its access was last read */
+	bool conflate; /* when it is too far behind: skip */
+	bool skipped;  /* it did: tell it */
+	Sitting sitting;
+	Audience *audience;
+	Entry *at;              /* takes this next; NULL: all taken */
+	PennyMember *seat_next; /* at the entry, or in the audience's idle or loose */
+	PennyMember *seat_prev;
+	uint64_t streams;  /* pieces of streams that came to the room before its read began */
+	uint64_t cursor;   /* has everything up to this version, unless seated */
+	uint64_t told;     /* greatest version that it was told by itself */
 	uint64_t admitted; /* version of the snapshot that last let it in */
 	uint8_t user[16];
 
@@ -114,9 +195,14 @@ struct PennyRoom
 	Kept *held;
 	size_t log_bytes;
 	size_t held_bytes;
-	uint64_t timer; /* when the hole counts as one; 0 = none */
-	PennyRoom *timer_next;
-	PennyRoom *timer_prev;
+	Kept *streams; /* pieces of streams, kept while somebody waits; their numbers run */
+	Kept **streams_end;
+	uint64_t stream_count; /* ever */
+	uint64_t stream_floor; /* those up to this number are not kept */
+	size_t stream_bytes;
+	PennyTimer timer; /* when the hole counts as one */
+	PennyRooms *rooms;
+	Audience *audiences;
 	uint32_t epoch_len;
 	uint32_t name_len;
 	char epoch[PENNY_ROOMS_EPOCH_MAX]; /* JSON string, with its quotes */
@@ -139,9 +225,8 @@ struct PennyRooms
 	uint64_t last_number; /* of a member; begins anywhere, so that it is not a dead edge's */
 
 	PennyRoom **bucket;
-	size_t buckets;         /* a power of two */
-	PennyRoom *timer_first; /* by time: all wait equally long */
-	PennyRoom *timer_last;
+	size_t buckets;   /* a power of two */
+	PennyWheel wheel; /* of 1 ms */
 
 	PennyMember **read; /* reads in flight, by number */
 	size_t read_buckets;
@@ -161,6 +246,12 @@ room_name(const PennyRoom *room)
 	return (PennySpan){room->name, room->name_len};
 }
 
+static inline PennySpan
+audience_filter(const Audience *audience)
+{
+	return (PennySpan){audience->filter, audience->filter_len};
+}
+
 /* rooms.c */
 extern PennyRoom *penny_room_find(PennyRooms *rooms, uint64_t hash, PennySpan name);
 extern bool penny_room_remove(PennyRooms *rooms, PennyMember *member);
@@ -170,9 +261,8 @@ extern void penny_room_reset(PennyRooms *rooms, PennyRoom *room, const PennyMemb
 
 /* room_events.c */
 extern bool penny_room_settle(PennyRooms *rooms, PennyRoom *room);
-extern void penny_room_time_out(PennyRooms *rooms, PennyRoom *room);
+extern void penny_room_time_out(PennyTimer *timer);
 extern void penny_room_lose(PennyRooms *rooms, PennyRoom *room, bool broadcasts);
-extern bool penny_room_tell_missed(PennyRooms *rooms, PennyMember *member);
 
 /* room_log.c */
 extern void penny_room_pass_on(PennyRooms *rooms, PennyRoom *room, uint64_t version,
@@ -186,12 +276,44 @@ extern Kept *penny_room_take_held(PennyRooms *rooms, PennyRoom *room);
 extern void penny_room_free_kept(Kept *kept);
 extern bool penny_room_replay(PennyRooms *rooms, PennyMember *member);
 extern void penny_room_set_head(PennyRooms *rooms, PennyRoom *room, uint64_t head);
+extern void penny_room_keep_stream(PennyRooms *rooms, PennyRoom *room, PennyFrame *frame);
+extern void penny_room_clear_streams(PennyRooms *rooms, PennyRoom *room);
+extern bool penny_room_hand_over_streams(PennyRooms *rooms, PennyMember *member);
+
+/* room_audience.c */
+extern Audience *penny_audience_find(PennyRooms *rooms, PennyRoom *room, uint32_t window,
+									 PennySpan filter);
+extern void penny_audience_enter(PennyMember *member, Audience *audience);
+extern void penny_audience_leave(PennyRooms *rooms, PennyMember *member);
+extern void penny_audience_trim(PennyRooms *rooms, Audience *audience);
+extern void penny_audience_mind_position(PennyRooms *rooms, Audience *audience);
+extern void penny_room_tell(PennyRooms *rooms, PennyRoom *room, uint64_t version, PennyFrame *frame,
+							uint64_t except);
+extern void penny_room_tell_head(PennyRooms *rooms, PennyRoom *room);
+
+/* room_seats.c */
+extern void penny_seat_loose(PennyRooms *rooms, PennyMember *member);
+extern void penny_seat_leave(PennyRooms *rooms, PennyMember *member);
+extern void penny_seats_settle(PennyRooms *rooms, Audience *audience);
+extern bool penny_seat_unseat(PennyRooms *rooms, PennyMember *member);
+extern void penny_seats_break(PennyRooms *rooms, Audience *audience);
+extern bool penny_seats_mind(PennyRooms *rooms, Audience *audience);
+extern void penny_member_deliver(PennyRooms *rooms, PennyMember *member, uint64_t version,
+								 PennyFrame *frame);
+
+/* room_frames.c */
+extern PennyFrame *penny_room_make_missed(const PennyRoom *room);
+extern PennyFrame *penny_room_make_position(const PennyRoom *room, uint64_t version);
+extern PennyFrame *penny_room_make_conflated(const PennyRoom *room, uint64_t from, uint64_t to);
+extern PennyFrame *penny_room_make_batch(const PennyRoom *room, const Item *items, uint64_t except,
+										 uint64_t version);
 
 /* room_reads.c */
 extern void penny_room_read(PennyRooms *rooms, PennyMember *member, ReadKind kind);
 extern void penny_room_rest(PennyRooms *rooms, PennyMember *member);
 extern void penny_room_drop_read(PennyRooms *rooms, PennyMember *member);
 extern PennyMember *penny_room_landed(PennyRooms *rooms, uint64_t read);
+extern void penny_room_stop_live(PennyRooms *rooms, PennyMember *member);
 extern void penny_room_doubt(PennyRooms *rooms, PennyMember *member);
 extern void penny_room_catch_up(PennyRooms *rooms, PennyRoom *room);
 extern void penny_room_progress(PennyRooms *rooms, PennyRoom *room);

@@ -28,6 +28,9 @@ typedef enum Wanted
 	TOKEN,
 	SINCE,
 	EVENT,
+	FILTER,
+	CONFLATE,
+	BATCH_MS,
 	WANTED
 } Wanted;
 
@@ -52,10 +55,12 @@ static void take_leave(PennySession *session, const Message *message);
 static void take_message(PennySession *session, const Message *message);
 static void take_signal(PennySession *session, const Message *message);
 static void take_ping(PennySession *session, const Message *message);
+static void take_options(PennySession *session, const Message *message);
 
 static const Type types[] = {
-	{"auth", false, take_auth},      {"join", true, take_join},     {"leave", true, take_leave},
-	{"message", true, take_message}, {"signal", true, take_signal}, {"ping", false, take_ping},
+	{"auth", false, take_auth},       {"join", true, take_join},     {"leave", true, take_leave},
+	{"message", true, take_message},  {"signal", true, take_signal}, {"ping", false, take_ping},
+	{"options", false, take_options},
 };
 
 /* ---- life --------------------------------------------------------------------- */
@@ -70,6 +75,7 @@ penny_session_open(PennyWebsocket *websocket, PennySpan token, bool local, bool 
 	websocket->session = session;
 	penny_websocket_deadline(websocket, penny_edge.now + penny_edge.settings.auth_timeout);
 	session->local = local;
+	session->window = PENNY_WINDOW_DEFAULT;
 	penny_session_list(session);
 	if (verify && (token.len > 0 || local))
 		penny_session_verify(session, token);
@@ -167,7 +173,10 @@ penny_session_message(PennySession *session, PennySpan text)
 								  [ROOM] = {.name = "room"},
 								  [TOKEN] = {.name = "token"},
 								  [SINCE] = {.name = "since"},
-								  [EVENT] = {.name = "event"}}};
+								  [EVENT] = {.name = "event"},
+								  [FILTER] = {.name = "filter"},
+								  [CONFLATE] = {.name = "conflate"},
+								  [BATCH_MS] = {.name = "batch_ms"}}};
 	char room[PENNY_ROOM_NAME_MAX];
 	size_t where;
 	const char *wrong = penny_json_object(text, message.member, WANTED, &where);
@@ -210,18 +219,76 @@ take_auth(PennySession *session, const Message *message)
 	penny_session_verify(session, (PennySpan){token, len});
 }
 
+/* Is this member not there, or as good as that? */
+static bool
+is_absent(const PennyJsonMember *member)
+{
+	return member->kind == PENNY_JSON_ABSENT || member->kind == PENNY_JSON_NULL;
+}
+
+/* What a join wants; NULL, or what is wrong with it. */
+static const char *
+read_join(const Message *message, PennyJoin *join, char filter[PENNY_ROOMS_FILTER_MAX])
+{
+	const PennyJsonMember *since = &message->member[SINCE];
+	const PennyJsonMember *types = &message->member[FILTER];
+	const PennyJsonMember *conflate = &message->member[CONFLATE];
+	const char *wrong = NULL;
+
+	*join = (PennyJoin){.room = message->room};
+	if (!is_absent(since))
+	{
+		if (since->kind != PENNY_JSON_OBJECT || since->raw.len > PENNY_ROOMS_SINCE_MAX)
+			return "since must be a position";
+		join->since = since->raw;
+	}
+	if (!is_absent(types))
+	{
+		if (types->kind != PENNY_JSON_OBJECT)
+			return "filter must be an object with types";
+		wrong = penny_filter_read(types->raw, filter, &join->filter.len);
+		join->filter.data = filter;
+	}
+	if (!is_absent(conflate) && conflate->kind != PENNY_JSON_TRUE &&
+		conflate->kind != PENNY_JSON_FALSE)
+		return "conflate must be true or false";
+	join->conflate = conflate->kind == PENNY_JSON_TRUE;
+	return wrong;
+}
+
 static void
 take_join(PennySession *session, const Message *message)
 {
-	const PennyJsonMember *since = &message->member[SINCE];
-	PennySpan none = {NULL, 0};
+	char filter[PENNY_ROOMS_FILTER_MAX];
+	PennyJoin join;
+	const char *wrong = read_join(message, &join, filter);
 
-	if (since->kind != PENNY_JSON_ABSENT && since->kind != PENNY_JSON_NULL &&
-		since->kind != PENNY_JSON_OBJECT)
-		penny_say_error(session, message->ref, 400, "since must be a position");
+	/* Before it leaves: who is told no is where it was. */
+	if (wrong != NULL)
+		penny_say_error(session, message->ref, 400, wrong);
 	else
-		penny_session_join(session, message->ref, message->room,
-						   since->kind == PENNY_JSON_OBJECT ? since->raw : none);
+		penny_session_join(session, message->ref, &join);
+}
+
+/* How this socket is to be served. */
+static void
+take_options(PennySession *session, const Message *message)
+{
+	const PennyJsonMember *window = &message->member[BATCH_MS];
+	int64_t ms;
+
+	if (window->kind != PENNY_JSON_NUMBER || !penny_json_integer(window->raw, &ms) ||
+		ms > PENNY_WINDOW_MAX)
+	{
+		penny_say_error(session, message->ref, 400, "batch_ms must be an integer from 0 to 500");
+		return;
+	}
+	penny_session_set_window(session, (uint32_t) ms);
+	if (message->ref.len > 0)
+	{
+		penny_say_begin("ack", message->ref);
+		penny_say_send(session);
+	}
 }
 
 static void

@@ -15,6 +15,8 @@
 
 #define PENNY_REF_MAX 128    /* bytes of a client's "ref", as written */
 #define PENNY_USER_ID_MAX 64 /* bytes of a user's id */
+#define PENNY_WINDOW_MAX 500 /* ms in which frames may gather */
+#define PENNY_WINDOW_DEFAULT UINT32_MAX
 
 typedef struct PennySessionRoom PennySessionRoom;
 
@@ -22,9 +24,13 @@ typedef struct PennySessionRoom PennySessionRoom;
 struct PennySessionRoom
 {
 	PennySession *session;
+	PennyConnection *connection; /* the session's */
 	PennySessionRoom *next;
 	PennySessionRoom *prev;
+	PennySessionRoom *next_ready; /* has frames to take */
 	PennyMember *member;
+	bool ready;       /* in the session's list of those */
+	bool write;       /* may send to the room */
 	uint64_t hash;    /* of the room's name */
 	uint32_t ref_len; /* of the join, until it is answered */
 	char ref[];
@@ -44,7 +50,9 @@ struct PennySession
 	PennySession *next;      /* of all sessions */
 	PennySession *prev;
 	PennySessionRoom *rooms;
+	PennySessionRoom *ready;
 	uint32_t room_count;
+	uint32_t window;  /* ms in which frames gather; PENNY_WINDOW_DEFAULT: as is set */
 	uint32_t ref_len; /* of the call */
 	bool local;       /* the client is on this machine */
 	bool doubted;     /* its session token may have ended */
@@ -85,16 +93,22 @@ extern void penny_session_unlist(PennySession *session);
 
 /* ---- session_rooms.c: joining, and what rooms bring ----------------------------- */
 
-extern void penny_session_join(PennySession *session, PennySpan ref, PennySpan room,
-							   PennySpan since);
+/* wanted: all but its window, which is the session's. */
+extern void penny_session_join(PennySession *session, PennySpan ref, PennyJoin *wanted);
+/* Frames gather for so long, in all its rooms. */
+extern void penny_session_set_window(PennySession *session, uint32_t window);
+/* The next frame of its rooms, see PennyProtocol; and its socket has taken everything. */
+extern PennyFrame *penny_session_pull(PennySession *session, size_t most);
+extern void penny_session_drained(PennySession *session);
 extern void penny_session_leave(PennySession *session, PennySpan ref, PennySpan room);
 extern void penny_session_signal(PennySession *session, PennySpan ref, PennySpan room,
 								 PennySpan event);
 extern void penny_session_leave_all(PennySession *session);
 /* Callbacks of rooms.h; member is a PennySessionRoom. */
-extern void penny_session_joined(void *arg, void *member, PennySpan room, PennySpan position,
-								 bool recovered);
+extern void penny_session_joined(void *arg, void *member, PennySpan room, const PennyJoined *how);
 extern void penny_session_deliver(void *arg, void *member, PennyFrame *frame);
+extern void penny_session_ready(void *arg, void *member);
+extern bool penny_session_takes(void *arg, void *member);
 extern void penny_session_left(void *arg, void *member, PennySpan room, PennyLeaving why,
 							   bool joined, uint32_t status, PennySpan problem);
 

@@ -49,6 +49,14 @@ unlink_room(PennySessionRoom *in)
 		session->rooms = in->next;
 	if (in->next != NULL)
 		in->next->prev = in->prev;
+	if (in->ready)
+	{
+		PennySessionRoom **place = &session->ready;
+
+		while (*place != in)
+			place = &(*place)->next_ready;
+		*place = in->next_ready;
+	}
 	session->room_count--;
 	penny_events_listen(in->hash, false);
 	free(in);
@@ -61,22 +69,36 @@ leave(PennySessionRoom *in)
 	unlink_room(in);
 }
 
+/* ms in which frames for this session gather. */
+static uint32_t
+window_of(const PennySession *session)
+{
+	return session->window != PENNY_WINDOW_DEFAULT ? session->window
+												   : penny_edge.settings.batch_window;
+}
+
+void
+penny_session_set_window(PennySession *session, uint32_t window)
+{
+	session->window = window;
+	for (PennySessionRoom *in = session->rooms; in != NULL; in = in->next)
+	{
+		if (!penny_rooms_set_window(penny_events_rooms(), in->member, window, penny_edge.now))
+			penny_log(PENNY_LOG_WARNING, "no memory for another batch window of a client");
+	}
+}
+
 /*
  * Join, or join again: a client that lost its place asks for what it missed.
  * The member is known to the session before rooms.c can call back about it,
  * since reads are answered in later turns.
  */
 void
-penny_session_join(PennySession *session, PennySpan ref, PennySpan room, PennySpan since)
+penny_session_join(PennySession *session, PennySpan ref, PennyJoin *wanted)
 {
+	PennySpan room = wanted->room;
 	PennySessionRoom *in = find(session, room);
 
-	/* Before it leaves: who is told no is where it was. */
-	if (since.len > PENNY_ROOMS_SINCE_MAX)
-	{
-		penny_say_error(session, ref, 400, "since must be a position");
-		return;
-	}
 	if (in != NULL)
 		leave(in);
 	if (session->room_count >= penny_edge.settings.rooms_per_connection)
@@ -87,6 +109,8 @@ penny_session_join(PennySession *session, PennySpan ref, PennySpan room, PennySp
 	in = penny_alloc(sizeof(*in) + ref.len);
 	memset(in, 0, sizeof(*in));
 	in->session = session;
+	in->connection = session->websocket->connection;
+	in->write = true;
 	in->ref_len = (uint32_t) ref.len;
 	if (ref.len > 0)
 		memcpy(in->ref, ref.data, ref.len);
@@ -98,7 +122,8 @@ penny_session_join(PennySession *session, PennySpan ref, PennySpan room, PennySp
 	/* before the join is asked, so that no commit falls between it and the read */
 	in->hash = penny_hash(room.data, room.len, 0);
 	penny_events_listen(in->hash, true);
-	in->member = penny_rooms_join(penny_events_rooms(), room, since, in, penny_edge.now);
+	wanted->window = window_of(session);
+	in->member = penny_rooms_join(penny_events_rooms(), wanted, in, penny_edge.now);
 	if (in->member == NULL)
 	{
 		unlink_room(in);
@@ -179,6 +204,11 @@ penny_session_signal(PennySession *session, PennySpan ref, PennySpan room, Penny
 		penny_say_error(session, ref, 403, "only members of a room may signal");
 		return;
 	}
+	if (!in->write)
+	{
+		penny_say_error(session, ref, 403, "this room may be read by you, not written to");
+		return;
+	}
 	if (penny_edge.plane.config.edges > 1)
 	{
 		signal_all(session, ref, in, event);
@@ -188,7 +218,7 @@ penny_session_signal(PennySession *session, PennySpan ref, PennySpan room, Penny
 	penny_say_text("room", room);
 	penny_say_text("user_id", (PennySpan){session->user_id, strlen(session->user_id)});
 	penny_say_raw("event", event);
-	if (!penny_rooms_signal(penny_events_rooms(), in->member, penny_say_end()))
+	if (!penny_rooms_signal(penny_events_rooms(), in->member, penny_say_end(), penny_edge.now))
 		penny_say_error(session, ref, 503, "the signal could not be sent");
 }
 
@@ -199,10 +229,34 @@ penny_session_leave_all(PennySession *session)
 		leave(session->rooms);
 }
 
+PennyFrame *
+penny_session_pull(PennySession *session, size_t most)
+{
+	PennySessionRoom *in;
+
+	while ((in = session->ready) != NULL)
+	{
+		PennyFrame *frame = penny_rooms_take(in->member, most);
+
+		if (frame != NULL || penny_rooms_has_more(in->member))
+			return frame;
+		session->ready = in->next_ready;
+		in->ready = false;
+	}
+	return NULL;
+}
+
+void
+penny_session_drained(PennySession *session)
+{
+	for (PennySessionRoom *in = session->rooms; in != NULL; in = in->next)
+		penny_rooms_drained(penny_events_rooms(), in->member, penny_edge.now);
+}
+
 /* ---- callbacks of rooms.c --------------------------------------------------- */
 
 void
-penny_session_joined(void *arg, void *member, PennySpan room, PennySpan position, bool recovered)
+penny_session_joined(void *arg, void *member, PennySpan room, const PennyJoined *how)
 {
 	PennySessionRoom *in = member;
 	PennySpan yes = {"true", 4};
@@ -211,8 +265,13 @@ penny_session_joined(void *arg, void *member, PennySpan room, PennySpan position
 	(void) arg;
 	penny_say_begin("joined", (PennySpan){in->ref, in->ref_len});
 	penny_say_text("room", room);
-	penny_say_raw("position", position);
-	penny_say_raw("recovered", recovered ? yes : no);
+	penny_say_raw("position", how->position);
+	penny_say_raw("recovered", how->recovered ? yes : no);
+	if (how->reset.len > 0)
+		penny_say_raw("reset", how->reset);
+	if (!how->write)
+		penny_say_raw("write", no);
+	in->write = how->write;
 	penny_say_send(in->session);
 	in->ref_len = 0;
 }
@@ -223,21 +282,46 @@ penny_session_deliver(void *arg, void *member, PennyFrame *frame)
 	PennySessionRoom *in = member;
 
 	(void) arg;
-	penny_connection_queue(in->session->websocket->connection, frame);
+	penny_connection_queue(in->connection, frame);
 	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, 1);
+}
+
+void
+penny_session_ready(void *arg, void *member)
+{
+	PennySessionRoom *in = member;
+
+	(void) arg;
+	if (in->ready)
+		return;
+	in->ready = true;
+	in->next_ready = in->session->ready;
+	in->session->ready = in;
+	penny_connection_has_frames(in->connection);
+}
+
+bool
+penny_session_takes(void *arg, void *member)
+{
+	PennySessionRoom *in = member;
+
+	(void) arg;
+	return !in->connection->blocked;
 }
 
 void
 penny_session_left(void *arg, void *member, PennySpan room, PennyLeaving why, bool joined,
 				   uint32_t status, PennySpan problem)
 {
-	static const char *const reason[] = {"revoked", "deleted", "refused", "reset"};
+	static const char *const reason[] = {"revoked", "deleted", "refused", "reset", "slow"};
 	PennySessionRoom *in = member;
 	PennySession *session = in->session;
 	PennySpan ref = {in->ref, in->ref_len};
 
 	(void) arg;
-	if (!joined && why == PENNY_LEAVING_REFUSED)
+	if (why == PENNY_LEAVING_SLOW)
+		penny_websocket_too_slow(session->websocket);
+	else if (!joined && why == PENNY_LEAVING_REFUSED)
 		penny_say_problem(session, ref, room, status, problem);
 	else if (!joined)
 		penny_say_error(session, ref, why == PENNY_LEAVING_RESET ? 409 : 404,

@@ -32,11 +32,14 @@
 
 #define KEEP_MAX (64 * 1024)    /* bytes kept while busy */
 #define SIGN_IN_MAX (16 * 1024) /* bytes of a message of somebody unknown */
+#define UNSENT_MAX (128 * 1024) /* bytes in the kernel that it could not send yet */
 #define CLOSE_REASON_MAX 120    /* bytes of a close frame's reason */
 #define COME_BACK_FIRST 200     /* ms after which the first may come back */
 #define COME_BACK_SPREAD 2800   /* ms over which they are spread */
+#define SLOW_GOODBYE 2000       /* ms in which a slow client may still read its close frame */
 
 static void on_input(PennyConnection *connection, char *bytes, size_t len);
+static PennyFrame *on_pull(PennyConnection *connection, size_t most);
 static void on_drained(PennyConnection *connection);
 static void on_expired(PennyConnection *connection);
 static void on_closed(PennyConnection *connection);
@@ -45,6 +48,7 @@ static void on_interrupt(PennyConnection *connection);
 
 static const PennyProtocol websocket_protocol = {
 	.input = on_input,
+	.pull = on_pull,
 	.drained = on_drained,
 	.expired = on_expired,
 	.closed = on_closed,
@@ -98,6 +102,7 @@ make_websocket(PennyConnection *connection)
 	penny_websocket_limit(websocket, SIGN_IN_MAX);
 	if (penny_edge.settings.heartbeat_interval != 0)
 		websocket->ping_at = penny_edge.now + penny_edge.settings.heartbeat_interval;
+	penny_connection_limit_unsent(connection, UNSENT_MAX);
 	connection->protocol = &websocket_protocol;
 	connection->session = websocket;
 	penny_count(&penny_edge.plane, PENNY_COUNT_WEBSOCKETS, 1);
@@ -186,17 +191,39 @@ penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *re
 	penny_connection_close(websocket->connection);
 }
 
+/* ms after which a client may come back. */
+static uint32_t
+come_back_after(void)
+{
+	uint32_t random;
+
+	penny_random(&random, sizeof(random));
+	return COME_BACK_FIRST + random % COME_BACK_SPREAD;
+}
+
+/*
+ * The close frame waits behind what the client has not read; one that goes on
+ * not reading is cut.
+ */
+void
+penny_websocket_too_slow(PennyWebsocket *websocket)
+{
+	char reason[CLOSE_REASON_MAX];
+
+	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u,\"reason\":\"slow\"}",
+			 come_back_after());
+	penny_websocket_goodbye(websocket, PENNY_CLOSE_SLOW, reason);
+	penny_connection_close_by(websocket->connection, penny_edge.now + SLOW_GOODBYE);
+}
+
 void
 penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code)
 {
 	char reason[CLOSE_REASON_MAX];
-	uint32_t random;
 
 	if (penny_edge.draining)
 		code = penny_edge.restarting ? PENNY_CLOSE_RESTART : PENNY_CLOSE_GOING_AWAY;
-	penny_random(&random, sizeof(random));
-	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u}",
-			 COME_BACK_FIRST + random % COME_BACK_SPREAD);
+	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u}", come_back_after());
 	penny_websocket_goodbye(websocket, code, reason);
 }
 
@@ -383,10 +410,21 @@ penny_websocket_go_on(PennyWebsocket *websocket)
 	mind_kept(websocket);
 }
 
+static PennyFrame *
+on_pull(PennyConnection *connection, size_t most)
+{
+	PennyWebsocket *websocket = connection->session;
+
+	return penny_session_pull(websocket->session, most);
+}
+
 static void
 on_drained(PennyConnection *connection)
 {
-	penny_websocket_go_on(connection->session);
+	PennyWebsocket *websocket = connection->session;
+
+	penny_session_drained(websocket->session);
+	penny_websocket_go_on(websocket);
 }
 
 /* ---- time ------------------------------------------------------------------------- */

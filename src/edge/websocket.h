@@ -35,6 +35,8 @@ extern void penny_websocket_send(PennyWebsocket *websocket, PennySpan text);
 extern void penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason);
 /* Goodbye with {"retry_after_ms"}, spread so that not all come back at once. */
 extern void penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code);
+/* Likewise for one that does not read what waits for it. */
+extern void penny_websocket_too_slow(PennyWebsocket *websocket);
 /* Take messages of at most that many bytes, and never more than is set. */
 extern void penny_websocket_limit(PennyWebsocket *websocket, uint32_t limit);
 /* Deadline of the session, 0 = none. */

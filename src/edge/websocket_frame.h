@@ -69,6 +69,7 @@ typedef enum PennyWebsocketResult
 #define PENNY_CLOSE_ORIGIN 4403
 #define PENNY_CLOSE_SILENT 4408
 #define PENNY_CLOSE_TOO_LARGE 4413
+#define PENNY_CLOSE_SLOW 4420
 #define PENNY_CLOSE_TOO_FAST 4429
 
 typedef struct PennyWebsocketEvent

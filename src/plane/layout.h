@@ -40,7 +40,7 @@
 #include <stdint.h>
 
 #define PENNY_PLANE_MAGIC UINT64_C(0x70656e6e79706c31)
-#define PENNY_PLANE_LAYOUT 5 /* raise with every change of this file */
+#define PENNY_PLANE_LAYOUT 6 /* raise with every change of this file */
 
 #define PENNY_MAX_EDGES 8
 #define PENNY_MAX_EXECUTORS 64
@@ -105,6 +105,7 @@ typedef struct PennyEdgeSettings
 	uint32_t websocket_messages;      /* messages a second and socket */
 	uint32_t heartbeat_interval;      /* ms between pings, 0 = none */
 	uint32_t rooms_per_connection;    /* joined rooms of one socket */
+	uint32_t batch_window;            /* ms in which frames of a room gather */
 	uint32_t drain_timeout;           /* ms for running requests at an end */
 	uint32_t queue_size;              /* calls waiting in the edge */
 	uint32_t min_body_rate;           /* bytes a second of a body, 0 = any */
@@ -289,6 +290,7 @@ typedef enum PennyCounter
 	PENNY_COUNT_GATHERED,      /* requests that waited for the answer to an equal one */
 	PENNY_COUNT_COMPRESSED,    /* bytes given to a compressor */
 	PENNY_COUNT_VARIANT_BYTES, /* of compressed bodies kept now (gauge) */
+	PENNY_COUNT_SLOW,          /* members put out, or that skipped, for being too far behind */
 	PENNY_COUNTERS
 } PennyCounter;
 

@@ -51,6 +51,7 @@ static const char *const counter_names[PENNY_COUNTERS] = {
 	[PENNY_COUNT_GATHERED] = "gathered",
 	[PENNY_COUNT_COMPRESSED] = "compressed_bytes",
 	[PENNY_COUNT_VARIANT_BYTES] = "variant_bytes",
+	[PENNY_COUNT_SLOW] = "slow_members",
 };
 
 static void append_executors(StringInfo out);

@@ -30,6 +30,7 @@ typedef struct Seat
 {
 	PennyMember *member;
 	bool in;
+	bool blocked;
 } Seat;
 
 typedef struct Chaos
@@ -60,13 +61,12 @@ chaos_forget(void *arg, uint64_t read)
 }
 
 static void
-chaos_joined(void *arg, void *data, PennySpan room, PennySpan position, bool recovered)
+chaos_joined(void *arg, void *data, PennySpan room, const PennyJoined *how)
 {
 	Seat *seat = data;
 
 	(void) arg;
-	(void) recovered;
-	MUST(!seat->in && room.len > 0 && position.len > 0);
+	MUST(!seat->in && room.len > 0 && how->position.len > 0);
 	seat->in = true;
 }
 
@@ -75,6 +75,20 @@ chaos_deliver(void *arg, void *data, PennyFrame *frame)
 {
 	(void) arg;
 	MUST(((Seat *) data)->in && penny_frame_wire(frame).len >= 2);
+}
+
+static void
+chaos_ready(void *arg, void *data)
+{
+	(void) arg;
+	MUST(((Seat *) data)->in);
+}
+
+static bool
+chaos_takes(void *arg, void *data)
+{
+	(void) arg;
+	return !((Seat *) data)->blocked;
 }
 
 static void
@@ -132,9 +146,9 @@ chaos_answer(PennyRooms *rooms, Chaos *chaos, uint64_t now)
 		head = malloc(200);
 		head_len = (size_t) snprintf(head, 200,
 									 "{\"position\":{\"epoch\":\"%d\",\"version\":%d},"
-									 "\"recovered\":%s}",
+									 "\"recovered\":%s,\"more\":%s}",
 									 form % 8 == 1, fuzz_byte(&chaos->input),
-									 form & 16 ? "false" : "true");
+									 form & 16 ? "false" : "true", form & 8 ? "true" : "false");
 	}
 	body = fuzz_bytes(&chaos->input, 200, &body_len);
 	if (form & 32)
@@ -151,22 +165,57 @@ chaos_answer(PennyRooms *rooms, Chaos *chaos, uint64_t now)
 	free(body);
 }
 
+/* Its socket takes some. */
+static void
+chaos_take(Seat *seat)
+{
+	PennyFrame *frame;
+
+	for (int i = 0; i < 3 && (frame = penny_rooms_take(seat->member, 64)) != NULL; i++)
+	{
+		MUST(frame->len <= 64);
+		penny_frame_unref(frame);
+	}
+}
+
 static void
 chaos_seat(PennyRooms *rooms, Chaos *chaos, Seat *seat, uint64_t now)
 {
 	char room = (char) ('a' + fuzz_byte(&chaos->input) % 3);
-	const char *since = fuzz_byte(&chaos->input) % 2 ? "{\"epoch\":\"0\",\"version\":3}" : "";
+	uint8_t form = fuzz_byte(&chaos->input);
+	const char *since = form % 2 ? "{\"epoch\":\"0\",\"version\":3}" : "";
+	PennyJoin join = {.room = {&room, 1},
+					  .since = {since, strlen(since)},
+					  .filter = {"f1", form & 2 ? 3 : 0},
+					  .window = form & 4 ? form : 0,
+					  .conflate = form & 8};
 
 	if (seat->member == NULL)
 	{
-		seat->member = penny_rooms_join(rooms, (PennySpan){&room, 1},
-										(PennySpan){since, strlen(since)}, seat, now);
+		seat->blocked = false;
+		seat->member = penny_rooms_join(rooms, &join, seat, now);
 		return;
 	}
-	if (fuzz_byte(&chaos->input) % 2)
+	switch (fuzz_byte(&chaos->input) % 8)
 	{
-		penny_rooms_signal(rooms, seat->member, (PennySpan){"{}", 2});
-		return;
+		case 0:
+		case 1:
+			penny_rooms_signal(rooms, seat->member, (PennySpan){"{}", 2}, now);
+			return;
+		case 2:
+		case 3:
+			chaos_take(seat);
+			return;
+		case 4:
+			seat->blocked = !seat->blocked;
+			if (!seat->blocked)
+				penny_rooms_drained(rooms, seat->member, now);
+			return;
+		case 5:
+			penny_rooms_set_window(rooms, seat->member, fuzz_byte(&chaos->input), now);
+			return;
+		default:
+			break;
 	}
 	penny_rooms_leave(rooms, seat->member);
 	seat->member = NULL;
@@ -176,11 +225,19 @@ chaos_seat(PennyRooms *rooms, Chaos *chaos, Seat *seat, uint64_t now)
 static void
 run_chaos(const uint8_t *data, size_t size)
 {
-	static const PennyRoomsCallbacks callbacks = {chaos_read, chaos_forget, chaos_joined,
-												  chaos_deliver, chaos_left};
-	PennyRoomsConfig config = {.seed = 7, .kept_bytes = 4096, .reads = 2};
+	static const PennyRoomsCallbacks callbacks = {chaos_read,    chaos_forget, chaos_joined,
+												  chaos_deliver, chaos_ready,  chaos_takes,
+												  chaos_left};
+	PennyRoomsConfig config = {.seed = 7,
+							   .kept_bytes = 4096,
+							   .reads = 2,
+							   .behind_bytes = 200,
+							   .behind_grace = 50,
+							   .behind_time = 200,
+							   .behind_most = 2000,
+							   .position_interval = 100};
 	Chaos chaos = {.input = {data, size}};
-	Seat seat[SEATS] = {{NULL, false}};
+	Seat seat[SEATS] = {{.member = NULL}};
 	PennyRooms *rooms = penny_rooms_create(&config, &callbacks, &chaos);
 	PennyRoomsCounts counts;
 	uint64_t now = 1;

@@ -11,7 +11,9 @@
  *		/broken			breaks off after the first piece
  *
  * Rooms count versions; the frame of a version can be made again, so a join
- * brings what was missed.  Room names starting with "forbidden" are refused,
+ * brings what was missed, in pages if that is set.  Rooms of names starting with
+ * "free" have no versions, "free:read" may not be written to; rooms in which a
+ * message grows tell how far it has.  Room names starting with "forbidden" are refused,
  * tokens starting with "bad" too, "short" ones last two seconds.
  *
  *-------------------------------------------------------------------------
@@ -306,6 +308,25 @@ fake_commit(PennyPlane *on, const char *name, const char *content, size_t conten
 	return event.version;
 }
 
+uint64_t
+fake_stream(PennyPlane *on, const char *name)
+{
+	PennyEventOut event = {.kind = PENNY_EVENT_STREAM, .room = name};
+	char frame[256];
+
+	pthread_mutex_lock(&fake_shared->lock);
+	event.version = ++find_room(name)->pieces;
+	event.room_len = (uint32_t) strlen(name);
+	event.frame_len = (uint32_t) snprintf(
+		frame, sizeof(frame), "{\"type\":\"stream\",\"room\":\"%s\",\"index\":%lu,\"delta\":\"x\"}",
+		name, (unsigned long) event.version);
+	event.frame = frame;
+	penny_event_publish(on, &event, 1, now_ns());
+	pthread_mutex_unlock(&fake_shared->lock);
+	penny_wake_edges(on);
+	return event.version;
+}
+
 static void
 user_of(PennySpan token, char out[37])
 {
@@ -334,6 +355,24 @@ since_of(PennySpan body)
 	return penny_json_string_is(position[0].raw, epoch) ? version : -2;
 }
 
+/* Lines of what changed in (*since, *version], less when they do not fit a page. */
+static size_t
+join_lines(char *body, size_t size, const char *name, uint64_t since, uint64_t *version)
+{
+	uint64_t page = atomic_load(&fake_shared->page);
+	size_t len = 0;
+
+	if (page > 0 && *version > since + page)
+		*version = since + page;
+	for (uint64_t v = since + 1; v <= *version; v++)
+	{
+		len += (size_t) snprintf(body + len, size - len, "%lu ", (unsigned long) v);
+		len += (size_t) make_frame(body + len, size - len, name, v, "\"read\"", 6);
+		body[len++] = '\n';
+	}
+	return len;
+}
+
 static void
 serve_join(const PennyCall *call, const PennyRequest *request)
 {
@@ -343,11 +382,12 @@ serve_join(const PennyCall *call, const PennyRequest *request)
 	char user[37];
 	PennySpan target = request->field[PENNY_FIELD_TARGET];
 	int64_t since = since_of(request->field[PENNY_FIELD_BODY]);
-	uint64_t version;
+	const char *reset = since == -2 ? "\"epoch\"" : "null";
+	uint64_t newest, version, pieces;
 	size_t len = 0;
 	int head_len;
 
-	if (starts_with(target, "forbidden"))
+	if (starts_with(target, "forbidden") || atomic_load(&fake_shared->closed))
 	{
 		answer_problem(call, 404, "Not Found");
 		return;
@@ -355,19 +395,29 @@ serve_join(const PennyCall *call, const PennyRequest *request)
 	snprintf(name, sizeof(name), "%.*s", (int) target.len, target.data);
 	user_of(request->field[PENNY_FIELD_TOKEN], user);
 	pthread_mutex_lock(&fake_shared->lock);
-	version = find_room(name)->version;
+	newest = version = starts_with(target, "free") ? 0 : find_room(name)->version;
+	pieces = find_room(name)->pieces;
 	pthread_mutex_unlock(&fake_shared->lock);
-	for (uint64_t v = since >= 0 ? (uint64_t) since + 1 : version + 1; v <= version; v++)
+	if (since > (int64_t) version)
 	{
-		len += (size_t) snprintf(body + len, sizeof(body) - len, "%lu ", (unsigned long) v);
-		len += (size_t) make_frame(body + len, sizeof(body) - len, name, v, "\"read\"", 6);
-		body[len++] = '\n';
+		reset = "\"position\"";
+		since = -1;
 	}
-	head_len = snprintf(head, sizeof(head),
-						"{\"position\":{\"epoch\":\"e%lu\",\"version\":%lu},\"recovered\":%s,"
-						"\"user_id\":\"%s\"}",
-						(unsigned long) atomic_load(&fake_shared->epoch), (unsigned long) version,
-						since >= 0 ? "true" : "false", user);
+	if (since >= 0)
+		len = join_lines(body, sizeof(body), name, (uint64_t) since, &version);
+	if (pieces > 0 && version == newest)
+		len +=
+			(size_t) snprintf(body + len, sizeof(body) - len,
+							  "0 {\"type\":\"stream\",\"room\":\"%s\",\"index\":%lu,\"text\":\"so "
+							  "far\"}\n",
+							  name, (unsigned long) pieces);
+	head_len =
+		snprintf(head, sizeof(head),
+				 "{\"position\":{\"epoch\":\"e%lu\",\"version\":%lu},\"recovered\":%s,\"reset\":%s,"
+				 "\"more\":%s,\"write\":%s,\"user_id\":\"%s\"}",
+				 (unsigned long) atomic_load(&fake_shared->epoch), (unsigned long) version,
+				 since >= 0 ? "true" : "false", reset, version < newest ? "true" : "false",
+				 starts_with(target, "free:read") ? "false" : "true", user);
 	answer(call, 200, (PennySpan){head, (size_t) head_len}, (PennySpan){body, len});
 }
 

@@ -20,8 +20,11 @@
  *		executors				calls, cancelled, built
  *		commit <room> <json>	one more version of a room, published
  *		publish <room> <json>	an event without version
+ *		stream <room>			one more piece of a message that grows
+ *		recheck <room>			an event that says: ask again who may be in it
  *		resync					an event that says: read everything
- *		flag <name> <0|1>		unready, extra, refuse, frameless
+ *		flag <name> <n>			unready, extra, refuse, frameless, closed; page: lines
+ *								of an answer to a join
  *		set <name> <value>		a setting, published
  *		stop, go				SIGSTOP, SIGCONT to all executors
  *		tls <cert> <key>		give the edge the certificate in these files;
@@ -128,6 +131,7 @@ static const Name names[] = {
 	{"websocket_messages", &settings.websocket_messages},
 	{"heartbeat_interval", &settings.heartbeat_interval},
 	{"rooms_per_connection", &settings.rooms_per_connection},
+	{"batch_window", &settings.batch_window},
 	{"drain_timeout", &settings.drain_timeout},
 	{"queue_size", &settings.queue_size},
 	{"requests_per_second", &settings.requests_per_second},
@@ -140,7 +144,7 @@ static const char *const counters[PENNY_COUNTERS] = {
 	"accepted",     "refused",    "connections", "websockets",    "rooms",      "members",
 	"requests",     "errors",     "malformed",   "calls",         "waiting",    "timeouts",
 	"frames_in",    "frames_out", "events",      "resyncs",       "cache_hits", "cache_misses",
-	"not_modified", "gathered",   "compressed",  "variant_bytes",
+	"not_modified", "gathered",   "compressed",  "variant_bytes", "slow",
 };
 
 static void
@@ -344,12 +348,16 @@ publish(PennyEventKind kind, const char *room, const char *event)
 static void
 set_flag(const char *name, const char *value)
 {
-	uint32_t on = value[0] == '1';
+	uint32_t on = (uint32_t) atoi(value);
 
 	if (strcmp(name, "unready") == 0)
 		atomic_store(&fake_shared->unready, on);
 	else if (strcmp(name, "frameless") == 0)
 		atomic_store(&fake_shared->frameless, on);
+	else if (strcmp(name, "closed") == 0)
+		atomic_store(&fake_shared->closed, on);
+	else if (strcmp(name, "page") == 0)
+		atomic_store(&fake_shared->page, on);
 	else if (strcmp(name, "extra") == 0 || strcmp(name, "refuse") == 0)
 	{
 		atomic_store(name[0] == 'e' ? &fake_shared->extra : &fake_shared->refuse, on);
@@ -427,6 +435,10 @@ obey(char *line)
 		printf("%lu\n", (unsigned long) fake_commit(&plane, first, rest, strlen(rest)));
 	else if (strcmp(command, "publish") == 0)
 		publish(PENNY_EVENT_PUBLISH, first, rest);
+	else if (strcmp(command, "stream") == 0)
+		printf("%lu\n", (unsigned long) fake_stream(&plane, first));
+	else if (strcmp(command, "recheck") == 0)
+		publish(PENNY_EVENT_RECHECK, first, "");
 	else if (strcmp(command, "resync") == 0)
 		publish(PENNY_EVENT_RESYNC, "", "");
 	else if (strcmp(command, "flag") == 0)

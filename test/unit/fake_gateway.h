@@ -22,6 +22,7 @@ typedef struct FakeRoom
 {
 	char name[PENNY_ROOM_NAME_MAX];
 	uint64_t version;
+	uint64_t pieces; /* of the message that grows in it */
 } FakeRoom;
 
 /* Shared by the control process and the executors. */
@@ -35,6 +36,8 @@ typedef struct FakeShared
 	_Atomic uint32_t refuse;    /* every call is answered with 503 */
 	_Atomic uint32_t extra;     /* there is a route /extra */
 	_Atomic uint32_t frameless; /* events are published without frames */
+	_Atomic uint32_t closed;    /* nobody may join, or stay when asked again */
+	_Atomic uint32_t page;      /* lines of an answer to a join, 0 = all */
 	_Atomic uint64_t epoch;
 	_Atomic uint64_t built; /* answers of cached routes */
 } FakeShared;
@@ -57,6 +60,8 @@ extern void fake_executor_run(PennyPlane *plane, int self);
 extern uint64_t fake_commit(PennyPlane *plane, const char *room, const char *content,
 							size_t content_len);
 
+/* One more piece of the message that grows in a room; returns its number. */
+extern uint64_t fake_stream(PennyPlane *plane, const char *room);
 /* Build the answer of a cached route, and keep it; false: it is none. */
 extern bool fake_cached(PennyPlane *plane, const PennyRequest *request, PennyResponseExtra *extra,
 						FakeBuilt *built);

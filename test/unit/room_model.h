@@ -3,7 +3,8 @@
  * room_model.h
  *		A small world around the rooms, for the simulation and for the fuzzer:
  *		tables, commits, a ring that reorders and loses, executors that are
- *		late or fail, clients that come and go.
+ *		late or fail, clients that come and go, with sockets that take what
+ *		they like when they like.
  *
  * Every choice is made by model->choose(), by a random generator or by a
  * fuzzer's input, so a schedule can be repeated.  The checker looks at every
@@ -20,10 +21,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "edge/json_span.h"
 #include "edge/rooms.h"
 
-#define ROOMS 2
-#define ROWS 128 /* rows of a conversation */
+#define ROOMS 3
+#define FREE_ROOM 2 /* without versions */
+#define ROWS 128    /* rows of a conversation */
 #define USERS 3
 #define CLIENTS 8 /* memberships over a schedule */
 #define EVENTS 256
@@ -38,7 +41,9 @@ typedef struct ModelRoom
 	bool access[USERS];
 	bool gone;
 	int epoch;
-	uint64_t published; /* broadcasts read from the ring */
+	uint64_t published;         /* broadcasts read from the ring */
+	uint64_t pieces;            /* of its stream, committed */
+	uint64_t revoked_at[USERS]; /* version at which the edge learned it */
 } ModelRoom;
 
 typedef struct ModelClient
@@ -57,6 +62,15 @@ typedef struct ModelClient
 	uint64_t published; /* last broadcast seen */
 	uint64_t joined_at; /* broadcasts before it came in */
 	uint64_t broadcasts;
+	uint64_t own;    /* of them, sent by itself */
+	uint64_t pieces; /* of the stream */
+
+	int filter; /* of model_filter[] */
+	bool conflate;
+	bool open;            /* its socket takes more */
+	bool ready;           /* was told that there is something to take */
+	uint64_t ready_at;    /* when */
+	uint64_t stuck_since; /* it has not taken anything since */
 } ModelClient;
 
 typedef struct ModelEvent
@@ -88,7 +102,7 @@ typedef struct ModelRead
 	uint32_t status;
 	size_t len;
 	char head[256];
-	char body[ROWS * 96];
+	char body[ROWS * 96 + 96];
 } ModelRead;
 
 struct Model
@@ -104,6 +118,9 @@ struct Model
 	bool restores;
 	bool starved; /* memory fails */
 	bool append;  /* every commit makes a row: each version must be seen */
+	bool windows; /* clients have frames gather */
+	bool lazy;    /* sockets do not take what there is */
+	bool pages;   /* answers are short */
 
 	PennyRooms *rooms;
 	uint64_t now;
@@ -116,6 +133,7 @@ struct Model
 	ModelRead read[READS];
 	int reads;
 	uint64_t broadcasts;
+	PennyRoomsConfig config;
 	const char *wrong; /* what the checker found, NULL = nothing */
 	char detail[160];
 };
@@ -130,7 +148,20 @@ model_wrong(Model *model, const char *what)
 static inline const char *
 model_room_name(int room)
 {
-	return room == 0 ? "conversation:a" : "conversation:b";
+	static const char *const name[ROOMS] = {"conversation:a", "conversation:b", "free:something"};
+
+	return name[room];
+}
+
+/* What clients may want: everything, rows of even number, those and what has no version. */
+static const PennySpan model_filter[] = {{NULL, 0}, {"x", 2}, {"p\0s\0x", 6}};
+
+static inline bool
+model_wants(const ModelClient *client, char type)
+{
+	PennySpan filter = model_filter[client->filter];
+
+	return filter.len == 0 || memchr(filter.data, type, filter.len) != NULL;
 }
 
 /* ---- callbacks ------------------------------------------------------- */
@@ -186,73 +217,185 @@ model_forget(void *arg, uint64_t number)
 }
 
 static void
-model_joined(void *arg, void *data, PennySpan room, PennySpan position, bool recovered)
+model_joined(void *arg, void *data, PennySpan room, const PennyJoined *how)
 {
 	Model *model = arg;
 	ModelClient *client = data;
 
 	(void) room;
-	(void) position;
 	if (!client->asked || client->in)
 		model_wrong(model, "joined twice, or without asking");
 	client->in = true;
 	client->joined_at = model->room[client->room].published;
 	client->published = client->joined_at;
 	client->epoch = model->room[client->room].epoch;
-	if (!recovered)
+	if (!how->recovered)
 	{
 		/* it has to fetch: it then knows everything up to the position */
-		const char *version = strstr(position.data, "\"version\":");
+		const char *version = strstr(how->position.data, "\"version\":");
 
 		client->base = strtoull(version + 10, NULL, 10);
 	}
 	client->last = client->base;
 }
 
+/* A row, or what has no version, told. */
 static void
-model_deliver(void *arg, void *data, PennyFrame *frame)
+model_hear_one(Model *model, ModelClient *client, const char *text)
 {
-	Model *model = arg;
-	ModelClient *client = data;
-	PennySpan text = penny_frame_text(frame);
-	char copy[600];
 	int room, row;
 	uint64_t number;
 
-	snprintf(copy, sizeof(copy), "%.*s", (int) text.len, text.data);
-	if (!client->in)
-		model_wrong(model, "frame before joined, or after left");
-	if (strstr(copy, "\"missed\"") != NULL)
+	if (sscanf(text, "p %d %" SCNu64, &room, &number) == 2)
 	{
-		client->missed = true;
-		return;
-	}
-	if (sscanf(copy, "p %d %" SCNu64, &room, &number) == 2)
-	{
-		if (room != client->room)
-			model_wrong(model, "broadcast of another room");
+		if (room != client->room || !model_wants(client, 'p'))
+			model_wrong(model, "broadcast of another room, or not wanted");
 		if (number <= client->published)
 			model_wrong(model, "broadcast out of order");
 		client->published = number;
 		client->broadcasts++;
 		return;
 	}
-	if (sscanf(copy, "v %d %d %" SCNu64, &room, &row, &number) != 3)
+	if (sscanf(text, "t %d %" SCNu64, &room, &number) == 2)
+	{
+		if (room != client->room || !model_wants(client, 's'))
+			model_wrong(model, "stream of another room, or not wanted");
+		if (number > client->pieces)
+			client->pieces = number;
+		return;
+	}
+	if (sscanf(text, "s %d %" SCNu64, &room, &number) == 2)
+	{
+		if (room != client->room || !model_wants(client, 's'))
+			model_wrong(model, "stream of another room, or not wanted");
+		if (number > client->pieces + 1)
+			model_wrong(model, "hole in a stream");
+		if (number > client->pieces)
+			client->pieces = number;
+		return;
+	}
+	if (sscanf(text, "v %d %d %" SCNu64, &room, &row, &number) != 3)
 	{
 		model_wrong(model, "unknown frame");
 		return;
 	}
-	if (room != client->room)
-		model_wrong(model, "frame of another room");
-	if (number <= client->last)
+	if (room != client->room || !model_wants(client, row % 2 == 0 ? 'x' : 'y'))
+		model_wrong(model, "frame of another room, or not wanted");
+	if (number <= client->last && room != FREE_ROOM)
 	{
 		snprintf(model->detail, sizeof(model->detail), "%" PRIu64 " after %" PRIu64, number,
 				 client->last);
 		model_wrong(model, "version not above the last");
 	}
+	if (number > model->room[room].revoked_at[client->user] &&
+		client->epoch == model->room[room].epoch)
+		model_wrong(model, "frame after access was taken");
 	client->last = number;
 	if (row >= 0 && row < ROWS)
 		client->row[row] = number;
+}
+
+/* The position is told by itself. */
+static void
+model_hear_position(Model *model, ModelClient *client, const char *text)
+{
+	const char *version = strstr(text, "\"version\":");
+	uint64_t number = version != NULL ? strtoull(version + 10, NULL, 10) : client->last;
+
+	if (number < client->last)
+		model_wrong(model, "position goes back");
+	client->last = number;
+}
+
+/* A frame has come. */
+static void
+model_hear(Model *model, ModelClient *client, PennyFrame *frame)
+{
+	PennySpan text = penny_frame_text(frame);
+	char *copy = strndup(text.data, text.len);
+	bool batch = strncmp(copy, "{\"type\":\"batch\"", 15) == 0;
+	int n = 0;
+
+	if (!client->in)
+		model_wrong(model, "frame before joined, or after left");
+	if (strstr(copy, "\"missed\"") != NULL)
+		client->missed = true;
+	else if (strstr(copy, "\"position\"") != NULL)
+		model_hear_position(model, client, copy);
+	else if (strstr(copy, "\"conflated\"") != NULL)
+	{
+		if (!client->conflate)
+			model_wrong(model, "conflated who does not want it");
+	}
+	else
+	{
+		for (const char *at = strstr(copy, "\"f\":\""); at != NULL; at = strstr(at + 5, "\"f\":\""))
+		{
+			model_hear_one(model, client, at + 5);
+			n++;
+		}
+		if (n != 1 && !(batch && n > 1))
+			model_wrong(model, "unknown frame");
+		if (batch && penny_json_valid(text, &(size_t){0}) != NULL)
+			model_wrong(model, "a batch that is no JSON");
+		if (batch)
+		{
+			*strstr(copy, "\"messages\"") = '\0';
+			model_hear_position(model, client, copy);
+		}
+	}
+	free(copy);
+}
+
+static void
+model_deliver(void *arg, void *data, PennyFrame *frame)
+{
+	model_hear(arg, data, frame);
+}
+
+static void
+model_ready(void *arg, void *data)
+{
+	Model *model = arg;
+	ModelClient *client = data;
+
+	client->ready = true;
+	client->ready_at = client->stuck_since = model->now;
+}
+
+static bool
+model_takes(void *arg, void *data)
+{
+	(void) arg;
+	return ((ModelClient *) data)->open;
+}
+
+/* Its socket takes so many frames. */
+static void
+model_take(Model *model, ModelClient *client, uint64_t n)
+{
+	PennyFrame *frame;
+
+	while (client->member != NULL && n-- > 0)
+	{
+		frame = penny_rooms_take(client->member, SIZE_MAX);
+		if (frame == NULL)
+			break;
+		client->stuck_since = model->now;
+		model_hear(model, client, frame);
+		penny_frame_unref(frame);
+	}
+	if (client->member == NULL || !penny_rooms_has_more(client->member))
+		client->ready = false;
+}
+
+/* May it be put out for being slow? */
+static bool
+model_is_slow(const Model *model, const ModelClient *client)
+{
+	return client->ready && !client->conflate &&
+		   (model->config.kept_bytes < 1000 ||
+			model->now - client->ready_at >= model->config.behind_grace);
 }
 
 static void
@@ -271,8 +414,10 @@ model_left(void *arg, void *data, PennySpan room, PennyLeaving why, bool joined,
 		model_wrong(model, "reset without a reason");
 	if (why == PENNY_LEAVING_GONE && !model->room[client->room].gone)
 		model_wrong(model, "ended without a reason");
+	if (why == PENNY_LEAVING_SLOW && !model_is_slow(model, client))
+		model_wrong(model, "put out as slow, and was not");
 	client->member = NULL;
-	client->asked = client->in = false;
+	client->asked = client->in = client->ready = false;
 }
 
 /* ---- what can happen -------------------------------------------------- */
@@ -300,14 +445,16 @@ model_commit(Model *model, PennyEventKind kind, int room, int user, int row)
 	event->row = row;
 	event->version = 0;
 	event->frame = kind != PENNY_EVENT_LEFT && (!model->lossy || model->choose(model, 10) != 0);
-	if (kind == PENNY_EVENT_PUBLISH)
-	{
-		event->frame = true;
-		return;
-	}
-	event->version = ++model->room[room].version;
+	if (kind == PENNY_EVENT_STREAM)
+		event->number = ++model->room[room].pieces;
 	if (kind == PENNY_EVENT_GONE)
 		model->room[room].gone = true;
+	if (kind == PENNY_EVENT_PUBLISH || kind == PENNY_EVENT_STREAM)
+		event->frame = true;
+	if (kind == PENNY_EVENT_PUBLISH || kind == PENNY_EVENT_STREAM || kind == PENNY_EVENT_RECHECK ||
+		room == FREE_ROOM)
+		return;
+	event->version = ++model->room[room].version;
 	if (row >= 0)
 		model->room[room].row[row] = event->version;
 }
@@ -317,13 +464,20 @@ static void
 model_feed(Model *model, const ModelEvent *from)
 {
 	PennyEventIn event;
-	char frame[64];
+	char frame[96];
 	uint64_t hash = penny_hash(model_room_name(from->room), 14, 0);
 	uint64_t number = 0;
 
 	/* numbered as read: pushes of different backends have no other order */
 	if (from->kind == PENNY_EVENT_PUBLISH)
 		number = ++model->room[from->room].published;
+	if (from->kind == PENNY_EVENT_LEFT || from->kind == PENNY_EVENT_RECHECK)
+	{
+		ModelRoom *room = &model->room[from->room];
+
+		if (!room->access[from->user] && room->revoked_at[from->user] == UINT64_MAX)
+			room->revoked_at[from->user] = room->version;
+	}
 	if (from->kind != PENNY_EVENT_RESYNC && !penny_rooms_wanted(model->rooms, hash))
 		return;
 	memset(&event, 0, sizeof(event));
@@ -333,9 +487,14 @@ model_feed(Model *model, const ModelEvent *from)
 	event.room = model_room_name(from->room);
 	event.room_len = 14;
 	if (from->kind == PENNY_EVENT_PUBLISH)
-		snprintf(frame, sizeof(frame), "p %d %" PRIu64, from->room, number);
+		snprintf(frame, sizeof(frame), "{\"type\":\"p\",\"f\":\"p %d %" PRIu64 "\"}", from->room,
+				 number);
+	else if (from->kind == PENNY_EVENT_STREAM)
+		snprintf(frame, sizeof(frame), "{\"type\":\"s\",\"f\":\"s %d %" PRIu64 "\"}", from->room,
+				 from->number);
 	else
-		snprintf(frame, sizeof(frame), "v %d %d %" PRIu64, from->room, from->row, from->version);
+		snprintf(frame, sizeof(frame), "{\"type\":\"%c\",\"f\":\"v %d %d %" PRIu64 "\"}",
+				 from->row % 2 == 0 ? 'x' : 'y', from->room, from->row, from->version);
 	event.frame = frame;
 	event.frame_len = from->frame ? (uint32_t) strlen(frame) : 0;
 	memset(event.user, from->user + 1, sizeof(event.user));
@@ -353,6 +512,16 @@ model_push(Model *model)
 	if (left == 0)
 		return;
 	pick = (int) model->choose(model, (uint64_t) (left < model->window ? left : model->window));
+	/* pieces of one stream are of one backend, which pushes them in order */
+	for (int i = 0; i < pick; i++)
+	{
+		const ModelEvent *earlier = &model->event[model->published + i];
+
+		if (earlier->kind == PENNY_EVENT_STREAM &&
+			model->event[model->published + pick].kind == PENNY_EVENT_STREAM &&
+			earlier->room == model->event[model->published + pick].room)
+			pick = i;
+	}
 	event = model->event[model->published + pick];
 	memmove(&model->event[model->published + 1], &model->event[model->published],
 			(size_t) pick * sizeof(event));
@@ -383,6 +552,8 @@ model_run(Model *model, ModelRead *read)
 	ModelRoom *room = &model->room[read->client->room];
 	uint64_t from = 0;
 	bool recovered = read->has_since && read->since_epoch == room->epoch;
+	uint64_t most = model->pages ? 1 + model->choose(model, 4) : UINT64_MAX;
+	uint64_t reach = room->version;
 
 	read->state = READ_RAN;
 	read->status = 200;
@@ -393,20 +564,8 @@ model_run(Model *model, ModelRead *read)
 		read->status = 403;
 	else if (model->lossy && model->choose(model, 8) == 0)
 		read->status = 503;
-	snprintf(read->head, sizeof(read->head),
-			 "{\"position\":{\"epoch\":\"e%d\",\"version\":%" PRIu64
-			 "},\"recovered\":%s,\"user_id\":\"%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-"
-			 "%02x%02x%02x%02x%02x%02x\"}",
-			 room->epoch, room->version, recovered ? "true" : "false", read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1);
-	if (!recovered)
-		return;
 	from = read->since;
-	for (;;)
+	while (recovered)
 	{
 		int next = -1;
 
@@ -415,13 +574,33 @@ model_run(Model *model, ModelRead *read)
 			if (room->row[row] > from && (next < 0 || room->row[row] < room->row[next]))
 				next = row;
 		}
-		if (next < 0)
+		if (next < 0 || most-- == 0)
+		{
+			if (next >= 0)
+				reach = from;
 			break;
+		}
 		from = room->row[next];
-		read->len += (size_t) snprintf(read->body + read->len, sizeof(read->body) - read->len,
-									   "%" PRIu64 " v %d %d %" PRIu64 "\n", from,
-									   read->client->room, next, from);
+		read->len +=
+			(size_t) snprintf(read->body + read->len, sizeof(read->body) - read->len,
+							  "%" PRIu64 " {\"type\":\"%c\",\"f\":\"v %d %d %" PRIu64 "\"}\n", from,
+							  next % 2 == 0 ? 'x' : 'y', read->client->room, next, from);
 	}
+	if (reach == room->version)
+		read->len += (size_t) snprintf(read->body + read->len, sizeof(read->body) - read->len,
+									   "0 {\"type\":\"s\",\"f\":\"t %d %" PRIu64 "\"}\n",
+									   read->client->room, room->pieces);
+	snprintf(read->head, sizeof(read->head),
+			 "{\"position\":{\"epoch\":\"e%d\",\"version\":%" PRIu64
+			 "},\"recovered\":%s,\"more\":%s,\"user_id\":\"%02x%02x%02x%02x-%02x%02x-%02x%02x-"
+			 "%02x%02x-%02x%02x%02x%02x%02x%02x\"}",
+			 room->epoch, reach, recovered ? "true" : "false",
+			 reach < room->version ? "true" : "false", read->client->user + 1,
+			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
+			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
+			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
+			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
+			 read->client->user + 1, read->client->user + 1, read->client->user + 1);
 }
 
 /* Its answer arrives. */
@@ -439,6 +618,8 @@ static void
 model_join(Model *model)
 {
 	ModelClient *client = &model->client[model->choose(model, CLIENTS)];
+	static const uint32_t windows[] = {0, 5, 20};
+	PennyJoin join = {.window = 0};
 	ModelRoom *room;
 	char since[80] = "";
 
@@ -456,8 +637,15 @@ model_join(Model *model)
 				 client->base);
 	}
 	client->asked = true;
-	client->member = penny_rooms_join(model->rooms, (PennySpan){model_room_name(client->room), 14},
-									  (PennySpan){since, strlen(since)}, client, model->now);
+	client->open = true;
+	client->filter = (int) model->choose(model, 4) % 3;
+	client->conflate = model->choose(model, 2) == 0;
+	join.room = (PennySpan){model_room_name(client->room), 14};
+	join.since = (PennySpan){since, strlen(since)};
+	join.filter = model_filter[client->filter];
+	join.window = model->windows ? windows[model->choose(model, 3)] : 0;
+	join.conflate = client->conflate;
+	client->member = penny_rooms_join(model->rooms, &join, client, model->now);
 	if (client->member == NULL)
 		client->asked = false;
 }
@@ -469,7 +657,51 @@ model_leave(Model *model, ModelClient *client)
 		return;
 	penny_rooms_leave(model->rooms, client->member);
 	client->member = NULL;
-	client->asked = client->in = false;
+	client->asked = client->in = client->ready = false;
+}
+
+/* Its socket takes no more, or takes more again. */
+static void
+model_turn_socket(Model *model, ModelClient *client)
+{
+	if (client->member == NULL)
+		return;
+	client->open = !client->open;
+	if (client->open)
+		penny_rooms_drained(model->rooms, client->member, model->now);
+}
+
+/* A client sends a signal to the others. */
+static void
+model_signal(Model *model, ModelClient *client)
+{
+	char frame[96];
+
+	if (client->member == NULL)
+		return;
+	snprintf(frame, sizeof(frame), "{\"type\":\"p\",\"f\":\"p %d %" PRIu64 "\"}", client->room,
+			 model->room[client->room].published + 1);
+	if (client->in)
+	{
+		/* counted before: it is heard at once */
+		model->room[client->room].published++;
+		client->own++;
+		if (!penny_rooms_signal(model->rooms, client->member, (PennySpan){frame, strlen(frame)},
+								model->now))
+		{
+			model->room[client->room].published--;
+			client->own--;
+		}
+	}
+}
+
+/* Another window. */
+static void
+model_set_window(Model *model, ModelClient *client)
+{
+	if (client->member != NULL && model->windows)
+		penny_rooms_set_window(model->rooms, client->member,
+							   (uint32_t) model->choose(model, 3) * 10, model->now);
 }
 
 /* A user loses or gets access. */
@@ -482,8 +714,12 @@ model_access(Model *model)
 	if (model->room[room].gone || model->committed == EVENTS)
 		return;
 	model->room[room].access[user] = !model->room[room].access[user];
-	model_commit(model, model->room[room].access[user] ? PENNY_EVENT_CHANGE : PENNY_EVENT_LEFT,
-				 room, user, model_row(model, room));
+	model->room[room].revoked_at[user] = UINT64_MAX;
+	if (model->choose(model, 3) == 0 || (room == FREE_ROOM && model->room[room].access[user]))
+		model_commit(model, PENNY_EVENT_RECHECK, room, user, -1);
+	else
+		model_commit(model, model->room[room].access[user] ? PENNY_EVENT_CHANGE : PENNY_EVENT_LEFT,
+					 room, user, model_row(model, room));
 }
 
 /* The tables are restored to an earlier state. */
@@ -521,15 +757,47 @@ model_pick_read(Model *model, ModelReadState state)
 	return NULL;
 }
 
+/* What must be true after a tick, when what it told could be taken. */
+static void
+model_check_bounds(Model *model)
+{
+	uint64_t kept = UINT64_MAX;
+
+	/* the first tick may tell a position */
+	for (int tick = 0; tick < 2 && kept > model->config.kept_bytes; tick++)
+	{
+		penny_rooms_tick(model->rooms, ++model->now);
+		kept = penny_rooms_counts(model->rooms).kept_bytes;
+	}
+	if (!model->windows && kept > model->config.kept_bytes)
+		model_wrong(model, "more is kept than may be");
+	for (int i = 0; i < CLIENTS; i++)
+	{
+		ModelClient *client = &model->client[i];
+
+		if (client->member != NULL && penny_rooms_has_more(client->member) &&
+			model->now > client->stuck_since + model->config.behind_time)
+			model_wrong(model, "a member that is too slow was not put out");
+		if (client->member != NULL && !client->ready && penny_rooms_has_more(client->member))
+			model_wrong(model, "not told that there is something to take");
+	}
+}
+
 static void
 model_step(Model *model)
 {
-	uint64_t what = model->choose(model, 64);
+	uint64_t what = model->choose(model, 80);
 	int room = (int) model->choose(model, ROOMS);
+	ModelClient *client = &model->client[model->choose(model, CLIENTS)];
 	ModelRead *read;
 
 	model->now += model->choose(model, 6);
-	if (what < 18)
+	if (!model->lazy)
+	{
+		for (int i = 0; i < CLIENTS; i++)
+			model_take(model, &model->client[i], UINT64_MAX);
+	}
+	if (what < 18 && room != FREE_ROOM)
 		model_commit(model, PENNY_EVENT_CHANGE, room, 0, model_row(model, room));
 	else if (what < 34)
 		model_push(model);
@@ -540,7 +808,7 @@ model_step(Model *model)
 	else if (what < 52)
 		model_join(model);
 	else if (what < 54)
-		model_leave(model, &model->client[model->choose(model, CLIENTS)]);
+		model_leave(model, client);
 	else if (what < 57)
 		model_commit(model, PENNY_EVENT_PUBLISH, room, 0, -1);
 	else if (what < 59)
@@ -551,8 +819,21 @@ model_step(Model *model)
 		model_commit(model, PENNY_EVENT_GONE, room, 0, -1);
 	else if (what == 61 && model->restores)
 		model_restore(model);
+	else if (what >= 62 && what < 68 && client->open)
+		model_take(model, client, 1 + model->choose(model, 3));
+	else if (what >= 68 && what < 71 && model->lazy)
+		model_turn_socket(model, client);
+	else if (what >= 71 && what < 74)
+		model_commit(model, PENNY_EVENT_STREAM, room, 0, -1);
+	else if (what == 74)
+		model_signal(model, client);
+	else if (what == 75)
+		model_set_window(model, client);
 	else
+	{
 		penny_rooms_tick(model->rooms, model->now);
+		model_check_bounds(model);
+	}
 }
 
 /* Let everything come to rest: nothing fails, nobody comes. */
@@ -563,12 +844,21 @@ model_rest(Model *model)
 	model->starved = false;
 	while (model->published < model->committed)
 		model_push(model);
-	for (int round = 0; round < 200; round++)
+	for (int round = 0; round < 400; round++)
 	{
-		uint64_t next = penny_rooms_tick(model->rooms, model->now);
+		uint64_t next;
 		bool answered = false;
 		ModelRead *read;
 
+		for (int i = 0; i < CLIENTS; i++)
+		{
+			if (!model->client[i].open)
+				model_turn_socket(model, &model->client[i]);
+			model_take(model, &model->client[i], UINT64_MAX);
+		}
+		next = penny_rooms_tick(model->rooms, model->now);
+		for (int i = 0; i < CLIENTS; i++)
+			model_take(model, &model->client[i], UINT64_MAX);
 		for (int i = 0; i < model->reads; i++)
 		{
 			read = &model->read[i];
@@ -586,6 +876,8 @@ model_rest(Model *model)
 		while (model->reads > 0 && model->read[model->reads - 1].state == READ_OVER)
 			model->reads--;
 		model->now += 5;
+		if (!answered && next != UINT64_MAX && next > model->now)
+			model->now = next;
 	}
 	model_wrong(model, "does not come to rest");
 }
@@ -606,9 +898,14 @@ model_check_client(Model *model, ModelClient *client)
 		model_wrong(model, "member still waits");
 	else if (client->epoch != room->epoch)
 		model_wrong(model, "member of another epoch");
+	if (client->filter != 0 && client->in && client->last != room->version)
+		model_wrong(model, "member does not know how far it has come");
+	if (model_wants(client, 's') && client->pieces != room->pieces)
+		model_wrong(model, "member misses a piece of a stream");
 	for (int row = 0; row < ROWS; row++)
 	{
-		if (room->row[row] > client->base && client->row[row] != room->row[row])
+		if (room->row[row] > client->base && client->row[row] != room->row[row] &&
+			model_wants(client, row % 2 == 0 ? 'x' : 'y'))
 		{
 			snprintf(model->detail, sizeof(model->detail),
 					 "client %d row %d: has %" PRIu64 ", is %" PRIu64 ", base %" PRIu64,
@@ -617,7 +914,8 @@ model_check_client(Model *model, ModelClient *client)
 			model_wrong(model, "member misses a version");
 		}
 	}
-	if (client->broadcasts != room->published - client->joined_at && !client->missed)
+	if (client->broadcasts + client->own != room->published - client->joined_at &&
+		!client->missed && model_wants(client, 'p'))
 		model_wrong(model, "member misses a broadcast and was not told");
 }
 
@@ -625,20 +923,34 @@ model_check_client(Model *model, ModelClient *client)
 static const char *
 model_run_schedule(Model *model, int steps)
 {
-	static const PennyRoomsCallbacks callbacks = {model_read, model_forget, model_joined,
-												  model_deliver, model_left};
-	PennyRoomsConfig config = {.seed = 1, .kept_bytes = 1 << 20, .reads = 2};
+	static const PennyRoomsCallbacks callbacks = {model_read,    model_forget, model_joined,
+												  model_deliver, model_ready,  model_takes,
+												  model_left};
 	PennyRoomsCounts counts;
 
+	model->config = (PennyRoomsConfig){.seed = 1,
+									   .kept_bytes = 1 << 20,
+									   .reads = 2,
+									   .behind_bytes = 400,
+									   .behind_grace = 15,
+									   .behind_time = 50,
+									   .behind_most = 1 << 20,
+									   .position_interval = 30};
 	if (model->choose(model, 4) == 0)
-		config.kept_bytes = 400; /* logs and holds hardly fit */
+		model->config.kept_bytes = 400; /* logs and holds hardly fit */
 	model->window = 1 + (int) model->choose(model, 4);
+	model->windows = model->choose(model, 2) == 0;
+	model->lazy = model->choose(model, 2) == 0;
+	model->pages = model->choose(model, 3) == 0;
 	for (int room = 0; room < ROOMS; room++)
 	{
 		for (int user = 0; user < USERS; user++)
+		{
 			model->room[room].access[user] = true;
+			model->room[room].revoked_at[user] = UINT64_MAX;
+		}
 	}
-	model->rooms = penny_rooms_create(&config, &callbacks, model);
+	model->rooms = penny_rooms_create(&model->config, &callbacks, model);
 	if (model->rooms == NULL)
 		return NULL;
 	for (int step = 0; step < steps && model->wrong == NULL; step++)
@@ -649,7 +961,8 @@ model_run_schedule(Model *model, int steps)
 	for (int i = 0; i < CLIENTS; i++)
 		model_leave(model, &model->client[i]);
 	counts = penny_rooms_counts(model->rooms);
-	if (counts.rooms != 0 || counts.members != 0 || counts.reads != 0 || counts.kept_bytes != 0)
+	if (counts.rooms != 0 || counts.members != 0 || counts.audiences != 0 || counts.reads != 0 ||
+		counts.kept_bytes != 0)
 		model_wrong(model, "something is left behind");
 	if (penny_frames_alive() != 0)
 		model_wrong(model, "frames are left behind");

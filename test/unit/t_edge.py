@@ -1305,19 +1305,294 @@ def a_slow_websocket_is_cut_and_others_go_on(fake):
     fast.close()
 
 
-@test(write_timeout=60000, event_bytes=1 << 22)
-def who_stays_slow_is_cut_early(fake):
+def push_until_slow(fake, room, pad, gone):
+    """Commit until the edge has had enough of who does not read."""
+    sent = 0
+    while not gone():
+        fake.command('commit %s "%s"' % (room, pad))
+        sent += 1
+        assert sent * len(pad) < 12 << 20, 'as much as for a fast client'
+        time.sleep(0.02)  # the pace of a busy room
+    return sent
+
+
+@test(tls=True, write_timeout=60000, event_bytes=1 << 22)
+def who_stays_slow_is_cut_and_resumes(fake):
     room = 'conversation:1'
     slow = Ws(fake, receive_buffer=4096)
-    slow.join(room)
-    pad = 'x' * 60000
-    sent = 0
-    while fake.counters()['websockets'] == 1:
-        fake.command('commit %s "%s"' % (room, pad))
-        sent += len(pad)
-        assert sent < 9 << 20, 'as much as for a fast client'
-        time.sleep(0.02)  # the pace of a busy room
+    epoch = slow.join(room)['position']['epoch']
+    sent = push_until_slow(fake, room, 'x' * 60000, lambda: fake.counters()['members'] == 0)
+    got = 0
+    try:
+        while True:
+            got += 1
+            equal(slow.hear()['version'], got, 'nothing is skipped')
+    except Closed as closed:
+        got -= 1
+        equal(closed.code, 4420)
+        reason = json.loads(closed.reason)
+        equal(reason['reason'], 'slow')
+        assert 0 < reason['retry_after_ms'] <= 3000, reason
+    assert got < sent, 'all was kept'
     slow.close()
+    again = Ws(fake)
+    joined = again.join(room, since={'epoch': epoch, 'version': got})
+    equal(joined['recovered'], True)
+    equal([again.hear()['version'] for _ in range(sent - got)], list(range(got + 1, sent + 1)))
+    again.close()
+
+
+@test(write_timeout=60000)
+def who_does_not_even_read_the_goodbye_is_cut(fake):
+    slow = Ws(fake, receive_buffer=4096)
+    slow.join('conversation:1')
+    push_until_slow(fake, 'conversation:1', 'x' * 60000, lambda: fake.counters()['members'] == 0)
+    began = time.monotonic()
+    fake.until(lambda: fake.counters()['websockets'] == 0, 'it is cut', 4)
+    assert time.monotonic() - began > 1.5, 'not before it could read'
+    slow.close()
+
+
+@test(write_timeout=60000, event_bytes=1 << 22)
+def who_conflates_skips_to_the_newest(fake):
+    room = 'conversation:1'
+    slow = Ws(fake, receive_buffer=4096)
+    slow.join(room, conflate=True)
+    sent = push_until_slow(fake, room, 'x' * 60000, lambda: fake.counters()['slow'] > 0)
+    for _ in range(20):
+        fake.command('commit %s "more"' % room)
+    sent += 20
+    last = 0
+    skipped = None
+    while last < sent:
+        frame = slow.hear()
+        if frame['type'] == 'conflated':
+            equal((frame['room'], frame['from']), (room, last))
+            assert last < frame['to'] <= sent
+            skipped = frame
+        else:
+            equal(frame['version'], last + 1)  # the fake has a row for each version
+            last = frame['version']
+            if skipped and last <= skipped['to']:
+                equal(frame['message']['content'], 'read', 'from the table')
+    assert skipped, 'nothing was skipped'
+    equal(slow.ask(type='ping'), {'type': 'pong'})
+    slow.close()
+
+
+def memory_of(fake):
+    """Private memory of the edge, kB."""
+    with open('/proc/%s/smaps_rollup' % fake.command('pid')) as rollup:
+        return sum(int(line.split()[1]) for line in rollup if line.startswith('Private'))
+
+
+@test(write_timeout=60000, event_bytes=1 << 22, max_connections=1000)
+def many_slow_clients_cost_others_nothing(fake):
+    room = 'conversation:1'
+    fast = Ws(fake)
+    fast.join(room)
+    slow = [Ws(fake, receive_buffer=4096) for _ in range(200)]
+    for ws in slow:
+        ws.say(type='join', room=room)
+    fake.until(lambda: fake.counters()['members'] == 201)
+    before = memory_of(fake)
+    most = 0
+    sent = 0
+    while fake.counters()['members'] > 1:
+        fake.command('commit %s "%s"' % (room, 'x' * 60000))
+        sent += 1
+        equal(fast.hear()['version'], sent)
+        most = max(most, memory_of(fake))
+        assert sent < 1000
+    assert most - before < (24 << 10) * BUDGET / 32, 'kB: %d' % (most - before)
+    for ws in slow + [fast]:
+        ws.close()
+
+
+# ---- batches, filters, pages, streams -----------------------------------------------
+
+@test(tls=True, batch_window=200)
+def batches(fake):
+    room = 'conversation:1'
+    ws, other = Ws(fake), Ws(fake)
+    equal(other.ask(type='options', batch_ms=0, ref=1), {'type': 'ack', 'ref': 1})
+    for one in (ws, other):
+        one.join(room)
+    began = time.monotonic()
+    fake.command('commit %s "a"' % room)
+    equal(ws.hear()['version'], 1, 'the first at once')
+    assert time.monotonic() - began < 0.15, 'the first waits'
+    for text in 'bcd':
+        fake.command('commit %s "%s"' % (room, text))
+    fake.command('publish %s {"type":"x"}' % room)
+    batch = ws.hear()
+    assert time.monotonic() - began > 0.15, 'nothing gathered'
+    equal((batch['type'], batch['room'], batch['version']), ('batch', room, 4))
+    equal([m.get('version', m.get('event')) for m in batch['messages']], [2, 3, 4, {'type': 'x'}])
+    fake.command('commit %s "e"' % room)
+    equal(ws.hear()['version'], 5, 'one alone goes as itself')
+    equal([other.hear().get('version') for _ in range(6)], [1, 2, 3, 4, None, 5], 'without a window')
+    time.sleep(0.5)
+    began = time.monotonic()
+    fake.command('commit %s "f"' % room)
+    equal(ws.hear()['version'], 6)
+    assert time.monotonic() - began < 0.15, 'the window has closed'
+    equal(ws.ask(type='options', batch_ms=0, ref=2), {'type': 'ack', 'ref': 2})
+    for text in 'gh':
+        fake.command('commit %s "%s"' % (room, text))
+    equal([ws.hear()['version'] for _ in range(2)], [7, 8], 'another window in the room')
+    for bad in (501, -1, 1.5, '5', None):
+        equal(ws.ask(type='options', batch_ms=bad)['code'], 'PY400', bad)
+    ws.close()
+    other.close()
+
+
+@test(batch_window=100)
+def own_signals_are_not_in_a_batch(fake):
+    room = 'conversation:1'
+    a, b = Ws(fake), Ws(fake, token='user-2')
+    for one in (a, b):
+        one.join(room)
+    for i in range(3):
+        a.say(type='signal', room=room, event={'a': i})
+        b.say(type='signal', room=room, event={'b': i})
+
+    def events(ws, n):
+        got = []
+        while len(got) < n:
+            frame = ws.hear()
+            got += [m['event'] for m in frame.get('messages', [frame])]
+        return got
+    equal(events(a, 3), [{'b': i} for i in range(3)])
+    equal(events(b, 3), [{'a': i} for i in range(3)])
+    for ws in (a, b):
+        equal(ws.ask(type='ping'), {'type': 'pong'})
+        ws.close()
+
+
+@test(batch_window=0)
+def filters(fake):
+    room = 'conversation:1'
+    ws, all_of_it = Ws(fake), Ws(fake)
+    ws.join(room, filter={'types': ['y', 'message.updated', 'y']})
+    all_of_it.join(room)
+    fake.command('commit %s "a"' % room)
+    fake.command('publish %s {"type":"x"}' % room)
+    fake.command('publish %s {"type":"y"}' % room)
+    equal(ws.hear()['event'], {'type': 'y'})
+    equal([all_of_it.hear().get('version') for _ in range(3)], [1, None, None])
+    equal(ws.hear(), {'type': 'position', 'room': room, 'version': 1}, 'told after a while')
+    ws.join(room, filter={'types': ['message']})
+    fake.command('commit %s "b"' % room)
+    equal([ws.hear()['version'], all_of_it.hear()['version']], [2, 2])
+    epoch = all_of_it.join(room)['position']['epoch']
+    equal(ws.join(room, since={'epoch': epoch, 'version': 0}, filter={'types': ['z']})['recovered'], True)
+    equal(ws.hear(), {'type': 'position', 'room': room, 'version': 2}, 'nothing of it passed')
+    for bad in ([], {}, {'types': []}, {'types': [1]}, {'types': ['']}, {'types': ['x' * 65]},
+                {'types': ['t%d' % i for i in range(17)]}, {'types': 'x'}):
+        equal(ws.ask(type='join', room=room, filter=bad)['code'], 'PY400', bad)
+    equal(ws.ask(type='join', room=room, conflate='yes')['code'], 'PY400')
+    fake.command('publish %s {"type":"z"}' % room)
+    equal(ws.hear()['event'], {'type': 'z'}, 'who is told no is where it was')
+    ws.close()
+    all_of_it.close()
+
+
+@test(tls=True)
+def long_answers_come_in_pages(fake):
+    room = 'conversation:1'
+    first = Ws(fake)
+    epoch = first.join(room)['position']['epoch']
+    for _ in range(50):
+        fake.command('commit %s "x"' % room)
+    fake.command('flag page 7')
+    ws = Ws(fake)
+    joined = ws.join(room, since={'epoch': epoch, 'version': 3})
+    equal((joined['recovered'], joined['position']['version']), (True, 10))
+    for _ in range(5):
+        fake.command('commit %s "live"' % room)
+    equal([ws.hear()['version'] for _ in range(52)], list(range(4, 56)))
+    ws.close()
+    first.close()
+
+
+@test()
+def why_nothing_is_recovered(fake):
+    ws = Ws(fake)
+    fake.command('commit r "x"')
+    joined = ws.join('r')
+    assert 'reset' not in joined and not joined['recovered']
+    epoch = joined['position']['epoch']
+    joined = ws.join('r', since={'epoch': 'other', 'version': 1})
+    equal((joined['recovered'], joined['reset']), (False, 'epoch'))
+    joined = ws.join('r', since={'epoch': epoch, 'version': 2})
+    equal((joined['recovered'], joined['reset']), (False, 'position'))
+    ws.close()
+
+
+@test(batch_window=0)
+def rooms_without_versions(fake):
+    ws, other = Ws(fake), Ws(fake, token='user-2')
+    for one in (ws, other):
+        equal(one.join('free:x')['position']['version'], 0)
+        equal(one.join('free:read')['write'], False)
+    fake.command('publish free:x {"n":1}')
+    equal(ws.hear()['event'], {'n': 1})
+    ws.say(type='signal', room='free:x', event={'n': 2})
+    equal([other.hear()['event']['n'] for _ in range(2)], [1, 2])
+    equal(ws.ask(type='signal', room='free:read', event={})['code'], 'PY403')
+    fake.command('recheck free:x')
+    equal(ws.ask(type='ping'), {'type': 'pong'})
+    fake.until(lambda: fake.counters()['resyncs'] == 2)
+    fake.command('publish free:x {"n":3}')
+    got = ws.hear()['event']
+    assert got in ({'n': 3}, {'type': 'missed'}), got  # while it is asked, it may be missed
+    ws.close()
+    other.close()
+
+
+@test()
+def who_may_not_stay_is_out(fake):
+    ws = Ws(fake)
+    ws.join('conversation:1')
+    fake.command('flag closed 1')
+    fake.command('recheck conversation:1')
+    equal(ws.hear(), {'type': 'left', 'room': 'conversation:1', 'reason': 'refused'})
+    fake.command('commit conversation:1 "secret"')
+    equal(ws.ask(type='ping'), {'type': 'pong'})
+    ws.close()
+
+
+@test(batch_window=0, executors=1)
+def a_stream_reaches_who_is_entering(fake):
+    room = 'conversation:1'
+    live = Ws(fake)
+    live.join(room)
+    for n in range(1, 4):
+        fake.command('stream %s' % room)
+        equal(live.hear()['index'], n)
+    fake.command('stop')
+    late = Ws(fake, token=None)  # it signs in before the executors stop below
+    fake.command('go')
+    equal(late.ask(type='auth', token='user-2', ref=1)['type'], 'ack')
+    fake.command('stop')
+    late.say(type='join', room=room)
+    fake.until(lambda: fake.counters()['members'] == 2)
+    for n in range(4, 7):
+        fake.command('stream %s' % room)
+        equal(live.hear()['index'], n)
+    fake.command('go')
+    equal(late.hear()['type'], 'joined')
+    got = [late.hear()]
+    equal(got[0]['text'], 'so far')
+    index = got[0]['index']
+    fake.command('stream %s' % room)
+    while index < 7:
+        frame = late.hear()
+        assert frame['index'] <= index + 1, 'a hole'
+        index = max(index, frame['index'])
+    late.close()
+    live.close()
 
 
 @test(tls=True, executors=2)
