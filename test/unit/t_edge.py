@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """penny-edge against a fake gateway: HTTP, limits, faults, WebSocket, rooms.
 
-    t_edge.py <fake_gateway> <penny-edge> [name ...]
+    t_edge.py <fake_gateway> <penny-edge> [--cached | --sse] [name ...]
+
+--cached: the tests of edge_cached.py; --sse: those of edge_sse.py.
 
 Prints TAP.  Each test has a gateway and an edge of its own; at its end every
 client has gone, and the edge must have forgotten them and still live.
@@ -1707,21 +1709,25 @@ def run_sandbox(edge):
 def main():
     global BUDGET
     program, edge, names = sys.argv[1], shutil.which(sys.argv[2]), sys.argv[3:]
+    others = {'--cached': edge_cached.TESTS, '--sse': edge_sse.TESTS}
+    tests = next((others[name] for name in names if name in others), TESTS)
+    names = [name for name in names if name not in others]
     with open(edge, 'rb') as binary:
         if b'__asan_init' in binary.read():
             BUDGET = float('inf')
-    chosen = [t for t in TESTS + edge_cached.TESTS + edge_sse.TESTS if not names or t[0].__name__ in names]
+    chosen = [t for t in tests if not names or t[0].__name__ in names]
+    with_sandbox = not names and tests is TESTS
     failed = 0
     # Some tests open more sockets than a login session may by default.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    print('1..%d' % (len(chosen) + (not names)))
-    if not names:
+    print('1..%d' % (len(chosen) + with_sandbox))
+    if with_sandbox:
         good, lines = run_sandbox(edge)
         failed += not good
         print('%sok 1 - sandbox' % ('' if good else 'not '))
         print('\n'.join('# ' + line for line in lines if not good), flush=True)
-    for number, (function, settings, tls) in enumerate(chosen, 1 + (not names)):
+    for number, (function, settings, tls) in enumerate(chosen, 1 + with_sandbox):
         started = time.monotonic()
         problem = run_one(program, edge, function, settings, tls)
         failed += problem is not None
