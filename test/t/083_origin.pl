@@ -123,7 +123,7 @@ subtest 'preflights' => sub {
 	my $answer = ask('OPTIONS', '/api/v1/conversations', Origin => $app, @preflight);
 	is($answer->{status}, 204, 'answered');
 	is($answer->{header}{'access-control-allow-methods'}, 'GET, HEAD, POST', 'the methods of the route');
-	is($answer->{header}{'access-control-allow-headers'}, 'Authorization, Content-Type, If-Match, If-None-Match, X-Request-Id', 'headers');
+	is($answer->{header}{'access-control-allow-headers'}, 'Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID, X-Request-Id', 'headers');
 	like($answer->{header}{'access-control-max-age'}, qr/^[1-9]\d+$/, 'for how long');
 	is($answer->{header}{'content-length'}, undef, 'no body');
 	is(ask('OPTIONS', '/wide', Origin => $app, @preflight)->{header}{'access-control-allow-methods'}, 'GET, HEAD, PUT', 'of an own route');

@@ -150,7 +150,7 @@ TEST(an_event_of_ones_own)
 	"\"id\":\"" id "\",\"seq\":" seq ",\"role\":\"" role "\",\"status\":\"" status "\"}}}"
 #define DELETED(id)                                                                                \
 	"{\"type\":\"event\",\"version\":9,\"event\":{\"type\":\"message.deleted\",\"id\":\"" id "\"}" \
-																							 "}"
+	"}"
 
 /* After which of these frames has the answer ended?  0: after none. */
 static int
