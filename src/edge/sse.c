@@ -19,7 +19,10 @@
  * Ends.  The client always may come back with the last id that it saw, and
  * misses nothing: `retry:` at the beginning tells after which time, different
  * for each; when penny stops, another one does.  A client that is too slow is
- * closed; one that lost its access is told `left`.
+ * closed; one that lost its access is told `left`.  Who follows an answer gets
+ * the last chunk when that has ended, when it lost its access, or when nothing
+ * was heard for stream_timeout; else it sees a broken connection, and may ask
+ * the same again.
  *
  * A client says nothing, so a dead one is found by what it does not
  * acknowledge: a comment each heartbeat_interval, and the kernel gives up
@@ -208,7 +211,7 @@ penny_sse_start(PennySse *sse, uint32_t status, const char *more)
 	if (http->method == PENNY_HEAD)
 	{
 		sse->closed = true;
-		penny_sse_finish(sse, NULL);
+		penny_sse_finish(sse, NULL, true);
 		return;
 	}
 	write_retry(retry, sizeof(retry));
@@ -217,14 +220,14 @@ penny_sse_start(PennySse *sse, uint32_t status, const char *more)
 }
 
 void
-penny_sse_finish(PennySse *sse, const char *last)
+penny_sse_finish(PennySse *sse, const char *last, bool whole)
 {
 	if (sse->connection->state != PENNY_OPEN)
 		return;
 	queue_next(sse);
 	if (last != NULL && !sse->closed)
 		queue_text(sse, last);
-	if (!sse->closed && !sse->http->http10)
+	if (whole && !sse->closed && !sse->http->http10)
 		penny_connection_write(sse->connection, PENNY_SSE_LAST_CHUNK,
 							   sizeof(PENNY_SSE_LAST_CHUNK) - 1);
 	sse->over = sse->closed = true;
@@ -313,7 +316,7 @@ goodbye(PennySession *session, uint16_t code, const char *reason)
 		return;
 	}
 	snprintf(last, sizeof(last), ": %s\n\n", reason);
-	penny_sse_finish(sse, last);
+	penny_sse_finish(sse, last, sse->follow == NULL);
 }
 
 static void
@@ -330,7 +333,7 @@ come_back(PennySession *session, uint16_t code)
 		return;
 	}
 	write_retry(last, sizeof(last));
-	penny_sse_finish(sse, last);
+	penny_sse_finish(sse, last, sse->follow == NULL);
 }
 
 static void
@@ -386,7 +389,7 @@ refused(PennySession *session, const PennyAnswer *answer)
 	PennySse *sse = session->client;
 
 	if (sse->started)
-		penny_sse_finish(sse, ": the token is not valid\n\n");
+		penny_sse_finish(sse, ": the token is not valid\n\n", false);
 	else
 		pass_on(sse, answer->status, answer->body);
 }
@@ -432,13 +435,13 @@ barred(PennySession *session, uint32_t status, PennySpan problem)
 	else if (status >= 500)
 		come_back(session, PENNY_CLOSE_RESTART);
 	else
-		penny_sse_finish(sse, ": the conversation is not there any more\n\n");
+		penny_sse_finish(sse, ": the conversation is not there any more\n\n", false);
 }
 
 static void
 left(PennySession *session)
 {
-	penny_sse_finish(session->client, NULL);
+	penny_sse_finish(session->client, NULL, true);
 }
 
 static const PennyTransport sse_transport = {
@@ -510,7 +513,7 @@ on_expired(PennyConnection *connection)
 
 	if (sse->over)
 	{
-		penny_sse_finish(sse, NULL);
+		penny_sse_finish(sse, NULL, true);
 		return;
 	}
 	if (sse->session_at != 0 && sse->session_at <= penny_edge.now)
@@ -519,7 +522,7 @@ on_expired(PennyConnection *connection)
 		penny_session_expired(sse->session);
 	}
 	if (sse->follow != NULL && silent_at(sse) <= penny_edge.now)
-		penny_sse_finish(sse, ": nothing was heard of an answer\n\n");
+		penny_sse_finish(sse, ": nothing was heard of an answer\n\n", true);
 	if (connection->state != PENNY_OPEN)
 		return;
 	if (beat_at(sse) != 0 && beat_at(sse) <= penny_edge.now)

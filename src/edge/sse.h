@@ -71,7 +71,10 @@ extern PennySse *penny_sse_open(PennyHttp *http, PennySpan room, bool local);
 extern void penny_sse_start(PennySse *sse, uint32_t status, const char *more);
 /* Queue an event; takes over the reference. */
 extern void penny_sse_queue(PennySse *sse, PennyFrame *events);
-/* Say something beside events, or NULL, and end. */
-extern void penny_sse_finish(PennySse *sse, const char *last);
+/*
+ * Say something beside events, or NULL, and end.  whole: the answer has come to
+ * its end, it did not break off.
+ */
+extern void penny_sse_finish(PennySse *sse, const char *last, bool whole);
 
 #endif /* PENNY_EDGE_SSE_H */

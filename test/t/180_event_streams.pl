@@ -315,7 +315,7 @@ subtest 'edges end' => sub {
 	for my $one (@streams, $asking)
 	{
 		$one->rest(5);
-		ok($one->{whole}, 'a stop is an end');
+		is(!!$one->{whole}, $one != $asking, $one != $asking ? 'a stop is an end' : 'but not that of an answer');
 		$after{ $one->{retry}[-1] }++ if @{ $one->{retry} } == 2;
 	}
 	cmp_ok(scalar keys %after, '>', 5, 'with different times to come back');
