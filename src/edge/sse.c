@@ -26,7 +26,7 @@
  *
  * A client says nothing, so a dead one is found by what it does not
  * acknowledge: a comment each heartbeat_interval, and the kernel gives up
- * after two of them.
+ * after two of them, or write_timeout if that is longer.
  *
  *-------------------------------------------------------------------------
  */
@@ -101,6 +101,19 @@ set_deadline(PennySse *sse)
 
 /* ---- output ------------------------------------------------------------------- */
 
+/* A client that reads slowly is no dead one before write_timeout. */
+static void
+limit_silence(PennyConnection *connection)
+{
+	uint32_t silence = 2 * penny_edge.settings.heartbeat_interval;
+
+	if (silence == 0)
+		return;
+	if (silence < penny_edge.settings.write_timeout)
+		silence = penny_edge.settings.write_timeout;
+	penny_connection_limit_silence(connection, silence);
+}
+
 PennySse *
 penny_sse_open(PennyHttp *http, PennySpan room, bool local)
 {
@@ -116,8 +129,7 @@ penny_sse_open(PennyHttp *http, PennySpan room, bool local)
 	connection->protocol = &sse_protocol;
 	connection->session = sse;
 	penny_connection_limit_unsent(connection, UNSENT_MAX);
-	if (penny_edge.settings.heartbeat_interval != 0)
-		penny_connection_limit_silence(connection, 2 * penny_edge.settings.heartbeat_interval);
+	limit_silence(connection);
 	sse->session = penny_session_open(&sse_transport, sse, connection, local);
 	sse->session->request_id = http->request_id;
 	penny_count(&penny_edge.plane, PENNY_COUNT_EVENT_STREAMS, 1);
@@ -372,6 +384,8 @@ signed_in(PennySession *session)
 static void
 pass_on(PennySse *sse, uint32_t status, PennySpan problem)
 {
+	if (sse->connection->state != PENNY_OPEN)
+		return;
 	if (status < 400 || status > 599)
 		status = 503;
 	if (problem.len == 0 || status >= 500)
@@ -406,6 +420,8 @@ joined(PennySession *session, const PennyJoined *how)
 {
 	PennySse *sse = session->client;
 
+	if (sse->connection->state != PENNY_OPEN)
+		return false;
 	if (!penny_sse_read_position(how->position, &sse->joined))
 	{
 		come_back(session, PENNY_CLOSE_RESTART);

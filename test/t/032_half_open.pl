@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use Penny::Namespace qw(net);
 use Penny::Cluster;
+use Penny::Sse;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -45,6 +46,19 @@ subtest 'no packet comes through' => sub {
 	$_->close_now for @sockets, @idle, @halves;
 	ok($node->wait_until(sub { $node->is_ready }, 10), 'the network is back: serves');
 	is($node->request('GET', $at, token => $token)->{status}, 200, 'as before');
+};
+
+subtest 'who only listens' => sub {
+	ok($node->wait_until(sub { edge()->{connections} == 0 }, 10), 'nobody is connected');
+	my @streams = map { my $sse = Penny::Sse->listen(port => $node->{http_port}, token => $token, path => "$at/events"); $sse->event; $sse } 1 .. 5;
+	is(edge()->{members}, 5, 'five listen to events');
+	my $began = time;
+	Penny::Namespace::loopback('down') or die;
+	ok($node->wait_until(sub { edge()->{connections} == 0 }, 30), 'all are given up, though nothing happens');
+	cmp_ok(time - $began, '<', 12, 'by what they do not acknowledge');
+	is(edge()->{members}, 0, 'nobody is left in the room');
+	Penny::Namespace::loopback('up') or die;
+	$_->close_now for @streams;
 };
 
 is($node->crash_restarts, 0, 'no crash');

@@ -406,6 +406,23 @@ def draining(fake):
 
 
 @test()
+def draining_before_it_began(fake):
+    fake.command('stop')
+    http = Http(fake)
+    http.request(events(1), headers='Authorization: Bearer user-1\r\n')
+    other = Http(fake)
+    equal(other.get('/livez').status, 200, 'it was read')
+    other.close()
+    equal(fake.command('term'), '0')
+    answer = http.answer()
+    equal((answer.status, 'retry-after' in answer.headers), (503, True))
+    assert http.closed()
+    http.close()
+    fake.command('go')
+    fake.command('start')
+
+
+@test()
 def a_restart(fake):
     sse = Sse(fake, events(1))
     sse.hear()

@@ -1634,6 +1634,11 @@ def attack(fake, rng):
                      b'POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n0123456789',
                      b'GET /bytes?n=200000 HTTP/1.1\r\nHost: h\r\n\r\n',
                      b'GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n',
+                     b'GET /api/v1/conversations/11111111-2222-4333-8444-555555555555/events'
+                     b'?access_token=u&last_event_id=e0:1 HTTP/1.1\r\nHost: h\r\n\r\n',
+                     b'POST /api/v1/conversations/11111111-2222-4333-8444-555555555555/messages'
+                     b'?stream=true&access_token=u HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n'
+                     b'\r\n"x"',
                      b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n']
         else:
             http = Ws(fake, token=rng.choice(['user-1', 'bad', None]))
