@@ -475,6 +475,17 @@ def who_does_not_read_is_closed_and_resumes(fake):
         sse.close()
 
 
+@test(batch_window=0, executors=2, event_bytes=8 << 20, events=8192)
+def who_reads_late_gets_everything(fake):
+    late = Sse(fake, events(1), receive_buffer=4096)
+    late.hear()
+    count = 2500
+    for i in range(count):
+        fake.command('commit %s "%s"' % (room(1), 'x' * (i * 37 % 400)))
+    equal([late.hear().version for _ in range(count)], list(range(1, count + 1)))
+    late.close()
+
+
 @test()
 def what_the_client_says_is_dropped(fake):
     http = Sse(fake, events(1))
@@ -563,8 +574,9 @@ def repeating_a_message(fake):
     equal(sse.hear().id, 'e0:1')
     # the fake reads versions back without roles: only the live ones can end it
     equal([sse.hear().version for _ in range(2)], [2, 3])
+    say(fake, 1, 'another', id='c')
     say(fake, 1, 'because')
-    equal([event.version for event in sse.rest()], [4])
+    equal([event.version for event in sse.rest()], [4, 5], 'the answer that it says, no other')
     sse.close()
 
 
