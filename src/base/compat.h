@@ -89,12 +89,10 @@ penny_no_locks_held(void)
 #endif
 }
 
-/* 16: the array of all settings is made anew for each caller. */
+/* 16: the array of all settings is made anew for each caller, who is told how many there are. */
 #if PG_VERSION_NUM >= 160000
-#define PENNY_GUC_ARRAY_STAYS false
 #define penny_guc_variables(n) get_guc_variables(n)
 #else
-#define PENNY_GUC_ARRAY_STAYS true
 #define penny_guc_variables(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
 #endif
 

@@ -1,0 +1,55 @@
+# Corners of the cache: what a reader goes by without saying so (settings of
+# libraries, temporary objects, errors that were caught), changes that come to a
+# table by another one, and what must not be cached for want of a trigger.
+use strict;
+use warnings;
+use Penny::Cluster;
+use Test::More;
+
+my $node = Penny::Cluster->serving('cachecorners');
+$node->sql(<<'SQL');
+CREATE ROLE reader LOGIN;
+GRANT penny_user TO reader;
+CREATE FUNCTION nothing() RETURNS jsonb LANGUAGE sql STABLE AS 'SELECT NULL::jsonb';
+SQL
+
+# Several statements of one session; the last line of what they gave.
+sub said
+{
+	my ($sql, %with) = @_;
+	my ($code, $out, $err) = $node->psql('postgres', $sql, on_error_stop => 0,
+		$with{user} ? (connstr => $node->connstr('postgres') . " user=$with{user}") : ());
+	return (split /\n/, $out)[-1] // "nothing: $err";
+}
+
+subtest 'settings of a library' => sub {
+	$node->sql(<<'SQL');
+CREATE EXTENSION pg_trgm;
+CREATE FUNCTION alike() RETURNS jsonb LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN to_jsonb('word' % 'words'); END $$;
+SQL
+	is(said(q{SELECT 'a' % 'b'; SELECT penny.cached('alike()')}), 'true', 'read with a threshold');
+	is(said(q{SELECT 'a' % 'b'; SET pg_trgm.similarity_threshold = 0.9; SELECT penny.cached('alike()')}),
+		'false', 'and with another one');
+};
+
+subtest 'temporary objects' => sub {
+	$node->sql(<<'SQL');
+CREATE TABLE thing (id int);
+GRANT SELECT ON thing TO reader;
+CREATE FUNCTION things() RETURNS jsonb LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT to_jsonb(count(*)) FROM thing); END $$;
+SQL
+	my $mine = 'CREATE TEMP VIEW thing AS SELECT generate_series(1, 77);' . ' SELECT things();' x 8 . q{ SELECT penny.cached('things()');};
+	is(said($mine, user => 'reader'), '77', 'a session sees its own view');
+	is(said(q{SELECT penny.cached('things()')}, user => 'reader'), '0', 'another one of the same login the table');
+	is(said($mine, user => 'reader'), '77', 'and the view is seen beside what is kept of the table');
+};
+
+subtest 'settings that a library takes over' => sub {
+	my @made_up = map { "SET plpgsql.$_" } "variable_conflict = 'error'", "print_strict_params = 'off'",
+	  "check_asserts = 'on'", "extra_warnings = 'none'", "extra_errors = 'none'";
+	my $session = join ";\n", @made_up, q{SELECT penny.cached('nothing()')},
+	  'DO $$ BEGIN END $$', q{SELECT penny.cached('nothing()') IS NULL};
+	is(said($session), 't', 'read before and after the library is loaded');
+	is($node->crash_restarts, 0, 'by a process that lives');
+};
+done_testing;
