@@ -61,8 +61,12 @@
 #if PG_VERSION_NUM >= 160000
 #define penny_may_execute(oid, role) \
 	(object_aclcheck(ProcedureRelationId, (oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#define penny_may_use_schema(oid, role) \
+	(object_aclcheck(NamespaceRelationId, (oid), (role), ACL_USAGE) == ACLCHECK_OK)
 #else
 #define penny_may_execute(oid, role) (pg_proc_aclcheck((oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#define penny_may_use_schema(oid, role) \
+	(pg_namespace_aclcheck((oid), (role), ACL_USAGE) == ACLCHECK_OK)
 #endif
 
 /* 16: lists of a process's locks are dlists.  18: more than one word of fast-path slots. */

@@ -44,6 +44,15 @@ SQL
 	is(said($mine, user => 'reader'), '77', 'and the view is seen beside what is kept of the table');
 };
 
+subtest 'a function in a schema that the caller may not use' => sub {
+	$node->sql('CREATE SCHEMA hidden');
+	$node->sql(q{CREATE FUNCTION hidden.f() RETURNS jsonb LANGUAGE sql STABLE AS $$ SELECT '"found"'::jsonb $$});
+	my $oid = $node->sql(q{SELECT 'hidden.f()'::regprocedure::oid});
+	like(said("SELECT penny.cached($oid)", user => 'reader'), qr/permission denied for schema hidden/, 'is not found by its number');
+	$node->sql('GRANT USAGE ON SCHEMA hidden TO reader');
+	is(said("SELECT penny.cached($oid)", user => 'reader'), '"found"', 'until the caller may');
+};
+
 subtest 'settings that a library takes over' => sub {
 	my @made_up = map { "SET plpgsql.$_" } "variable_conflict = 'error'", "print_strict_params = 'off'",
 	  "check_asserts = 'on'", "extra_warnings = 'none'", "extra_errors = 'none'";
