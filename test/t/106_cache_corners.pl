@@ -53,6 +53,25 @@ subtest 'a function in a schema that the caller may not use' => sub {
 	is(said("SELECT penny.cached($oid)", user => 'reader'), '"found"', 'until the caller may');
 };
 
+subtest 'an error that was caught' => sub {
+	$node->sql(<<'SQL');
+CREATE TABLE project (id int PRIMARY KEY);
+CREATE TRIGGER invalidate AFTER INSERT OR UPDATE OR DELETE ON project FOR EACH ROW EXECUTE FUNCTION penny.invalidate('project', 'id');
+ALTER TABLE project ENABLE ALWAYS TRIGGER invalidate;
+CREATE FUNCTION project() RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+	BEGIN
+		PERFORM penny.cache_tag('project:1');
+		IF NOT EXISTS (SELECT FROM project WHERE id = 1) THEN RAISE no_data_found; END IF;
+		RETURN '"there"';
+	END $$;
+CREATE FUNCTION page() RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+	BEGIN RETURN penny.cached('project()'); EXCEPTION WHEN no_data_found THEN RETURN '"missing"'; END $$;
+SQL
+	is($node->sql(q{SELECT penny.cached('page()')}), '"missing"', 'is an answer');
+	$node->sql('INSERT INTO project VALUES (1)');
+	is($node->sql(q{SELECT penny.cached('page()')}), '"there"', 'that depends on what led to it');
+};
+
 subtest 'settings that a library takes over' => sub {
 	my @made_up = map { "SET plpgsql.$_" } "variable_conflict = 'error'", "print_strict_params = 'off'",
 	  "check_asserts = 'on'", "extra_warnings = 'none'", "extra_errors = 'none'";
