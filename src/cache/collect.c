@@ -175,6 +175,12 @@ penny_cache_note_kind(PennyCacheKind kind)
 }
 
 bool
+penny_collector_is_refused(void)
+{
+	return innermost != NULL && innermost->refusal != PENNY_CACHE_FINE;
+}
+
+bool
 penny_cache_collecting(void)
 {
 	return innermost != NULL;
