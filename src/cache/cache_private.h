@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "nodes/pg_list.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
@@ -153,6 +154,8 @@ extern PennyCollector *penny_collector_open(PennyCacheKind kind, Snapshot snapsh
 /* Close the collector of this level, and those inside it that an error left. */
 extern bool penny_collector_close(int level, PennyCollector *closed);
 extern void penny_collector_depend(uint32 slot);
+/* Will what is being built not be kept? */
+extern bool penny_collector_is_refused(void);
 /* What is being built contains this hit. */
 extern void penny_collector_include(const PennyCacheHit *hit);
 extern void penny_collector_init(void);
@@ -180,6 +183,8 @@ extern bool penny_tag_is_idle(const char *name, Size len);
 extern void penny_tag_write_uuid(char *to, const pg_uuid_t *uuid);
 /* "schema.table", palloc'd; NULL: there is no such table. */
 extern char *penny_tag_of_table(Oid relation);
+/* Of the table and, for a partition, those that it belongs to. */
+extern List *penny_tags_of_table(Oid relation);
 
 /* ---- watch.c ------------------------------------------------------------- */
 

@@ -325,7 +325,10 @@ penny_fence_begin_finish(void)
 	for (int i = 0; i < lengthof(view.xid); i++)
 		prepared = prepared || (view.xid[i] != 0 && !is_finished(view.xid[i]));
 	if (prepared)
+	{
 		begin_changing();
+		changed = true; /* it will be, should this process not come back from it */
+	}
 	return prepared;
 }
 

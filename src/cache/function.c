@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
@@ -72,6 +73,7 @@ check_function(Oid function)
 {
 	HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc proc;
+	Oid schema;
 	int nargs;
 
 	if (!HeapTupleIsValid(tuple))
@@ -79,6 +81,7 @@ check_function(Oid function)
 						errmsg("function with OID %u does not exist", function)));
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	nargs = proc->pronargs;
+	schema = proc->pronamespace;
 	if (proc->prokind != PROKIND_FUNCTION || proc->proretset || proc->prorettype != JSONBOID ||
 		nargs > 1 || (nargs == 1 && proc->proargtypes.values[0] != JSONBOID))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_FUNCTION_DEFINITION),
@@ -90,6 +93,9 @@ check_function(Oid function)
 				 errmsg("function %s cannot be cached", format_procedure(function)),
 				 errdetail("It is VOLATILE."), errhint("Declare it STABLE, if it only reads.")));
 	ReleaseSysCache(tuple);
+	/* a number instead of a name would go around the right to find it */
+	if (!penny_may_use_schema(schema, GetUserId()))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_SCHEMA, get_namespace_name(schema));
 	if (!penny_may_execute(function, GetUserId()))
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(function));
 	return nargs;

@@ -11,7 +11,8 @@
  * each statement with transition tables it does the same for all its rows;
  * without the table that it needs it cannot know them, and raises the stamp of
  * everything, as does TRUNCATE.  Without arguments it raises the tag of the
- * whole table, "<schema>.<table>".
+ * whole table, "<schema>.<table>"; a row of a partition also those of the tables
+ * that it is a partition of, for which its trigger stands in.
  *
  * The text of a value must not depend on settings of the session, since
  * readers write it by hand.  So columns of dates and floating point, among
@@ -36,8 +37,10 @@
 #include "cache/invalidate.h"
 
 #define FUNCTION_SYMBOL "penny_invalidate"
+#define GENERATED_WHEN_READ 'v' /* from PostgreSQL 18 on: it is not in the row */
 
 static void check_call(const TriggerData *trigger);
+static void table_tags(Oid relation);
 static void rows(const TriggerData *trigger);
 static void statement(const TriggerData *trigger);
 static bool store_rows(const TriggerData *trigger, Tuplestorestate *store);
@@ -51,7 +54,7 @@ penny_invalidate_by_trigger(const TriggerData *trigger)
 	if (!penny_cache_is_on())
 		return;
 	if (trigger->tg_trigger->tgnargs == 0 || TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-		penny_cache_invalidate(penny_tag_of_table(RelationGetRelid(trigger->tg_relation)), NULL);
+		table_tags(RelationGetRelid(trigger->tg_relation));
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 		penny_cache_invalidate_all();
 	else if (trigger->tg_trigger->tgnargs == 0)
@@ -74,6 +77,16 @@ check_call(const TriggerData *trigger)
 							   "column"),
 						errdetail("Trigger \"%s\" gives it %d arguments.",
 								  trigger->tg_trigger->tgname, trigger->tg_trigger->tgnargs)));
+}
+
+/* The tags of the whole table, and of those that a partition belongs to. */
+static void
+table_tags(Oid relation)
+{
+	ListCell *lc;
+
+	foreach (lc, penny_tags_of_table(relation))
+		penny_cache_invalidate(lfirst(lc), NULL);
 }
 
 static void
@@ -123,6 +136,19 @@ store_rows(const TriggerData *trigger, Tuplestorestate *store)
 	return true;
 }
 
+/* A reader gets the text of char(n) with its blanks from format(), and without them from a cast. */
+static void
+unpadded_tag(const char *name, char *text)
+{
+	int len = (int) strlen(text);
+	int bare = bpchartruelen(text, len);
+
+	if (bare == len)
+		return;
+	text[bare] = '\0';
+	penny_cache_invalidate(name, text);
+}
+
 /* The tags of one row. */
 static void
 slot_tags(const TriggerData *trigger, TupleTableSlot *slot)
@@ -136,6 +162,7 @@ slot_tags(const TriggerData *trigger, TupleTableSlot *slot)
 		AttrNumber number = 0;
 		bool isnull;
 		Datum value;
+		Oid type;
 		char *text;
 
 		for (int a = 0; a < desc->natts && number == 0; a++)
@@ -147,12 +174,19 @@ slot_tags(const TriggerData *trigger, TupleTableSlot *slot)
 							errmsg("column \"%s\" of relation \"%s\" does not exist", name,
 								   RelationGetRelationName(trigger->tg_relation)),
 							errdetail("Trigger \"%s\" names it.", made->tgname)));
+		if (TupleDescAttr(desc, number - 1)->attgenerated == GENERATED_WHEN_READ)
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+							errmsg("column \"%s\" cannot be the value of a tag", name),
+							errdetail("It is generated when it is read."),
+							errhint("Use a column that it is generated from.")));
 		value = slot_getattr(slot, number, &isnull);
 		if (isnull)
 			continue;
-		text = value_text(value, getBaseType(TupleDescAttr(desc, number - 1)->atttypid),
-						  TupleDescAttr(desc, number - 1));
+		type = getBaseType(TupleDescAttr(desc, number - 1)->atttypid);
+		text = value_text(value, type, TupleDescAttr(desc, number - 1));
 		penny_cache_invalidate(made->tgargs[i], text);
+		if (type == BPCHAROID)
+			unpadded_tag(made->tgargs[i], text);
 		pfree(text);
 	}
 }
