@@ -1,92 +1,120 @@
 /**
  * Requests. A GET, and what carries a client_id, is tried again while the
- * server says that it is busy or cannot be reached: at most four times, with
- * growing and jittered pauses, or as long as Retry-After says.
+ * server says that it is busy or cannot be reached: at most TRIES times, with
+ * growing and jittered pauses, or as long as Retry-After says. Without an
+ * answer for `timeout` ms a try is given up.
  */
-import { PennyError, problem } from "./errors.js";
+import { network, type PennyError, problem } from "./errors.js";
 
 /** A token, or how to get one; asked again with `expired` when the server refused the last. */
 export type TokenSource = string | ((expired: boolean) => string | Promise<string>);
 
 export interface HttpOptions {
+	/** Where penny listens, such as "https://chat.example.com"; in a page of the same host location.origin. */
 	url: string;
 	token?: TokenSource;
 	fetch?: typeof fetch;
+	/** ms that a request may wait for its answer, 30,000 when missing. */
+	timeout?: number;
 }
 
-const TRIES = 4;
-
-/** Pause in ms before try number n: doubles up to `most`, half of it random. */
-export function backoff(n: number, first = 250, most = 30_000): number {
-	return Math.min(most, first * 2 ** n) * (0.5 + Math.random() / 2);
+interface Call {
+	headers?: Record<string, string>;
+	/** Ends it; given, `timeout` does not. */
+	signal?: AbortSignal | undefined;
+	/** May it be sent twice? */
+	again?: boolean;
 }
 
-export const sleep = (ms: number) => new Promise<void>((done) => setTimeout(done, ms));
+const TRIES = 6;
+const LONGEST = 30_000; /* ms to wait between tries, whatever Retry-After says */
+
+/** Pause in ms before try number n: all of it random, of a range that doubles up to `most`. */
+export const backoff = (n: number, most = LONGEST) => Math.random() * Math.min(most, 250 * 2 ** n);
+
+/** An AbortSignal ends the wait early. */
+export const sleep = (ms: number, signal?: AbortSignal) =>
+	new Promise<void>((done) => {
+		const timer = setTimeout(done, ms);
+		signal?.addEventListener("abort", () => (clearTimeout(timer), done()), { once: true });
+	});
 
 export class Http {
 	readonly url: string;
-	private readonly source: TokenSource | undefined;
 	private readonly fetcher: typeof fetch;
+	private renewal: Promise<string> | undefined;
 
-	constructor(options: HttpOptions) {
+	constructor(private readonly options: HttpOptions) {
 		this.url = options.url.replace(/\/+$/, "");
-		this.source = options.token;
-		this.fetcher = options.fetch ?? globalThis.fetch.bind(globalThis);
+		this.fetcher = options.fetch ?? ((...request) => fetch(...request));
 	}
 
-	/** The token to sign in with; undefined when there is none. */
+	/** The token to sign in with; undefined when there is none. Renewals at a time are one. */
 	async token(expired = false): Promise<string | undefined> {
-		return typeof this.source === "function" ? this.source(expired) : this.source;
+		const { token } = this.options;
+		if (typeof token !== "function") return token;
+		if (!expired) return token(false);
+		this.renewal ??= (async () => token(true))().finally(() => (this.renewal = undefined));
+		return this.renewal;
 	}
 
 	/** Can a refused token be replaced? */
 	get renews(): boolean {
-		return typeof this.source === "function";
+		return typeof this.options.token === "function";
 	}
 
-	/** Send once; the answer whatever its status. */
-	async send(method: string, path: string, body?: unknown, headers: Record<string, string> = {}, signal?: AbortSignal, expired = false): Promise<Response> {
+	/** Send once; the answer when it is a good one. */
+	private async once(method: string, path: string, body: unknown, call: Call, expired: boolean): Promise<Response> {
 		const token = await this.token(expired);
-		if (token !== undefined) headers = { ...headers, authorization: `Bearer ${token}` };
-		if (body !== undefined) headers = { ...headers, "content-type": "application/json" };
+		const signal = call.signal ?? AbortSignal.timeout(this.options.timeout ?? 30_000);
+		let answer: Response;
 		try {
-			return await this.fetcher(`${this.url}${path}`, { method, headers, body: body === undefined ? null : JSON.stringify(body), signal: signal ?? null });
+			answer = await this.fetcher(this.url + path, {
+				method,
+				headers: {
+					...call.headers,
+					...(token !== undefined && { authorization: `Bearer ${token}` }),
+					...(body !== undefined && { "content-type": "application/json" }),
+				},
+				...(body !== undefined && { body: JSON.stringify(body) }),
+				signal,
+			});
 		} catch (cause) {
-			if (signal?.aborted) throw cause;
-			throw new PennyError(0, "network", "the server cannot be reached", String(cause));
+			if (call.signal?.aborted) throw cause;
+			throw network("the server cannot be reached", String(cause));
 		}
-	}
-
-	/** The error that an answer stands for. */
-	async refusal(answer: Response): Promise<PennyError> {
+		if (answer.ok) return answer;
 		const wait = Number(answer.headers.get("retry-after") ?? NaN);
-		return problem(answer.status, await answer.json().catch(() => undefined), Number.isNaN(wait) ? undefined : wait);
+		throw problem(answer.status, await answer.json().catch(() => undefined), wait >= 0 ? wait : undefined);
 	}
 
-	/** Send until there is an answer that counts; `again`: may it be repeated? */
-	async call(method: string, path: string, body?: unknown, again = method === "GET", headers?: Record<string, string>, signal?: AbortSignal): Promise<Response> {
-		let expired = false;
-		for (let n = 0; ; n++) {
-			let error: PennyError;
+	/** Send until there is a good answer, or there will be none. */
+	async call(method: string, path: string, body?: unknown, call: Call = {}): Promise<Response> {
+		const again = call.again ?? method === "GET";
+		let renewed = false;
+		for (let n = 0, expired = false; ; ) {
 			try {
-				const answer = await this.send(method, path, body, headers, signal, expired);
-				if (answer.ok) return answer;
-				error = await this.refusal(answer);
+				return await this.once(method, path, body, call, expired);
 			} catch (cause) {
-				if (!(cause instanceof PennyError)) throw cause;
-				error = cause;
+				const { status, retryable, retryAfter } = cause as PennyError;
+				expired = status === 401 && this.renews && !renewed;
+				if (expired) {
+					renewed = true;
+					continue;
+				}
+				const pause = Math.max((retryAfter ?? 0) * 1000, backoff(n));
+				if (!again || !retryable || ++n >= TRIES || pause > LONGEST) throw cause;
+				await sleep(pause, call.signal);
 			}
-			if (error.status === 401 && this.renews && !expired) {
-				expired = true;
-				continue;
-			}
-			if (!again || !error.retryable || n + 1 >= TRIES) throw error;
-			await sleep(error.retryAfter !== undefined ? error.retryAfter * 1000 : backoff(n));
 		}
 	}
 
 	async json<T>(method: string, path: string, body?: unknown, again?: boolean): Promise<T> {
-		const answer = await this.call(method, path, body, again);
-		return (answer.status === 204 ? undefined : await answer.json()) as T;
+		const answer = await this.call(method, path, body, again === undefined ? {} : { again });
+		try {
+			return (answer.status === 204 ? undefined : await answer.json()) as T;
+		} catch (cause) {
+			throw network("the answer was cut off", String(cause));
+		}
 	}
 }

@@ -10,38 +10,31 @@
  * For browsers and Node 20 or later; where there is no global WebSocket (Node
  * before 22), give one: new Penny({ ..., WebSocket }).
  */
-import { PennyError } from "./errors.js";
-import { Http, type HttpOptions } from "./http.js";
+import { network, PennyError } from "./errors.js";
+import { backoff, Http, type HttpOptions, sleep } from "./http.js";
 import { Room } from "./room.js";
-import { Connection, type SocketState } from "./socket.js";
+import { Connection, type SocketOptions, type SocketState, written } from "./socket.js";
 import { events } from "./sse.js";
-import type { Conversation, JoinOptions, Message, NewMessage, Page, RoomEvent } from "./types.js";
+import { Streams } from "./streams.js";
+import type { Conversation, Frame, JoinOptions, Message, NewMessage, Page, RoomEvent } from "./types.js";
 
 export * from "./types.js";
 export { PennyError } from "./errors.js";
+export type { TokenSource } from "./http.js";
 export type { Room } from "./room.js";
+export type { SocketState } from "./socket.js";
 
-export interface PennyOptions extends HttpOptions {
-	WebSocket?: typeof WebSocket;
-	/** Window in ms in which frames are gathered for this client; the server's when missing. */
-	batchMs?: number;
-	/** Told of every change of the connection. */
-	onState?: (state: SocketState) => void;
-}
+export interface PennyOptions extends HttpOptions, SocketOptions {}
 
-const at = (id: string, ...more: string[]) => ["/api/v1/conversations", encodeURIComponent(id), ...more].join("/");
+const ASKS = 5; /* times that the same question is asked until its answer has come whole */
+
+const at = (id: string, ...more: string[]) => ["/api/v1/conversations", ...[id, ...more].map(encodeURIComponent)].join("/");
 
 function query(values: Record<string, string | number | boolean | undefined>): string {
 	const text = new URLSearchParams();
 	for (const [name, value] of Object.entries(values)) if (value !== undefined) text.set(name, String(value));
-	return text.size > 0 ? `?${text}` : "";
+	return `?${text}`.replace(/^\?$/, "");
 }
-
-const written = (message: string | NewMessage): NewMessage => ({
-	role: "user",
-	client_id: crypto.randomUUID(),
-	...(typeof message === "string" ? { content: message } : message),
-});
 
 export class Penny {
 	private readonly http: Http;
@@ -49,9 +42,7 @@ export class Penny {
 
 	constructor(options: PennyOptions) {
 		this.http = new Http(options);
-		const Socket = options.WebSocket ?? globalThis.WebSocket;
-		if (!Socket) throw new PennyError(0, "network", "there is no WebSocket here", "Give one as the option WebSocket.");
-		this.connection = new Connection(this.http, Socket, options);
+		this.connection = new Connection(this.http, options);
 	}
 
 	/** The state of the WebSocket. */
@@ -61,29 +52,29 @@ export class Penny {
 
 	/** A page of the caller's conversations, newest activity first. */
 	conversations(options: { limit?: number; cursor?: string; archived?: boolean } = {}): Promise<Page<Conversation>> {
-		return this.http.json("GET", `/api/v1/conversations${query(options)}`);
+		return this.request("GET", `/api/v1/conversations${query(options)}`);
 	}
 
 	/** A conversation with its newest messages, and the position to join from. */
 	conversation(id: string, options: { messages?: number } = {}): Promise<Conversation> {
-		return this.http.json("GET", at(id) + query(options));
+		return this.request("GET", at(id) + query(options));
 	}
 
 	/** A page of history by seq, both bounds exclusive, ascending. */
 	messages(id: string, options: { before?: number; after?: number; limit?: number } = {}): Promise<Page<Message>> {
-		return this.http.json("GET", at(id, "messages") + query(options));
+		return this.request("GET", at(id, "messages") + query(options));
 	}
 
 	createConversation(body: { title?: string; metadata?: Record<string, unknown>; messages?: NewMessage[] } = {}): Promise<Conversation> {
-		return this.http.json("POST", "/api/v1/conversations", body);
+		return this.request("POST", "/api/v1/conversations", body);
 	}
 
 	updateConversation(id: string, body: Record<string, unknown>): Promise<Conversation> {
-		return this.http.json("PATCH", at(id), body);
+		return this.request("PATCH", at(id), body);
 	}
 
 	deleteConversation(id: string): Promise<void> {
-		return this.http.json("DELETE", at(id));
+		return this.request("DELETE", at(id));
 	}
 
 	/** Store a message; repeated by itself when the answer is lost, stored once. */
@@ -92,11 +83,25 @@ export class Penny {
 	}
 
 	updateMessage(id: string, messageId: string, body: Record<string, unknown>): Promise<Message> {
-		return this.http.json("PATCH", at(id, "messages", encodeURIComponent(messageId)), body);
+		return this.request("PATCH", at(id, "messages", messageId), body);
 	}
 
 	deleteMessage(id: string, messageId: string): Promise<void> {
-		return this.http.json("DELETE", at(id, "messages", encodeURIComponent(messageId)));
+		return this.request("DELETE", at(id, "messages", messageId));
+	}
+
+	/**
+	 * For agents: let a message of status "streaming" grow by a piece, or end it
+	 * ({ finish: "completed" } or { error }). Numbered pieces (index: 1, 2, ...)
+	 * are safe to repeat, and repeated when the answer is lost.
+	 */
+	chunk(id: string, messageId: string, body: { delta?: string; index?: number; finish?: string; error?: string; [more: string]: unknown }): Promise<Record<string, unknown>> {
+		return this.http.json("POST", at(id, "messages", messageId, "chunks"), body, body.delta === undefined || body.index !== undefined);
+	}
+
+	/** Any request, such as to a route of your own; a GET is repeated while the server is busy. */
+	request<T>(method: string, path: string, body?: unknown): Promise<T> {
+		return this.http.json(method, path, body);
 	}
 
 	/** Join a room; what happens in it comes by iterating over the result. */
@@ -106,14 +111,38 @@ export class Penny {
 		return room;
 	}
 
-	/** Store a message and follow the answer to it, as it grows, to its end. */
+	/**
+	 * Store a message and follow the answer to it, as it grows, to its end. When
+	 * the connection breaks, the same is asked again: what was told is not repeated.
+	 */
 	async *ask(id: string, message: string | NewMessage, signal?: AbortSignal): AsyncGenerator<RoomEvent> {
-		const headers = { accept: "text/event-stream" };
-		const answer = await this.http.call("POST", `${at(id, "messages")}?stream=true`, written(message), true, headers, signal);
-		for await (const event of events(answer)) yield JSON.parse(event.data) as RoomEvent;
+		const body = written(message);
+		const streams = new Streams();
+		let last = 0;
+		for (let n = 0; ; ) {
+			try {
+				const answer = await this.http.call("POST", `${at(id, "messages")}?stream=true`, body, { again: true, headers: { accept: "text/event-stream" }, signal: signal ?? new AbortController().signal });
+				for await (const data of events(answer)) {
+					const frame = JSON.parse(data) as Frame;
+					const event = frame.type === "stream" ? streams.take(frame) : frame;
+					if (event === "hole") throw network("a piece of the answer is missing");
+					if (!event || ("version" in event && event.version && event.version <= last)) continue;
+					n = 0;
+					last = frame.version ?? last;
+					const told = frame.message ?? (frame.event?.message as Message | undefined);
+					if (told) streams.told(told);
+					yield event as RoomEvent;
+				}
+				return;
+			} catch (cause) {
+				if (signal?.aborted || (cause instanceof PennyError && !cause.retryable)) throw cause;
+				if (++n >= ASKS) throw cause instanceof PennyError ? cause : network("the answer was cut off", String(cause));
+				await sleep(backoff(n), signal);
+			}
+		}
 	}
 
-	/** Close the WebSocket; rooms end. */
+	/** Close the WebSocket; rooms end, and messages that wait are refused. */
 	close(): void {
 		this.connection.close();
 	}

@@ -1,88 +1,124 @@
 /**
- * The WebSocket behind the rooms: one, opened with the first room and kept.
+ * The WebSocket behind the rooms: one, opened when it is needed and closed when
+ * nothing was for a while.
  *
- *	idle -> opening -> signing in -> open -> (lost) -> waiting -> opening ...
+ *	idle -> opening (token, handshake, signing in) -> open -> waiting -> opening ...
  *
- * When it is lost, every room joins again from where its reader is, after a
- * pause that the server named (close reason {"retry_after_ms"}) or one that
- * doubles and is jittered, so that clients do not come back all at once.
- * What ends it for good (a malformed frame, a forbidden origin, a token that
- * cannot be replaced) ends its rooms with a PennyError. Messages that were not
- * acknowledged are sent again: their client_id makes that safe.
+ * When it is lost, it comes back after a pause that doubles and is random, and
+ * not before the time that the server named ({"retry_after_ms"} as the reason of
+ * the close), so that clients do not come all at once; at once when the network
+ * or the page comes back. Every room then joins from where it is.
+ *
+ * What is to be said is found anew each time (pump): rooms that are to be left,
+ * rooms that are not in and due, the first message of the outbox. So nothing is
+ * said twice or forgotten over a reconnect, whenever it comes. Messages go one
+ * at a time: that keeps their order when one has to be repeated (its client_id
+ * makes that safe) and tells which one it was when the server ends the socket.
+ * No more than RATE frames a second go out; the server allows 50.
+ *
+ * A room or a message that is refused ends alone. All end, with a PennyError,
+ * when the origin is not allowed, or the token is refused and cannot be renewed.
  */
-import { PennyError, problem } from "./errors.js";
-import { type Http, backoff } from "./http.js";
+import { network, PennyError, problem } from "./errors.js";
+import { backoff, type Http } from "./http.js";
 import type { Room } from "./room.js";
-import type { Frame } from "./types.js";
+import type { Ack, Frame, NewMessage } from "./types.js";
 
 const SILENCE = 40_000; /* ms without a frame until the server is asked */
 const PATIENCE = 10_000; /* ms for its answer, and for opening */
-const FATAL: Record<number, string> = {
-	4400: "a frame was malformed",
-	4403: "this origin is not allowed",
-	4413: "a frame was too large",
-};
+const STEADY = 5_000; /* ms that a socket must have been open for pauses to be short again */
+const RATE = 40; /* frames a second */
+const OUTBOX_MAX = 1000; /* messages that wait */
+const TRIES = 8; /* of a message that the server is too busy for */
 
 export type SocketState = "idle" | "opening" | "open" | "waiting" | "closed";
-type Ack = { id: string; seq: number; version: number };
 
-interface Unacked {
+export interface SocketOptions {
+	/** Where there is no global one: Node before 22. */
+	WebSocket?: new (url: string, protocols: string[]) => unknown;
+	/** Window in ms in which frames are gathered for this client, 0 to 500; the server's when missing. */
+	batchMs?: number;
+	/** Longest pause in ms between tries to connect, 30,000 when missing. */
+	maxPause?: number;
+	/** Told of every change of the connection. */
+	onState?: (state: SocketState) => void;
+}
+
+interface Outgoing {
 	frame: Record<string, unknown>;
+	ref: string; /* empty: not sent on this socket */
+	due: number;
+	tries: number;
 	resolve(ack: Ack): void;
 	reject(error: unknown): void;
 }
 
+/** As v4 of crypto.randomUUID(), which pages without TLS do not have. */
+export function uuid(): string {
+	const bytes = [...crypto.getRandomValues(new Uint8Array(16))];
+	bytes[6] = (bytes[6]! & 15) | 64;
+	bytes[8] = (bytes[8]! & 63) | 128;
+	return bytes.map((byte, i) => ([4, 6, 8, 10].includes(i) ? "-" : "") + byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The body of a message, with a client_id. */
+export const written = (message: string | NewMessage): NewMessage => {
+	const body = typeof message === "string" ? { content: message } : message;
+	return { ...body, role: body.role ?? "user", client_id: body.client_id ?? uuid() };
+};
+
 export class Connection {
 	state: SocketState = "idle";
 	private socket: WebSocket | undefined;
-	private readonly rooms = new Map<string, Room>();
-	private readonly unacked = new Map<string, Unacked>();
+	private attempt = 0;
 	private timer: ReturnType<typeof setTimeout> | undefined;
-	private lastRef = 0;
+	private pumping: ReturnType<typeof setTimeout> | undefined;
+	private readonly rooms = new Map<string, Room>();
+	private readonly leaving = new Set<string>();
+	private readonly outbox: Outgoing[] = [];
+	private refs = 0;
 	private failures = 0;
 	private expired = false;
+	private opened = 0;
+	private heard = 0;
+	private budget = RATE;
+	private counted = 0;
 
 	constructor(
 		private readonly http: Http,
-		private readonly Socket: typeof WebSocket,
-		private readonly options: { batchMs?: number; onState?: (state: SocketState) => void },
-	) {
-		globalThis.addEventListener?.("online", () => this.state === "waiting" && this.open());
-	}
+		private readonly options: SocketOptions,
+	) {}
 
 	// ---- for rooms -------------------------------------------------------------
 
 	join(room: Room): void {
-		const old = this.rooms.get(room.name);
-		if (old) throw new PennyError(409, "PY409", `room ${room.name} is joined already`);
+		if (this.rooms.has(room.name)) throw new PennyError(409, "PY409", `room ${room.name} is joined already`);
 		this.rooms.set(room.name, room);
-		if (this.state === "open") this.write(room.joining());
-		else if (this.state === "idle" || this.state === "closed") this.open();
+		this.need();
 	}
 
 	forget(room: Room): void {
 		if (this.rooms.get(room.name) !== room) return;
 		this.rooms.delete(room.name);
-		this.tell({ type: "leave", room: room.name });
+		this.pause(room);
 	}
 
-	/** Its frames do not follow on each other: leave and join from its position. */
-	rejoin(room: Room): void {
-		this.tell({ type: "leave", room: room.name });
-		this.tell(room.joining());
+	/** Hear nothing of a room until it asks again. */
+	pause(room: Room): void {
+		this.leaving.add(room.name);
+		this.pump();
 	}
 
 	/** Send now, or not at all. */
 	tell(frame: Record<string, unknown>): void {
-		if (this.state === "open") this.write(frame);
+		if (this.state === "open" && this.wait() === 0) this.write(frame);
 	}
 
-	store(room: string, body: Record<string, unknown>): Promise<Ack> {
-		const ref = `m${++this.lastRef}`;
-		const frame = { ...body, type: "message", room, ref };
+	store(room: string, message: string | NewMessage): Promise<Ack> {
 		return new Promise((resolve, reject) => {
-			this.unacked.set(ref, { frame, resolve, reject });
-			this.tell(frame);
+			if (this.outbox.length >= OUTBOX_MAX) throw new PennyError(429, "PY429", "too many messages wait to be sent");
+			this.outbox.push({ frame: { ...written(message), type: "message", room }, ref: "", due: 0, tries: 0, resolve, reject });
+			this.need();
 		});
 	}
 
@@ -90,9 +126,42 @@ export class Connection {
 		this.finish(undefined);
 	}
 
+	/** Say what is to be said now, and come back for what is due later. */
+	pump(): void {
+		clearTimeout(this.pumping);
+		if (this.state !== "open") return;
+		const now = Date.now();
+		let next = Infinity;
+		const ready = (due: number): boolean => {
+			const wait = Math.max(due - now, this.wait());
+			next = Math.min(next, wait || Infinity);
+			return wait === 0;
+		};
+		for (const room of this.leaving) {
+			if (!ready(0)) break;
+			this.leaving.delete(room);
+			this.write({ type: "leave", room });
+		}
+		for (const room of this.rooms.values()) {
+			if (room.phase === "out" && !this.leaving.has(room.name) && ready(room.due)) this.write(room.joining(`j${++this.refs}`));
+		}
+		const first = this.outbox[0];
+		if (first && !first.ref && ready(first.due)) {
+			first.ref = `m${++this.refs}`;
+			this.write({ ...first.frame, ref: first.ref });
+		}
+		if (next < Infinity) this.pumping = setTimeout(() => this.pump(), next);
+	}
+
 	// ---- life --------------------------------------------------------------------
 
+	private need(): void {
+		if (this.state === "idle" || this.state === "closed") this.open();
+		else this.pump();
+	}
+
 	private set(state: SocketState): void {
+		if (this.state === state) return;
 		this.state = state;
 		this.options.onState?.(state);
 	}
@@ -102,145 +171,214 @@ export class Connection {
 		this.timer = setTimeout(then, ms);
 	}
 
-	private async open(): Promise<void> {
+	/** The network, or the page, is back: timers may have slept meanwhile. */
+	private readonly wake = (): void => {
+		if (globalThis.document?.visibilityState === "hidden") return;
+		if (this.state === "waiting") this.open();
+		else if (this.state === "open") this.probe();
+	};
+
+	private watch(how: "addEventListener" | "removeEventListener"): void {
+		globalThis[how]?.("online", this.wake);
+		globalThis.document?.[how]("visibilitychange", this.wake);
+	}
+
+	private get unneeded(): boolean {
+		return this.rooms.size === 0 && this.outbox.length === 0;
+	}
+
+	private open(): void {
+		clearTimeout(this.timer);
+		const attempt = ++this.attempt;
+		if (this.unneeded) return this.rest();
+		this.watch("addEventListener");
 		this.set("opening");
-		let token: string | undefined;
+		/* whoever was told may have closed */
+		const ours = () => attempt === this.attempt;
+		if (!ours()) return;
+		this.http.token(this.expired).then(
+			(token) => ours() && this.connect(token),
+			(cause) => {
+				if (!ours()) return;
+				if (cause instanceof PennyError && !cause.retryable) this.finish(cause);
+				else this.retry("");
+			},
+		);
+	}
+
+	private connect(token: string | undefined): void {
+		let socket: WebSocket;
 		try {
-			token = await this.http.token(this.expired);
-		} catch {
-			return this.retry(undefined);
+			const Socket = (this.options.WebSocket ?? globalThis.WebSocket) as typeof WebSocket;
+			socket = new Socket(`${this.http.url.replace(/^http/, "ws")}/ws`, ["penny.v1"]);
+		} catch (cause) {
+			return this.finish(network("there can be no WebSocket", String(cause)));
 		}
-		if (this.state !== "opening") return;
-		const socket = new this.Socket(`${this.http.url.replace(/^http/, "ws")}/ws`, ["penny.v1"]);
 		this.socket = socket;
+		this.budget = RATE;
 		this.after(PATIENCE, () => this.lost(socket, 1006, ""));
 		socket.onopen = () => {
-			if (token !== undefined) this.write({ type: "auth", token, ref: "auth" });
-			else this.ready();
+			if (token === undefined) this.ready();
+			else this.write({ type: "auth", token, ref: "auth" });
 		};
-		socket.onmessage = (event) => this.receive(socket, String(event.data));
+		socket.onmessage = (event) => socket === this.socket && this.receive(String(event.data));
 		socket.onclose = (event) => this.lost(socket, event.code, event.reason);
 		socket.onerror = () => undefined;
 	}
 
 	private ready(): void {
-		this.set("open");
+		this.opened = this.heard = Date.now();
 		this.expired = false;
+		this.leaving.clear();
 		this.listen();
-		if (this.options.batchMs !== undefined) this.write({ type: "options", batch_ms: this.options.batchMs });
-		for (const room of this.rooms.values()) this.write(room.joining());
-		for (const { frame } of this.unacked.values()) this.write(frame);
+		this.set("open");
+		if (this.options.batchMs !== undefined) this.tell({ type: "options", batch_ms: this.options.batchMs });
+		this.pump();
 	}
 
-	/** Hear from the server within SILENCE, or ask; and then within PATIENCE, or give it up. */
+	/** Hear from the server within SILENCE, or ask it. */
 	private listen(): void {
-		const socket = this.socket!;
-		this.after(SILENCE, () => {
-			this.write({ type: "ping" });
-			this.after(PATIENCE, () => this.lost(socket, 1006, ""));
+		this.after(Math.max(0, this.heard + SILENCE - Date.now()), () => {
+			if (Date.now() < this.heard + SILENCE) this.listen();
+			else if (this.unneeded) this.rest();
+			else this.probe();
 		});
+	}
+
+	/** Ask it, and hear within PATIENCE, or give it up. */
+	private probe(): void {
+		const { socket, heard } = this;
+		this.write({ type: "ping" });
+		this.after(PATIENCE, () => (this.heard > heard ? this.listen() : this.lost(socket!, 1006, "")));
+	}
+
+	private rest(): void {
+		this.drop();
+		this.watch("removeEventListener");
+		this.set("idle");
+	}
+
+	private drop(): void {
+		const { socket } = this;
+		clearTimeout(this.timer);
+		clearTimeout(this.pumping);
+		this.socket = undefined;
+		if (!socket) return;
+		socket.onopen = socket.onmessage = socket.onclose = null;
+		socket.close(1000);
 	}
 
 	private lost(socket: WebSocket, code: number, reason: string): void {
 		if (socket !== this.socket) return;
-		this.socket = undefined;
-		clearTimeout(this.timer);
-		socket.onclose = socket.onmessage = null;
-		socket.close();
-		const fatal = FATAL[code];
-		if (fatal) return this.finish(new PennyError(code - 4000, `PY${code - 4000}`, fatal, reason));
+		this.drop();
+		if (Date.now() - this.opened > STEADY) this.failures = 0;
+		const first = this.outbox[0];
+		/* the message under way is what the server could not take, or there is a mistake here */
+		const culprit = (code === 4400 || code === 4413) && first?.ref;
+		if (culprit) this.outbox.shift()!.reject(new PennyError(code - 4000, `PY${code - 4000}`, code === 4413 ? "the message is too large" : "the message is malformed", reason));
+		else if (first) first.ref = "";
+		if (code === 4403 || (code === 4400 && !culprit)) return this.finish(new PennyError(code - 4000, `PY${code - 4000}`, code === 4403 ? "this origin is not allowed" : "a frame was malformed", reason));
 		if (code === 4401) {
 			if (!this.http.renews || this.expired) return this.finish(new PennyError(401, "PY401", "the token was refused", reason));
 			this.expired = true;
 		}
 		this.retry(reason);
+		for (const room of this.rooms.values()) room.again(0);
 	}
 
-	private retry(reason: string | undefined): void {
-		let pause = backoff(this.failures++);
+	private retry(reason: string): void {
+		let pause = backoff(this.failures++, this.options.maxPause);
 		try {
-			pause = Number(JSON.parse(reason ?? "").retry_after_ms ?? pause);
+			pause = Math.max(pause, Number(JSON.parse(reason).retry_after_ms) || 0);
 		} catch {
-			/* no such hint */
+			/* it names no time */
 		}
-		if (this.rooms.size === 0 && this.unacked.size === 0) return this.set("idle");
+		if (this.unneeded) return this.rest();
+		this.after(pause, () => this.open());
 		this.set("waiting");
-		this.after(pause, () => void this.open());
 	}
 
 	private finish(error: PennyError | undefined): void {
-		const { socket } = this;
-		this.socket = undefined;
-		clearTimeout(this.timer);
-		this.set("closed");
-		if (socket) {
-			socket.onclose = socket.onmessage = null;
-			socket.close(1000);
-		}
-		for (const room of this.rooms.values()) room.end(error);
+		this.attempt++;
+		this.drop();
+		this.watch("removeEventListener");
+		this.failures = 0;
+		this.expired = false;
+		const rooms = [...this.rooms.values()];
+		const outbox = this.outbox.splice(0);
 		this.rooms.clear();
-		for (const { reject } of this.unacked.values()) reject(error ?? new PennyError(0, "network", "the client was closed"));
-		this.unacked.clear();
+		this.set("closed");
+		for (const room of rooms) room.end(error);
+		for (const { reject } of outbox) reject(error ?? network("the client was closed"));
 	}
 
 	// ---- frames ------------------------------------------------------------------
 
+	/** ms until a frame may be sent. */
+	private wait(): number {
+		const now = Date.now();
+		this.budget = Math.min(RATE, this.budget + ((now - this.counted) * RATE) / 1000);
+		this.counted = now;
+		return this.budget >= 1 ? 0 : Math.ceil(((1 - this.budget) * 1000) / RATE);
+	}
+
 	private write(frame: Record<string, unknown>): void {
-		this.socket?.send(JSON.stringify(frame));
+		this.budget--;
+		/* one that closes already takes nothing and says so by its close */
+		if (this.socket?.readyState === 1) this.socket.send(JSON.stringify(frame));
 	}
 
-	private receive(socket: WebSocket, text: string): void {
-		if (socket !== this.socket) return;
+	private receive(text: string): void {
 		const frame = JSON.parse(text) as Frame & { messages?: Frame[] };
-		this.failures = 0;
-		if (this.state === "open") this.listen();
-		for (const one of frame.type === "batch" ? (frame.messages ?? []) : [frame]) this.dispatch(one);
+		this.heard = Date.now();
+		if (frame.type === "batch") for (const one of frame.messages ?? []) this.dispatch(one);
+		this.dispatch(frame);
 	}
 
-	private dispatch(frame: Frame & { ref?: string }): void {
-		const room = frame.room === undefined ? undefined : this.rooms.get(frame.room);
-		if (frame.type === "ack" && frame.ref === "auth") this.ready();
-		else if (frame.type === "ack") this.take(frame.ref)?.resolve(frame as unknown as Ack);
-		else if (frame.type === "error") this.refused(frame);
-		else if (frame.type === "left" && room) this.left(room, frame);
+	private dispatch(frame: Frame): void {
+		const room = this.rooms.get(frame.room);
+		const first = this.outbox[0];
+		const ours = first?.ref && frame.ref === first.ref ? first : undefined;
+		if (frame.ref === "auth" && this.state === "opening") {
+			if (frame.type === "ack") this.ready();
+			else this.finish(problem(0, frame));
+		} else if (frame.type === "ack" && ours) {
+			this.outbox.shift();
+			ours.resolve(frame as unknown as Ack);
+			this.pump();
+		} else if (frame.type === "error") {
+			const error = problem(0, frame);
+			if (ours) this.refusedMessage(ours, error);
+			else for (const asked of this.rooms.values()) if (asked.phase === "asked" && asked.ref === frame.ref) this.refusedRoom(asked, error);
+		} else if (room && frame.type === "left") this.left(room, frame.reason as string | undefined);
 		else room?.take(frame);
 	}
 
-	private take(ref: string | undefined): Unacked | undefined {
-		const unacked = this.unacked.get(ref ?? "");
-		this.unacked.delete(ref ?? "");
-		return unacked;
+	/** When the server is only busy, it waits a moment, and keeps its client_id. */
+	private refusedMessage(message: Outgoing, error: PennyError): void {
+		if (error.retryable && message.tries < TRIES) {
+			message.ref = "";
+			message.due = Date.now() + backoff(message.tries++);
+		} else {
+			this.outbox.shift();
+			message.reject(error);
+		}
+		this.pump();
 	}
 
-	private refused(frame: Frame & { ref?: string; code?: string }): void {
-		const error = problem(Number(/^PY(\d{3})$/.exec(frame.code ?? "")?.[1] ?? 500), frame);
-		const room = this.rooms.get(frame.room ?? frame.ref ?? "");
-		const unacked = this.take(frame.ref);
-		if (unacked && error.retryable) this.again(unacked);
-		else if (unacked) unacked.reject(error);
-		else if (room && (error.retryable || error.status === 409)) this.after(backoff(this.failures++), () => this.restart());
-		else if (room) {
-			this.rooms.delete(room.name);
-			room.end(error);
-		} else if (frame.ref === "auth" && this.socket) this.lost(this.socket, 4401, error.message);
-	}
-
-	/** The server was busy: the message waits a moment, and keeps its client_id. */
-	private again(unacked: Unacked): void {
-		const ref = String(unacked.frame.ref);
-		this.unacked.set(ref, unacked);
-		setTimeout(() => this.unacked.has(ref) && this.tell(unacked.frame), backoff(this.failures++));
-	}
-
-	/** Join everything anew on a new socket. */
-	private restart(): void {
-		if (this.socket) this.lost(this.socket, 1012, "");
-	}
-
-	private left(room: Room, frame: Frame & { reason?: string }): void {
-		if (frame.reason === undefined) return;
-		if (frame.reason === "reset") return this.write(room.joining());
+	/** A room that was in comes back when the server can; 429 may also say that there are too many. */
+	private refusedRoom(room: Room, error: PennyError): void {
+		if (error.status === 409 || (error.retryable && (room.wasIn || error.status !== 429))) return room.again();
 		this.rooms.delete(room.name);
-		room.end(new PennyError(frame.reason === "deleted" ? 404 : 403, frame.reason === "deleted" ? "PY404" : "PY403", `the room was left: ${frame.reason}`));
+		room.end(error);
+	}
+
+	private left(room: Room, reason: string | undefined): void {
+		if (room.phase !== "in" || reason === undefined) return;
+		/* joining again tells where it stands, or why it may not */
+		if (reason !== "revoked" && reason !== "deleted") return room.again(0);
+		const status = reason === "revoked" ? 403 : 404;
+		this.rooms.delete(room.name);
+		room.end(new PennyError(status, `PY${status}`, `the room is closed to you: ${reason}`));
 	}
 }

@@ -62,6 +62,15 @@ export interface JoinOptions {
 	presence?: boolean;
 	/** When this client is too slow, skip to the newest state instead of being cut. */
 	conflate?: boolean;
+	/** Events that may wait to be read, 1,000 when missing; then the room is left until they are read. */
+	queue?: number;
+}
+
+/** Of a message that was stored. */
+export interface Ack {
+	id: string;
+	seq: number;
+	version: number;
 }
 
 /** A frame of a room, as the server sent it. */
@@ -76,12 +85,14 @@ export interface Frame {
 
 /** What a room gives to who iterates over it. */
 export type RoomEvent =
-	| (Frame & { type: "message"; message: Message })
-	| (Frame & { type: "event"; event: { type: string; [more: string]: unknown } })
-	/** An answer that grows: `delta` is new, `text` all there is so far. */
-	| { type: "stream"; room: string; message_id: string; delta: string; text: string }
-	/** Who is there has changed; the whole of it is `room.present`. */
+	| { type: "message"; room: string; version: number; message: Message }
+	/** With a version: a change. Without: a signal (`user_id` says whose), or what was published. */
+	| { type: "event"; room: string; version?: number; user_id?: string; event: { type?: string; [more: string]: unknown } }
+	/** A message that grows: `text` is all there is so far, `delta` what came to it; null: take `text` as it is. */
+	| { type: "stream"; room: string; message_id: string; delta: string | null; text: string }
+	/** Who came and went; who is there now is `room.present`. */
 	| { type: "presence"; room: string; joined: string[]; left: string[] }
-	/** What was missed cannot be told: fetch anew, then go on reading. */
+	/** What was missed cannot be told: fetch anew, room.seek() to what was fetched, go on reading. */
 	| { type: "reset"; room: string; reason: string; position: Position }
-	| Frame;
+	/** Versions between these were skipped; what they changed came, or comes, in its newest state. */
+	| { type: "conflated"; room: string; from: number; to: number };
