@@ -325,6 +325,20 @@ test("a token source that fails is asked again, unless it says never", async () 
 	await assert.rejects(penny.join(R).joined, refused(401));
 });
 
+test("a server that is away is tried less and less often", async (t) => {
+	t.mock.method(Math, "random", () => 1);
+	const room = await penny.join(R).joined;
+	penny.close();
+	connect({ maxPause: 10_000 });
+	await penny.join(R).joined;
+	states.length = 0;
+	const began = Date.now();
+	await fake.stop();
+	await until(() => states.filter((state) => state === "opening").length === 3);
+	assert.ok(Date.now() - began >= 1700, "after 250, 500 and 1000 ms");
+	room.leave();
+});
+
 test("no WebSocket at all is said, not thrown at nobody", async () => {
 	penny.close();
 	connect({ WebSocket: class { constructor() { throw new Error("forbidden"); } } });
@@ -430,6 +444,19 @@ test("a message that the socket dies of goes, the rooms and the others stay", as
 	await assert.rejects(take(room, 1), refused(400));
 });
 
+test("what cannot be written is refused at once, and is in nobody's way", async () => {
+	const room = await penny.join(R).joined;
+	const circle = {};
+	circle.circle = circle;
+	await assert.rejects(room.send({ metadata: circle }), TypeError);
+	await assert.rejects(room.send({ content: 1n }), TypeError);
+	await assert.rejects(penny.send("a", { metadata: circle }), TypeError);
+	const later = { content: "then" };
+	const sent = room.send(later);
+	later.content = "now";
+	assert.equal((await sent).id, "id-then");
+});
+
 test("sending opens the socket by itself, and its queue has an end", async () => {
 	penny.close();
 	let give;
@@ -474,7 +501,9 @@ test("streams: from the beginning, with what it begins with", async () => {
 	assert.deepEqual(told(await take(room, 4)), ["message", ["a", "So: a"], ["b", "So: ab"], ["c", "So: abc"]]);
 	socket.tell({ type: "event", room: R, version: 12, event: { type: "message.updated", message: { id: "s", status: "completed", content: "So: abc" } } });
 	await take(room, 1);
-	assert.equal(room.streams.open.size, 0, "nothing is kept of it");
+	socket.tell(state(1, "x", "t"), { type: "event", room: R, version: 13, event: { type: "message.deleted", id: "t" } }, { type: "event", room: R, event: { id: "u", status: "streaming", content: "by anybody" } });
+	await take(room, 3);
+	assert.equal(room.streams.open.size, 0, "nothing is kept of what has ended or is gone");
 });
 
 test("streams: a late joiner gets the text so far and goes on", async () => {

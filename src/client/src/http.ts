@@ -1,7 +1,7 @@
 /**
  * Requests. A GET, and what carries a client_id, is tried again while the
  * server says that it is busy or cannot be reached: at most TRIES times, with
- * growing and jittered pauses, or as long as Retry-After says. Without an
+ * growing and random pauses, after the time that Retry-After says. Without an
  * answer for `timeout` ms a try is given up.
  */
 import { network, type PennyError, problem } from "./errors.js";
@@ -67,6 +67,7 @@ export class Http {
 	private async once(method: string, path: string, body: unknown, call: Call, expired: boolean): Promise<Response> {
 		const token = await this.token(expired);
 		const signal = call.signal ?? AbortSignal.timeout(this.options.timeout ?? 30_000);
+		const text = body === undefined ? undefined : JSON.stringify(body);
 		let answer: Response;
 		try {
 			answer = await this.fetcher(this.url + path, {
@@ -74,9 +75,9 @@ export class Http {
 				headers: {
 					...call.headers,
 					...(token !== undefined && { authorization: `Bearer ${token}` }),
-					...(body !== undefined && { "content-type": "application/json" }),
+					...(text !== undefined && { "content-type": "application/json" }),
 				},
-				...(body !== undefined && { body: JSON.stringify(body) }),
+				...(text !== undefined && { body: text }),
 				signal,
 			});
 		} catch (cause) {
@@ -102,7 +103,7 @@ export class Http {
 					renewed = true;
 					continue;
 				}
-				const pause = Math.max((retryAfter ?? 0) * 1000, backoff(n));
+				const pause = (retryAfter ?? 0) * 1000 + backoff(n);
 				if (!again || !retryable || ++n >= TRIES || pause > LONGEST) throw cause;
 				await sleep(pause, call.signal);
 			}

@@ -129,8 +129,7 @@ export class Penny {
 					if (!event || ("version" in event && event.version && event.version <= last)) continue;
 					n = 0;
 					last = frame.version ?? last;
-					const told = frame.message ?? (frame.event?.message as Message | undefined);
-					if (told) streams.told(told);
+					streams.told(frame);
 					yield event as RoomEvent;
 				}
 				return;

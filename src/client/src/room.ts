@@ -51,7 +51,7 @@ export class Room implements AsyncIterable<RoomEvent> {
 	private ended = false;
 	private failure: PennyError | undefined;
 	private tries = 0;
-	private readonly streams = new Streams();
+	private streams = new Streams();
 	private settle!: { resolve(room: Room): void; reject(error: unknown): void };
 
 	/** @internal */
@@ -155,8 +155,7 @@ export class Room implements AsyncIterable<RoomEvent> {
 				return this.takePresence(frame);
 		}
 		this.push(frame as RoomEvent, version);
-		const message = frame.message ?? (frame.event?.message as Frame["message"]);
-		if (message?.id && this.streams.told(message)) this.again();
+		if (this.streams.told(frame)) this.again();
 	}
 
 	/** @internal */
@@ -181,6 +180,7 @@ export class Room implements AsyncIterable<RoomEvent> {
 		if (!this.head) this.position = this.head = position;
 		else if (!recovered) {
 			const reason = reset ?? (position.epoch === this.head.epoch ? "position" : "epoch");
+			this.streams = new Streams();
 			/* only when it finds a place is it the new head */
 			this.push({ type: "reset", room: this.name, reason, position }, 0, position);
 		}

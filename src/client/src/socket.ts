@@ -79,8 +79,9 @@ export class Connection {
 	private refs = 0;
 	private failures = 0;
 	private expired = false;
-	private opened = 0;
+	private opened = Infinity;
 	private heard = 0;
+	private probed = 0;
 	private budget = RATE;
 	private counted = 0;
 
@@ -117,7 +118,9 @@ export class Connection {
 	store(room: string, message: string | NewMessage): Promise<Ack> {
 		return new Promise((resolve, reject) => {
 			if (this.outbox.length >= OUTBOX_MAX) throw new PennyError(429, "PY429", "too many messages wait to be sent");
-			this.outbox.push({ frame: { ...written(message), type: "message", room }, ref: "", due: 0, tries: 0, resolve, reject });
+			/* as it is now; what cannot be written is refused at once */
+			const frame = JSON.parse(JSON.stringify({ ...written(message), type: "message", room }));
+			this.outbox.push({ frame, ref: "", due: 0, tries: 0, resolve, reject });
 			this.need();
 		});
 	}
@@ -215,6 +218,7 @@ export class Connection {
 			return this.finish(network("there can be no WebSocket", String(cause)));
 		}
 		this.socket = socket;
+		this.opened = Infinity; /* not yet */
 		this.budget = RATE;
 		this.after(PATIENCE, () => this.lost(socket, 1006, ""));
 		socket.onopen = () => {
@@ -247,9 +251,11 @@ export class Connection {
 
 	/** Ask it, and hear within PATIENCE, or give it up. */
 	private probe(): void {
-		const { socket, heard } = this;
+		const { socket } = this;
+		if (this.probed > this.heard) return;
+		this.probed = Date.now();
 		this.write({ type: "ping" });
-		this.after(PATIENCE, () => (this.heard > heard ? this.listen() : this.lost(socket!, 1006, "")));
+		this.after(PATIENCE, () => (this.heard >= this.probed ? this.listen() : this.lost(socket!, 1006, "")));
 	}
 
 	private rest(): void {

@@ -23,8 +23,11 @@ export class Streams {
 		return index > last + 1 ? "hole" : tell(before + delta, delta);
 	}
 
-	/** The row of a message was told; "hole" when its text was replaced while it grows. */
-	told({ id, status, content }: Message): "hole" | undefined {
+	/** A frame that may be the row of a message: "hole" when its text was replaced while it grows. */
+	told({ version, message, event }: Frame): "hole" | undefined {
+		/* without a version anybody may have published it */
+		if (!version) return undefined;
+		const { id = "", status, content } = (message ?? event?.message ?? event ?? {}) as Partial<Message>;
 		const known = this.open.get(id);
 		if (status !== "streaming") this.open.delete(id);
 		else if (!known) this.open.set(id, { last: 0, text: content ?? "" });
