@@ -31,7 +31,13 @@ describe("newer realtime", { skip }, () => {
 	const connect = (...how) => clients[clients.push(client(...how)) - 1];
 	const add = (content, more = "") => act(ada, "penny_user", `SELECT count(penny.add_message('${talk}', 'user', '${content}' || n)) FROM generate_series(1, ${more || 1}) n`);
 	const functions = async (name) => (await sql(`SELECT count(*) FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace WHERE nspname = 'penny' AND proname = '${name}'`)) !== "0";
-	const settings = async (name) => (await sql(`SELECT count(*) FROM pg_settings WHERE name = 'penny.${name}'`)) !== "0";
+
+	/** The list comes with the answer to the join, before what is said after it. */
+	async function knowsPresence() {
+		const one = await connect(ada).join(room, { presence: true }).joined;
+		await one.send("is anybody there");
+		return (await take(one, 1))[0].type === "presence";
+	}
 
 	before(async () => {
 		[ada, bot] = await Promise.all(["Ada", "Bot"].map(addUser));
@@ -42,7 +48,7 @@ describe("newer realtime", { skip }, () => {
 			options: (await probe(ada, { type: "options", batch_ms: 20, ref: "probe" })).type === "ack",
 			streams: await functions("stream_append"),
 			rooms: await functions("room_recheck"),
-			presence: await settings("presence_limit").then(async (limit) => limit || (await functions("presence"))),
+			presence: await knowsPresence(),
 		};
 		const answer = await fetch(`${url}/api/v1/conversations/${talk}/events`, { headers: { authorization: `Bearer ${token(ada)}`, accept: "text/event-stream" }, signal: AbortSignal.timeout(5000) }).catch(() => undefined);
 		has.events = answer?.headers.get("content-type")?.startsWith("text/event-stream") === true;
@@ -66,7 +72,7 @@ describe("newer realtime", { skip }, () => {
 
 	test("filter: only what was asked for, and the position moves on with the rest", async (t) => {
 		if (!needs(t, "options")) return;
-		const proxy = await Proxy.start(port);
+		const proxy = await Proxy.start(t, port);
 		const mine = await connect(ada, { url: proxy.url, batchMs: 0, maxPause: 50 }).join(room, { types: ["conversation.updated"] }).joined;
 		await add("unseen ", 20);
 		await connect(ada).updateConversation(talk, { title: "seen" });
@@ -78,27 +84,58 @@ describe("newer realtime", { skip }, () => {
 		const [next] = await take(mine, 1);
 		assert.ok(next.version >= event.version + 6);
 		assert.equal(next.event.type, "conversation.updated");
-		proxy.stop();
 	});
 
-	test("slow consumers: cut and resumed, or led to the newest state", async (t) => {
+	/** Do it while nothing is read through the proxy, until the server has had enough of that. */
+	async function unread(proxy, what) {
+		const slow = () => sql("SELECT sum(n::bigint) FROM jsonb_path_query(penny.stats(), '$.**.slow_members') n");
+		const before = await slow();
+		const sockets = [...proxy.pairs].map(({ server }) => server);
+		for (const socket of sockets) socket.pause();
+		await what();
+		await until(async () => (await slow()) !== before, 30_000, "it is too slow for the server");
+		for (const socket of sockets) socket.resume();
+	}
+
+	test("too slow: cut, and told everything after it", async (t) => {
 		if (!needs(t, "options")) return;
-		const proxy = await Proxy.start(port);
-		const pausing = await connect(ada, { url: proxy.url, maxPause: 50, batchMs: 0 }).join(room).joined;
-		const from = pausing.position.version;
-		for (const { client: one, server } of proxy.pairs) (one.pause(), server.pause());
-		const large = "x".repeat(20_000);
-		for (let n = 0; n < 15; n++) await act(ada, "penny_user", `SELECT count(penny.add_message('${talk}', 'user', '${large}' || n)) FROM generate_series(1, 10) n`);
-		for (const { client: one, server } of proxy.pairs) (one.resume(), server.resume());
-		const events = await take(pausing, 150);
-		assert.deepEqual(events.map(({ version }) => version), Array.from({ length: 150 }, (_, n) => from + n + 1));
-		proxy.stop();
+		const proxy = await Proxy.start(t, port);
+		const states = [];
+		const mine = await connect(ada, { url: proxy.url, maxPause: 50, onState: (state) => states.push(state) }).join(room).joined;
+		const from = mine.position.version;
+		await unread(proxy, () => act(ada, "penny_user", `SELECT count(penny.add_message('${talk}', 'user', repeat('x', 200000) || n)) FROM generate_series(1, 80) n`));
+		const events = await take(mine, 80);
+		assert.deepEqual(events.map(({ version }) => version), Array.from({ length: 80 }, (_, n) => from + n + 1));
+		assert.deepEqual(states, ["opening", "open", "waiting", "opening", "open"]);
+	});
+
+	test("too slow, but content with the newest state: led there, the socket stays", async (t) => {
+		if (!needs(t, "options")) return;
+		const proxy = await Proxy.start(t, port);
+		const states = [];
+		const mine = await connect(ada, { url: proxy.url, maxPause: 50, onState: (state) => states.push(state) }).join(room, { conflate: true }).joined;
+		const { id } = await connect(ada).send(talk, "first");
+		const [first] = await take(mine, 1);
+		await unread(proxy, async () => {
+			for (let n = 1; n <= 80; n++) await act(ada, "penny_user", `SELECT penny.update_message('${talk}', '${id}', repeat('x', 200000) || ${n})`);
+		});
+		const last = first.version + 80;
+		const events = [];
+		for await (const event of mine) {
+			events.push(event);
+			if (event.version >= last) break;
+		}
+		const skipped = events.filter(({ type }) => type === "conflated");
+		assert.ok(skipped.length >= 1, events.map(({ type, version }) => `${type} ${version}`).join(", "));
+		assert.ok(events.length < 80);
+		assert.ok(events.at(-1).event.message.content.endsWith("x80"), "the newest is told");
+		assert.deepEqual(states, ["opening", "open"]);
 	});
 
 	test("streams: from the beginning, late, over cuts; the text is always whole", async (t) => {
 		if (!needs(t, "streams")) return;
 		const agent = connect(() => token(bot, "penny_agent"));
-		const proxy = await Proxy.start(port);
+		const proxy = await Proxy.start(t, port);
 		const early = await connect(ada, { url: proxy.url, maxPause: 50 }).join(room).joined;
 		const message = await agent.send(talk, { role: "assistant", status: "streaming", content: "So: " });
 		const pieces = Array.from({ length: 60 }, (_, n) => `<${n + 1}>`);
@@ -133,7 +170,6 @@ describe("newer realtime", { skip }, () => {
 		}
 		assert.equal((await followers[2])[0], whole, "who was not cut has seen all of it grow");
 		await assert.rejects(agent.chunk(talk, message.id, { delta: "late", index: 61 }), (error) => error instanceof PennyError && error.status === 409);
-		proxy.stop();
 	});
 
 	test("free rooms: read, written by whom the policy lets", async (t) => {

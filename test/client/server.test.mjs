@@ -110,7 +110,7 @@ describe("a real server", { skip }, () => {
 		const page = new EventTarget();
 		for (const how of ["addEventListener", "removeEventListener"]) globalThis[how] = page[how].bind(page);
 		t.after(() => ["addEventListener", "removeEventListener"].forEach((how) => delete globalThis[how]));
-		const proxy = await Proxy.start(port);
+		const proxy = await Proxy.start(t, port);
 		const penny = connect(ada, { url: proxy.url, maxPause: 50 });
 		const mine = await penny.join(room).joined;
 		proxy.stall();
@@ -119,7 +119,6 @@ describe("a real server", { skip }, () => {
 		await until(() => penny.state !== "open", 15_000, "it is noticed");
 		proxy.cut();
 		assert.equal((await take(mine, 1))[0].message.content, "while it stalls");
-		proxy.stop();
 	});
 
 	test("a conversation that is deleted ends its room", async () => {
@@ -135,11 +134,11 @@ describe("a real server", { skip }, () => {
 	 * cut again and again; every message comes exactly once and in order, to each
 	 * reader, whatever it reads by; every message sent by the client is there once.
 	 */
-	async function check(name, { lines, writers, spoil, fetchFirst, epochs = false, sends = 20 }) {
+	async function check(t, name, { lines, writers, spoil, fetchFirst, epochs = false, sends = 20 }) {
 		const penny = connect(ada);
 		const { id } = await penny.createConversation();
 		await act(ada, "penny_user", `SELECT penny.add_participant('${id}', '${bob}')`);
-		const proxy = await Proxy.start(port);
+		const proxy = await Proxy.start(t, port);
 		const readers = [];
 		for (const [n, user] of [ada, bob, bob].entries()) {
 			const reader = connect(user, { url: proxy.url, maxPause: 100 });
@@ -198,13 +197,12 @@ describe("a real server", { skip }, () => {
 			if (!epochs) assert.equal(one.resets, 0, `${name}, ${one.name}: recovered each time`);
 			if (!epochs) assert.deepEqual([...one.got.values()], there, `${name}, ${one.name}: in the order of versions`);
 		}
-		proxy.stop();
 		return { spoiled, messages: there.length, cuts: proxy.cuts, resets: readers.map((one) => one.resets) };
 	}
 	const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 	test("every message exactly once, in order, while connections are cut again and again", async (t) => {
-		const found = await check("cuts", {
+		const found = await check(t, "cuts", {
 			lines: 400,
 			writers: 3,
 			fetchFirst: true,
@@ -223,7 +221,7 @@ describe("a real server", { skip }, () => {
 
 	test("the same while the edge is killed", async (t) => {
 		let kills = 0;
-		const found = await check("kills", {
+		const found = await check(t, "kills", {
 			lines: 300,
 			writers: 2,
 			fetchFirst: true,
@@ -238,7 +236,7 @@ describe("a real server", { skip }, () => {
 
 	test("PostgreSQL restarts at once: told as a reset, then on as before", async (t) => {
 		let restarts = 0;
-		const found = await check("restart", {
+		const found = await check(t, "restart", {
 			lines: 100,
 			writers: 1,
 			epochs: true,

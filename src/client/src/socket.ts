@@ -102,6 +102,7 @@ export class Connection {
 		if (this.rooms.get(room.name) !== room) return;
 		this.rooms.delete(room.name);
 		this.pause(room);
+		if (this.state === "waiting" && this.unneeded) this.rest();
 	}
 
 	/** Hear nothing of a room until it asks again. */

@@ -10,8 +10,10 @@ export class Proxy {
 	refusing = false;
 	cuts = 0;
 
-	static async start(port, host = "127.0.0.1") {
+	/** Before this port, until the test t ends. */
+	static async start(t, port, host = "127.0.0.1") {
 		const proxy = new Proxy();
+		t.after(() => proxy.stop());
 		proxy.server = createServer((client) => {
 			if (proxy.refusing) return client.resetAndDestroy();
 			const server = connect(port, host);
