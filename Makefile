@@ -298,7 +298,7 @@ EXTRA_CLEAN = $(OBJS:.o=.d) .build penny-edge results output_iso tmp_check
 
 # --- goals that drive the others: they work before pgxs is there (a fresh
 # machine), and their `check` does not collide with the one of pgxs ----------
-DRIVERS = run stop check check-asan bench format check-format check-layers check-symbols \
+DRIVERS = run stop client check check-asan bench format check-format check-layers check-symbols \
 	check-messages
 PG_CONFIG ?= pg_config
 
