@@ -199,13 +199,18 @@ penny_connection_queue(PennyConnection *connection, PennyFrame *frame)
 		make_dirty(connection);
 }
 
-/* Send one write, encrypted if need be; false when the connection was cut. */
+/*
+ * Send one frame that is larger than what is encrypted at once.  It goes to
+ * libwebsockets in one write all the same: one that comes while the rest of
+ * another waits there is not told from one that was cut short.
+ */
 static bool
-send_bytes(PennyConnection *connection, const char *bytes, size_t len)
+send_large(PennyConnection *connection, const char *bytes, size_t len)
 {
-	if (connection->tls == NULL)
-		return penny_output_send(connection, bytes, len);
-	/* One frame may be larger; libwebsockets then keeps what does not go. */
+	char *whole = NULL;
+	size_t whole_len = 0;
+	bool sent;
+
 	while (len > 0)
 	{
 		const char *wire = bytes;
@@ -214,15 +219,35 @@ send_bytes(PennyConnection *connection, const char *bytes, size_t len)
 
 		if (!penny_tls_encrypt(connection->tls, &wire, &wire_len))
 		{
+			free(whole);
 			penny_connection_cut(connection);
 			return false;
 		}
-		if (!penny_output_send(connection, wire, wire_len))
-			return false;
+		whole = penny_realloc(whole, whole_len + wire_len);
+		memcpy(whole + whole_len, wire, wire_len);
+		whole_len += wire_len;
 		bytes += now;
 		len -= now;
 	}
-	return true;
+	sent = penny_output_send(connection, whole, whole_len);
+	free(whole);
+	return sent;
+}
+
+/* Send one write, encrypted if need be; false when the connection was cut. */
+static bool
+send_bytes(PennyConnection *connection, const char *bytes, size_t len)
+{
+	if (connection->tls == NULL)
+		return penny_output_send(connection, bytes, len);
+	if (len > PENNY_WRITE_MAX)
+		return send_large(connection, bytes, len);
+	if (!penny_tls_encrypt(connection->tls, &bytes, &len))
+	{
+		penny_connection_cut(connection);
+		return false;
+	}
+	return penny_output_send(connection, bytes, len);
 }
 
 bool
