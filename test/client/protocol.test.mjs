@@ -615,13 +615,15 @@ test("ask: the stored message, the answer as it grows, its end; cut off it is as
 	let asks = 0;
 	fake.onRequest = (request, response) => {
 		response.writeHead(200, { "content-type": "text/event-stream" });
-		sse(response, message(R, 11, { content: "question" }));
-		if (++asks === 1) {
-			sse(response, message(R, 12, { id: "s", status: "streaming", content: "" }), piece(1, "a\r\nb"));
-			setTimeout(() => response.destroy(), 30);
+		sse(response, message(R, 11, { role: "user", content: "question" }), { type: "joined", room: R, position: {}, recovered: true });
+		if (++asks < 3) {
+			sse(response, message(R, 12, { role: "assistant", id: "s", status: "streaming", content: "" }), piece(1, "a\r\nb"), { type: "position", room: R, version: 12 });
+			/* cut off, and ended in good order by a server that stops */
+			if (asks === 1) setTimeout(() => response.destroy(), 30);
+			else response.end("retry: 10\n\n");
 		} else {
 			response.write(": heartbeat\n\n");
-			sse(response, message(R, 12, { id: "s", status: "streaming", content: "a\r\nbc" }), state(2, "a\r\nbc"), piece(3, "d"));
+			sse(response, message(R, 12, { role: "assistant", id: "s", status: "streaming", content: "a\r\nbc" }), state(2, "a\r\nbc"), piece(3, "d"));
 			sse(response, { type: "event", room: R, version: 13, event: { type: "message.updated", message: { id: "s", status: "completed", content: "a\r\nbcd" } } });
 			response.end();
 		}
@@ -629,7 +631,7 @@ test("ask: the stored message, the answer as it grows, its end; cut off it is as
 	const events = [];
 	for await (const event of penny.ask("1", "question")) events.push(event);
 	assert.deepEqual(told(events), ["message", "message", ["a\r\nb", "a\r\nb"], ["c", "a\r\nbc"], ["d", "a\r\nbcd"], "event"]);
-	assert.equal(asks, 2);
+	assert.equal(asks, 3);
 	assert.match(fake.requests[0].url, /\?stream=true$/);
 	assert.equal(fake.requests[0].headers.accept, "text/event-stream");
 	assert.equal(JSON.parse(fake.requests[0].body).client_id, JSON.parse(fake.requests[1].body).client_id);
@@ -652,6 +654,14 @@ test("ask: ended by the caller, refused by the server, left by the loop", async 
 		break;
 	}
 	await until(() => closed === 2);
+	fake.onRequest = (request, response) => {
+		response.writeHead(200, { "content-type": "text/event-stream" });
+		sse(response, message(R, 11, { role: "user" }), { type: "left", room: R, reason: "revoked" });
+		response.end();
+	};
+	const revoked = penny.ask("1", "q");
+	await revoked.next();
+	await assert.rejects(revoked.next(), refused(403));
 	fake.onRequest = (request, response) => answer(response, 403, { code: "42501", title: "no" });
 	await assert.rejects(penny.ask("1", "q").next(), refused(403, "42501"));
 });

@@ -38,6 +38,9 @@ function statusOf(code: string): number {
 	return status ?? 500;
 }
 
+/** Of a room that one was put out of. */
+export const closed = (reason: unknown) => problem(0, { code: reason === "deleted" ? "PY404" : "PY403", title: `the room is closed to you: ${reason}` });
+
 /** From a problem document of HTTP, or an error frame (status 0: as its code says). */
 export function problem(status: number, body: unknown, retryAfter?: number): PennyError {
 	const doc = (body ?? {}) as Record<string, string | undefined>;

@@ -10,7 +10,7 @@
  * For browsers and Node 20 or later; where there is no global WebSocket (Node
  * before 22), give one: new Penny({ ..., WebSocket }).
  */
-import { network, PennyError } from "./errors.js";
+import { closed, network, PennyError } from "./errors.js";
 import { backoff, Http, type HttpOptions, sleep } from "./http.js";
 import { Room } from "./room.js";
 import { Connection, type SocketOptions, type SocketState, written } from "./socket.js";
@@ -119,20 +119,32 @@ export class Penny {
 		const body = written(message);
 		const streams = new Streams();
 		let last = 0;
+		let asked: Message | undefined;
+		let answer: string | undefined;
+		let ended = false;
 		for (let n = 0; ; ) {
 			try {
-				const answer = await this.http.call("POST", `${at(id, "messages")}?stream=true`, body, { again: true, headers: { accept: "text/event-stream" }, signal: signal ?? new AbortController().signal });
-				for await (const data of events(answer)) {
+				const response = await this.http.call("POST", `${at(id, "messages")}?stream=true`, body, { again: true, headers: { accept: "text/event-stream" }, signal: signal ?? new AbortController().signal });
+				for await (const data of events(response)) {
 					const frame = JSON.parse(data) as Frame;
+					if (frame.type === "joined" || frame.type === "position") continue;
+					if (frame.type === "left") throw closed(frame.reason);
 					const event = frame.type === "stream" ? streams.take(frame) : frame;
 					if (event === "hole") throw network("a piece of the answer is missing");
 					if (!event || ("version" in event && event.version && event.version <= last)) continue;
 					n = 0;
 					last = frame.version ?? last;
 					streams.told(frame);
+					/* the answer is the first one behind the question that is no user's */
+					const { id, role, seq = 0, status } = (frame.message ?? frame.event?.message ?? frame.event ?? {}) as Partial<Message>;
+					asked ??= frame.message;
+					if (frame.message && role !== "user" && seq > asked!.seq) answer ??= id;
+					ended ||= answer !== undefined && id === answer && !/^(streaming|pending)$/.test(status!);
 					yield event as RoomEvent;
 				}
-				return;
+				/* a server that stops ends the stream in good order, too */
+				if (ended) return;
+				throw network("the stream ended before the answer");
 			} catch (cause) {
 				if (signal?.aborted || (cause instanceof PennyError && !cause.retryable)) throw cause;
 				if (++n >= ASKS) throw cause instanceof PennyError ? cause : network("the answer was cut off", String(cause));

@@ -188,13 +188,13 @@ export class Room implements AsyncIterable<RoomEvent> {
 	}
 
 	private takePresence(frame: Frame): void {
-		const { members, joined = [], left = [] } = frame as unknown as { members?: Member[]; joined?: Member[]; left?: Member[] };
+		const { members, joined = [], left = [], count } = frame as unknown as { members?: Member[]; joined?: Member[]; left?: Member[]; count?: number };
 		const id = (member: Member) => (typeof member === "string" ? member : member.user_id);
 		const came = members ?? joined;
 		if (members) this.present.clear();
 		for (const member of came) this.present.set(id(member), (typeof member === "string" ? undefined : member.devices) ?? 1);
 		for (const member of left) this.present.delete(id(member));
-		this.push({ type: "presence", room: this.name, joined: came.map(id), left: left.map(id) });
+		this.push({ type: "presence", room: this.name, joined: came.map(id), left: left.map(id), count: count ?? this.present.size });
 	}
 
 	private push(event: RoomEvent, version?: number, position?: Position): void {

@@ -19,7 +19,7 @@
  * A room or a message that is refused ends alone. All end, with a PennyError,
  * when the origin is not allowed, or the token is refused and cannot be renewed.
  */
-import { network, PennyError, problem } from "./errors.js";
+import { closed, network, PennyError, problem } from "./errors.js";
 import { backoff, type Http } from "./http.js";
 import type { Room } from "./room.js";
 import type { Ack, Frame, NewMessage } from "./types.js";
@@ -280,13 +280,14 @@ export class Connection {
 		this.drop();
 		if (Date.now() - this.opened > STEADY) this.failures = 0;
 		const first = this.outbox[0];
+		const error = (title: string) => new PennyError(code - 4000, `PY${code - 4000}`, title, reason);
 		/* the message under way is what the server could not take, or there is a mistake here */
 		const culprit = (code === 4400 || code === 4413) && first?.ref;
-		if (culprit) this.outbox.shift()!.reject(new PennyError(code - 4000, `PY${code - 4000}`, code === 4413 ? "the message is too large" : "the message is malformed", reason));
+		if (culprit) this.outbox.shift()!.reject(error("the message cannot be taken"));
 		else if (first) first.ref = "";
-		if (code === 4403 || (code === 4400 && !culprit)) return this.finish(new PennyError(code - 4000, `PY${code - 4000}`, code === 4403 ? "this origin is not allowed" : "a frame was malformed", reason));
+		if (code === 4403 || (code === 4400 && !culprit)) return this.finish(error(code === 4403 ? "this origin is not allowed" : "a frame was malformed"));
 		if (code === 4401) {
-			if (!this.http.renews || this.expired) return this.finish(new PennyError(401, "PY401", "the token was refused", reason));
+			if (!this.http.renews || this.expired) return this.finish(error("the token was refused"));
 			this.expired = true;
 		}
 		this.retry(reason);
@@ -384,8 +385,7 @@ export class Connection {
 		if (room.phase !== "in" || reason === undefined) return;
 		/* joining again tells where it stands, or why it may not */
 		if (reason !== "revoked" && reason !== "deleted") return room.again(0);
-		const status = reason === "revoked" ? 403 : 404;
 		this.rooms.delete(room.name);
-		room.end(new PennyError(status, `PY${status}`, `the room is closed to you: ${reason}`));
+		room.end(closed(reason));
 	}
 }

@@ -90,8 +90,8 @@ export type RoomEvent =
 	| { type: "event"; room: string; version?: number; user_id?: string; event: { type?: string; [more: string]: unknown } }
 	/** A message that grows: `text` is all there is so far, `delta` what came to it; null: take `text` as it is. */
 	| { type: "stream"; room: string; message_id: string; delta: string | null; text: string }
-	/** Who came and went; who is there now is `room.present`. */
-	| { type: "presence"; room: string; joined: string[]; left: string[] }
+	/** Who came, or has another number of devices, and who went; `room.present` has who is there, of `count` users. */
+	| { type: "presence"; room: string; joined: string[]; left: string[]; count: number }
 	/** What was missed cannot be told: fetch anew, room.seek() to what was fetched, go on reading. */
 	| { type: "reset"; room: string; reason: string; position: Position }
 	/** Versions between these were skipped; what they changed came, or comes, in its newest state. */
