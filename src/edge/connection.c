@@ -108,6 +108,21 @@ penny_connections(void)
 	return count;
 }
 
+/* Of those with something queued, who has not taken all of a write for the longest time. */
+PennyConnection *
+penny_connections_slowest(void)
+{
+	PennyConnection *slowest = NULL;
+
+	for (PennyConnection *one = connections; one != NULL; one = one->next)
+	{
+		if (one->blocked && one->queue_len > 0 &&
+			(slowest == NULL || one->blocked_since < slowest->blocked_since))
+			slowest = one;
+	}
+	return slowest;
+}
+
 /* ---- input ------------------------------------------------------------- */
 
 /* Bytes came from the client. */

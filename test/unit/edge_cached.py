@@ -203,6 +203,25 @@ def a_large_hit_and_a_slow_reader(fake):
     http.close()
 
 
+@test(cache_chunks=1 << 16, cache_max_object=16 << 20, write_timeout=60000)
+def hits_that_nobody_reads(fake):
+    """What waits for slow clients is bounded also when no executor waits with it."""
+    size = 15000000
+    http = Http(fake)
+    fill(fake, http, '/cached/l?n=%d' % size)
+    slow = []
+    for i in range(60):
+        slow.append(Http(fake, receive_buffer=4096, segment=536))
+        slow[i].request('/cached/l?n=%d' % size, headers=USER)
+    # 60 times 15 MB would be more than the 512 MB that may wait
+    fake.until(lambda: fake.counters()['cache_hits'] == 61, 'their answers')
+    fake.until(lambda: fake.counters()['connections'] < 45, 'some are cut')
+    equal(len(http.get('/cached/l?n=%d' % size, headers=USER).body), size, 'who reads is served')
+    for client in slow:
+        client.close()
+    http.close()
+
+
 @test(cache_chunks=0)
 def without_a_cache(fake):
     http = Http(fake)
