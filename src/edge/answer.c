@@ -153,7 +153,7 @@ compress(const PennyAnswer *answer, PennySpan etag, PennyReply *reply, PennySpan
 	penny_accept_take_lines(&accept, answer->requested);
 	coding = penny_accept_choose(&accept, penny_edge.settings.codings);
 	if (coding == PENNY_IDENTITY ||
-		!penny_cached_compress(coding, PENNY_EFFORT_ONCE, *body, &small))
+		!penny_cached_compress(coding, PENNY_EFFORT_ONCE, *body, &small) || small.len == 0)
 		return;
 	*body = small;
 	reply->coding = coding;

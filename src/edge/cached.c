@@ -25,6 +25,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "edge/encoding.h"
 #include "edge/gather.h"
@@ -102,14 +103,27 @@ may_have(const PennyRouteMatch *match, PennySpan token, const PennyViewer *viewe
 	return true;
 }
 
+static uint64_t
+clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+}
+
 bool
 penny_cached_compress(PennyCoding coding, PennyEffort effort, PennySpan body, PennySpan *small)
 {
 	static char *out;
 	static size_t out_size;
+	uint64_t from = clock_us();
 	size_t len;
 
+	*small = (PennySpan){NULL, 0};
 	if (body.len < 2 || body.len > penny_compress_max(effort))
+		return true;
+	if (!penny_compress_may(from))
 		return false;
 	if (body.len > out_size)
 	{
@@ -118,8 +132,26 @@ penny_cached_compress(PennyCoding coding, PennyEffort effort, PennySpan body, Pe
 	}
 	penny_count(&penny_edge.plane, PENNY_COUNT_COMPRESSED, (int64_t) body.len);
 	len = penny_compress(coding, effort, body, out, body.len - 1);
+	penny_compress_took(from, clock_us());
 	*small = (PennySpan){out, len};
-	return len > 0;
+	return true;
+}
+
+/* Tell how many bytes the variants have more than before. */
+static void
+count_variants(size_t before)
+{
+	penny_count(&penny_edge.plane, PENNY_COUNT_VARIANT_BYTES,
+				(int64_t) penny_variants_bytes() - (int64_t) before);
+}
+
+void
+penny_cached_settings(void)
+{
+	size_t before = penny_variants_bytes();
+
+	penny_variants_trim();
+	count_variants(before);
 }
 
 /* ---- sending ------------------------------------------------------------------- */
@@ -214,18 +246,22 @@ send_compressed(PennyHttp *http, const PennyCacheHit *hit, const Wishes *wishes,
 	send_bytes(http, hit, &reply, at);
 }
 
-/* Compress what is in the buffer, and keep it; empty when that makes it no smaller. */
+/*
+ * Compress what is in the buffer, and keep it; empty when that makes it no
+ * smaller, or there is no time now.
+ */
 static PennySpan
 make_variant(const PennyCacheHit *hit, PennyCoding coding, PennySpan lines, PennySpan body)
 {
-	PennySpan small = {NULL, 0};
-	int64_t before = (int64_t) penny_variants_bytes();
+	PennyEffort effort = penny_variant_fits(body.len) ? PENNY_EFFORT_KEPT : PENNY_EFFORT_ONCE;
+	size_t before = penny_variants_bytes();
+	PennySpan small;
 
-	if (!penny_cached_compress(coding, PENNY_EFFORT_KEPT, body, &small))
-		small.len = 0;
-	penny_variant_keep(&hit->hash, coding, lines, small);
-	penny_count(&penny_edge.plane, PENNY_COUNT_VARIANT_BYTES,
-				(int64_t) penny_variants_bytes() - before);
+	if (penny_cached_compress(coding, effort, body, &small))
+	{
+		penny_variant_keep(&hit->hash, coding, lines, small);
+		count_variants(before);
+	}
 	return small;
 }
 

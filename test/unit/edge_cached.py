@@ -420,6 +420,40 @@ def variants_are_kept(fake):
     http.close()
 
 
+@test()
+def variants_are_given_up(fake):
+    http = Http(fake)
+    accept = USER + 'Accept-Encoding: gzip\r\n'
+    for setting, otherwise in (('compression_cache_size', 4096), ('codings', 2)):
+        plain = fill(fake, http, '/cached/%s?n=9000' % setting).body
+        equal(expand(http.get('/cached/%s?n=9000' % setting, headers=accept)), plain)
+        assert fake.counters()['variant_bytes'] > 0
+        fake.command('set %s 0' % setting)
+        fake.until(lambda: fake.counters()['variant_bytes'] == 0, setting)
+        fake.command('set %s %d' % (setting, otherwise))
+    http.close()
+
+
+@test(compression_cache_size=0)
+def compressing_leaves_time_for_others(fake):
+    """However often it is asked for: what is then not compressed goes out as it is."""
+    fill(fake, Http(fake), '/cached/v?n=250000')
+    clients = [Http(fake) for _ in range(8)]
+    text = 'GET /cached/v?n=250000 HTTP/1.1\r\nHost: h\r\n%sAccept-Encoding: gzip\r\n\r\n' % USER
+    codings = []
+    while None not in codings and len(codings) < 8000:
+        for client in clients:
+            client.send(text * 100)
+        codings += [client.answer().headers.get('content-encoding') for _ in range(100)
+                    for client in clients]
+    equal(set(codings), {'gzip', None})
+    fake.until(lambda: clients[0].get('/cached/v?n=250000',
+                                      headers=USER + 'Accept-Encoding: gzip\r\n')
+               .headers.get('content-encoding') == 'gzip', 'there is time again')
+    for client in clients:
+        client.close()
+
+
 @test(compression_cache_size=0)
 def no_variant_is_kept(fake):
     http = Http(fake)
