@@ -282,6 +282,30 @@ def not_modified(fake):
             answer = http.get('/bytes?n=%d' % n, headers='If-None-Match: %s\r\n' % value)
             equal((answer.status, answer.headers['etag'], answer.body), (304, value, b''))
         equal(len(http.get('/bytes?n=%d' % n, headers='If-None-Match: "n-1"\r\n').body), n)
+    # an executor that says so does not know which coding the client has
+    for value, said in (('"abc-gzip"', '"abc-gzip"'), ('"x", "abc"', '"abc"'), ('*', '"abc"')):
+        answer = http.get('/unchanged', headers='If-None-Match: %s\r\n' % value)
+        equal((answer.status, answer.headers['etag'], answer.headers['vary']),
+              (304, said, 'Accept-Encoding'))
+    http.close()
+
+
+@test()
+def what_the_edge_says_is_said_once(fake):
+    """A handler's X-Cache and Age are not for clients: they would contradict."""
+    http = Http(fake)
+    lines = 'age%3A%207%0Ax-cache%3A%20of%20mine%0Avary%3A%20X-This%0A'
+    for _ in range(3):
+        http.request('/cached/a?lines=' + lines, headers=USER)
+        http.answer()
+    http.request('/cached/a?lines=' + lines, headers=USER)
+    while b'\r\n\r\n' not in http.data:
+        http.more()
+    head = http.data.lower()
+    equal((head.count(b'\r\nage: '), head.count(b'\r\nx-cache: '), head.count(b'\r\nage: 7')),
+          (1, 1, 0))
+    assert b'vary: x-this\r\n' in head and b'vary: accept-encoding\r\n' in head
+    http.answer()
     http.close()
 
 
