@@ -193,6 +193,7 @@ EDGE = src/edge/main.o \
 	src/edge/limits.o \
 	src/edge/connection.o \
 	src/edge/output.o \
+	src/edge/input.o \
 	src/edge/calls.o \
 	src/edge/call_pieces.o \
 	src/edge/routes.o \
