@@ -41,7 +41,7 @@ typedef struct Wishes
 {
 	PennySpan none_match; /* empty: nothing */
 	PennyAccept accept;
-	bool fresh; /* past the cache */
+	bool call; /* for an executor, whatever is kept */
 } Wishes;
 
 static char *buffer; /* room for a head, then an entry */
@@ -69,7 +69,7 @@ static void
 read_wishes(const PennyHttpParser *parser, const char *bytes, Wishes *wishes)
 {
 	wishes->none_match = (PennySpan){NULL, 0};
-	wishes->fresh = false;
+	wishes->call = false;
 	penny_accept_init(&wishes->accept);
 	for (int i = 0; i < parser->headers; i++)
 	{
@@ -80,8 +80,10 @@ read_wishes(const PennyHttpParser *parser, const char *bytes, Wishes *wishes)
 			penny_accept_take(&wishes->accept, value);
 		else if (name_is(name, "if-none-match", 13))
 			wishes->none_match = value;
+		else if (name_is(name, "if-match", 8))
+			wishes->call = true; /* rare with GET, executors look at it */
 		else if (name_is(name, "cache-control", 13))
-			wishes->fresh |=
+			wishes->call |=
 				penny_http_list_has(value, "no-cache") || penny_http_list_has(value, "no-store");
 	}
 }
@@ -356,7 +358,7 @@ penny_cached_answer(PennyHttp *http, const char *bytes, const PennyRouteMatch *m
 		penny_edge.plane.config.cache_chunks == 0 || !may_have(match, token, viewer, &whose))
 		return PENNY_CACHED_CALL;
 	read_wishes(parser, bytes, &wishes);
-	if (wishes.fresh ||
+	if (wishes.call ||
 		!penny_cache_http_key(&penny_edge.plane, match->line, penny_http_span(bytes, parser->path),
 							  penny_http_span(bytes, parser->query), whose, &key))
 		return PENNY_CACHED_CALL;
