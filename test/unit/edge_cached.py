@@ -364,6 +364,27 @@ def the_one_that_asked_goes_away(fake):
     known.close()
 
 
+@test(executors=16)
+def those_that_asked_go_away_one_after_the_other(fake):
+    """Whoever leaves before each answer does not keep the others waiting for long."""
+    known = Http(fake)
+    fill(fake, known, '/cached/first')
+    before = calls(fake)
+    clients = [Http(fake) for _ in range(10)]
+    for i, client in enumerate(clients):
+        client.request('/cached/g?ms=3000', headers=USER)
+        fake.until(lambda: calls(fake) == before + 1 and fake.counters()['gathered'] == i,
+                   'in this order')
+    clients[0].close()
+    fake.until(lambda: calls(fake) == before + 2, 'the second makes another')
+    clients[1].close()
+    fake.until(lambda: calls(fake) == before + 10, 'all others make theirs', limit=2)
+    for client in clients[2:]:
+        equal(client.answer().status, 200)
+        client.close()
+    known.close()
+
+
 @test(executors=1, acquire_timeout=1000)
 def nobody_waits_for_others_for_long(fake):
     known = Http(fake)
