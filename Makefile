@@ -193,9 +193,12 @@ EDGE = src/edge/main.o \
 	src/edge/limits.o \
 	src/edge/connection.o \
 	src/edge/output.o \
+	src/edge/input.o \
 	src/edge/calls.o \
+	src/edge/call_pieces.o \
 	src/edge/routes.o \
 	src/edge/http.o \
+	src/edge/http_wait.o \
 	src/edge/request.o \
 	src/edge/response.o \
 	src/edge/answer.o \

@@ -59,6 +59,9 @@ TEST(keys)
 		{{"/a", "/a"}, {"x=1&access_token=t", "access%5ftoken=u&x=1"}, true},
 		{{"/a", "/a"}, {"x=1%26y=2", "x=1&y=2"}, false},
 		{{"/a", "/a"}, {"xy=", "x=y"}, false},
+		/* between two "&" is no parameter; "=" is one without a name */
+		{{"/a", "/a"}, {"&", "="}, false},
+		{{"/a", "/a"}, {"&x=1&&y=2&", "y=2&x=1"}, true},
 	};
 	PennySpan part[2] = {span("ab"), span("c")};
 	PennyCacheKey one, two;
