@@ -248,7 +248,7 @@ push_set(void)
 	dirty->pushed = true;
 	if (xid == 0 && !dirty->all && dirty->n == 0)
 		return;
-	reference_xid = U64FromFullTransactionId(ReadNextFullTransactionId());
+	reference_xid = xid != 0 ? xid : U64FromFullTransactionId(ReadNextFullTransactionId());
 	if (dirty->all && xid != 0)
 	{
 		begin_changing();
