@@ -64,7 +64,7 @@ static void
 drop(PennyCollector *collector)
 {
 	innermost = collector->outer;
-	penny_flight_end(collector->flight);
+	penny_flight_end(collector->flight, false);
 	pfree(collector);
 }
 
