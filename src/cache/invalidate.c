@@ -166,7 +166,7 @@ slot_tags(const TriggerData *trigger, TupleTableSlot *slot, TupleTableSlot *told
 			if (!isnull && datumIsEqual(value, before, column->attbyval, column->attlen))
 				continue;
 		}
-		text = value_text(value, getBaseType(column->atttypid), column, small);
+		text = value_text(value, column->atttypid, column, small);
 		penny_cache_invalidate(made->tgargs[i], text);
 		if (text != small)
 			pfree(unconstify(char *, text));
@@ -217,6 +217,8 @@ value_text(Datum value, Oid type, Form_pg_attribute column, char *small)
 		default:
 			break;
 	}
+	if (getBaseType(type) != type)
+		return value_text(value, getBaseType(type), column, small);
 	if (type_is_enum(type))
 	{
 		Oid output;
