@@ -39,8 +39,9 @@
 typedef struct PennyFlight
 {
 	PennyCacheKey key;
-	int owner;   /* process number plus one, 0 = free */
-	int64 since; /* ms; who has built for long is no longer waited for */
+	int owner;       /* process number plus one, 0 = free */
+	int64 since;     /* ms */
+	uint32 failures; /* flights from this place whose value was not kept */
 	ConditionVariable done;
 } PennyFlight;
 
@@ -171,8 +172,16 @@ typedef enum PennyFlightStart
 	PENNY_FLIGHT_ALONE   /* build without telling anybody */
 } PennyFlightStart;
 
-extern PennyFlightStart penny_flight_start(const PennyCacheKey *key, int64 deadline, int *flight);
-extern void penny_flight_end(int flight);
+/* How long a read has waited, and what it knew at its start. */
+typedef struct PennyFlightWait
+{
+	int64 deadline; /* ms, 0 = has not begun */
+	uint32 failures;
+} PennyFlightWait;
+
+extern PennyFlightStart penny_flight_start(const PennyCacheKey *key, PennyFlightWait *wait,
+										   int *flight);
+extern void penny_flight_end(int flight, bool kept);
 extern void penny_flight_table_init(PennyCacheShared *shared);
 
 /* ---- tags.c -------------------------------------------------------------- */

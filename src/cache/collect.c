@@ -66,7 +66,7 @@ static void
 drop(PennyCollector *collector)
 {
 	innermost = collector->outer;
-	penny_flight_end(collector->flight);
+	penny_flight_end(collector->flight, false);
 	pfree(collector);
 }
 
@@ -105,7 +105,7 @@ give_up(PennyCollector *collector)
 {
 	innermost = collector->outer;
 	hand_over(collector);
-	penny_flight_end(collector->flight);
+	penny_flight_end(collector->flight, false);
 	pfree(collector);
 }
 
