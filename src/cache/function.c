@@ -108,11 +108,12 @@ checked_function(Oid function)
 	uint32 before;
 	char *name;
 
-	if (known->function == function && known->role == found.role)
+	if (OidIsValid(function) && known->function == function && known->role == found.role)
 		return known;
 	if (!registered)
 	{
 		CacheRegisterSyscacheCallback(PROCOID, forget_checked, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_checked, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHOID, forget_checked, (Datum) 0);
 		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_checked, (Datum) 0);
 		CacheRegisterSyscacheCallback(DATABASEOID, forget_checked, (Datum) 0);
