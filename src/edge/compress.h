@@ -26,4 +26,11 @@ extern size_t penny_compress_max(PennyEffort effort);
 extern size_t penny_compress(PennyCoding coding, PennyEffort effort, PennySpan body, char *out,
 							 size_t size);
 
+/*
+ * The share of the loop's time that goes into compressing.  May it be done now?
+ * It took that long (us of CLOCK_MONOTONIC).
+ */
+extern bool penny_compress_may(uint64_t now);
+extern void penny_compress_took(uint64_t from, uint64_t to);
+
 #endif /* PENNY_EDGE_COMPRESS_H */
