@@ -211,6 +211,7 @@ EDGE = src/edge/main.o \
 	src/edge/websocket.o \
 	src/edge/websocket_session.o \
 	src/edge/sse.o \
+	src/edge/sse_session.o \
 	src/edge/sse_begin.o \
 	src/edge/origin.o \
 	src/edge/session.o \

@@ -4,7 +4,7 @@
  *		Who a client is, what it has joined, and what its messages mean.
  *
  * A client speaks by a WebSocket (websocket.c), or listens to an event stream
- * (sse.c).  Sessions and rooms know no difference: what differs is behind
+ * (sse_session.c).  Sessions and rooms know no difference: what differs is behind
  * PennyTransport.
  *
  *-------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * sse.c
- *		Event streams on one connection: the transport of a session, and the
- *		protocol of its connection.
+ *		Event streams on one connection: head, events, heartbeat, end.  The
+ *		transport of their sessions is in sse_session.c.
  *
  * A stream is a session that has joined one room.  Who the client is, the end
  * of its token, other keys, joining, places in the room's log and what becomes
@@ -40,8 +40,7 @@
 #include "edge/websocket.h"
 
 #define UNSENT_MAX (128 * 1024) /* bytes in the kernel that it could not send yet */
-#define SLOW_GOODBYE 2000       /* ms in which a slow client may still read its end */
-#define LAST_MAX 160            /* bytes of what is said at the end */
+#define RETRY_MAX 40            /* bytes of `retry:` */
 
 static void on_input(PennyConnection *connection, char *bytes, size_t len);
 static PennyFrame *on_pull(PennyConnection *connection, size_t most);
@@ -60,8 +59,6 @@ static const PennyProtocol sse_protocol = {
 	.drain = on_drain,
 	.interrupt = on_interrupt,
 };
-
-static const PennyTransport sse_transport;
 
 /* ---- time --------------------------------------------------------------------- */
 
@@ -88,8 +85,8 @@ silent_at(const PennySse *sse)
 	return sse->follow != NULL ? sse->heard + penny_edge.settings.stream_timeout : 0;
 }
 
-static void
-set_deadline(PennySse *sse)
+void
+penny_sse_set_deadline(PennySse *sse)
 {
 	uint64_t at = sse->over ? penny_edge.now : sse->session_at;
 
@@ -130,7 +127,7 @@ penny_sse_open(PennyHttp *http, PennySpan room, bool local)
 	connection->session = sse;
 	penny_connection_limit_unsent(connection, UNSENT_MAX);
 	limit_silence(connection);
-	sse->session = penny_session_open(&sse_transport, sse, connection, local);
+	sse->session = penny_session_open(&penny_sse_transport, sse, connection, local);
 	sse->session->request_id = http->request_id;
 	penny_count(&penny_edge.plane, PENNY_COUNT_EVENT_STREAMS, 1);
 	return sse;
@@ -166,8 +163,8 @@ queue_next(PennySse *sse)
 }
 
 /* Queue what is ready for the wire; takes over the reference. */
-static void
-queue(PennySse *sse, PennyFrame *wire)
+void
+penny_sse_pass(PennySse *sse, PennyFrame *wire)
 {
 	queue_next(sse);
 	if (wire == NULL)
@@ -181,19 +178,19 @@ queue(PennySse *sse, PennyFrame *wire)
 static void
 queue_text(PennySse *sse, const char *text)
 {
-	queue(sse, as_sent(sse, penny_sse_chunk((PennySpan){text, strlen(text)})));
+	penny_sse_pass(sse, as_sent(sse, penny_sse_chunk((PennySpan){text, strlen(text)})));
 }
 
 void
 penny_sse_queue(PennySse *sse, PennyFrame *events)
 {
-	queue(sse, as_sent(sse, events));
+	penny_sse_pass(sse, as_sent(sse, events));
 	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, 1);
 }
 
 /* When the client is to come back: not all at once. */
-static void
-write_retry(char *out, size_t size)
+void
+penny_sse_write_retry(char *out, size_t size)
 {
 	snprintf(out, size, "retry: %u\n\n", penny_come_back_after());
 }
@@ -203,7 +200,7 @@ penny_sse_start(PennySse *sse, uint32_t status, const char *more)
 {
 	PennyHttp *http = sse->http;
 	PennyReply reply = {.status = status, .endless = true, .close = true};
-	char retry[LAST_MAX];
+	char retry[RETRY_MAX];
 	char lines[512];
 	PennySpan head;
 
@@ -226,9 +223,9 @@ penny_sse_start(PennySse *sse, uint32_t status, const char *more)
 		penny_sse_finish(sse, NULL, true);
 		return;
 	}
-	write_retry(retry, sizeof(retry));
+	penny_sse_write_retry(retry, sizeof(retry));
 	queue_text(sse, retry);
-	set_deadline(sse);
+	penny_sse_set_deadline(sse);
 }
 
 void
@@ -246,11 +243,9 @@ penny_sse_finish(PennySse *sse, const char *last, bool whole)
 	penny_connection_close(sse->connection);
 }
 
-/* ---- the transport of its session -------------------------------------------------- */
-
 /* A frame as it goes out; the last one when that ends the answer that is followed. */
-static PennyFrame *
-take_frame(PennySse *sse, PennyFrame *frame)
+PennyFrame *
+penny_sse_take(PennySse *sse, PennyFrame *frame)
 {
 	PennyFrame *wire = as_sent(sse, penny_sse_events(frame, sse->joined.epoch));
 	PennyFrame *whole;
@@ -262,7 +257,7 @@ take_frame(PennySse *sse, PennyFrame *frame)
 		!penny_follow_look(sse->follow, penny_frame_text(frame)))
 		return wire;
 	sse->over = true;
-	set_deadline(sse);
+	penny_sse_set_deadline(sse);
 	if (sse->http->http10)
 		return wire;
 	whole = penny_frame_raw(0, wire->len + sizeof(PENNY_SSE_LAST_CHUNK) - 1, &bytes);
@@ -275,205 +270,6 @@ take_frame(PennySse *sse, PennyFrame *frame)
 	penny_frame_unref(wire);
 	return whole;
 }
-
-static void
-deliver(PennySession *session, PennyFrame *frame)
-{
-	PennySse *sse = session->client;
-
-	if (sse->started && !sse->over)
-		queue(sse, take_frame(sse, frame));
-}
-
-/* Frames made for this client: `joined`, `left`. */
-static void
-say(PennySession *session, PennySpan text)
-{
-	PennySse *sse = session->client;
-
-	if (!sse->started || sse->over)
-		return;
-	penny_sse_queue(
-		sse, penny_sse_event(text, sse->joined.epoch, sse->entered ? &sse->joined.version : NULL));
-	sse->entered = false;
-}
-
-/* Before it began, it is answered as any request that fails. */
-static void
-refuse(PennySse *sse, uint32_t status, const char *detail)
-{
-	if (sse->connection->state != PENNY_OPEN)
-		return;
-	sse->over = true;
-	if (status == 503)
-		penny_http_unavailable(sse->http, detail);
-	else
-		penny_http_problem(sse->http, status, detail,
-						   status == 401 ? "WWW-Authenticate: Bearer\r\n" : NULL);
-}
-
-static void
-goodbye(PennySession *session, uint16_t code, const char *reason)
-{
-	PennySse *sse = session->client;
-	char last[LAST_MAX];
-
-	if (!sse->started)
-	{
-		refuse(sse,
-			   code == PENNY_CLOSE_SIGNED_OUT  ? 401
-			   : code == PENNY_CLOSE_TOO_LARGE ? 413
-											   : 503,
-			   reason);
-		return;
-	}
-	snprintf(last, sizeof(last), ": %s\n\n", reason);
-	penny_sse_finish(sse, last, sse->follow == NULL);
-}
-
-static void
-come_back(PennySession *session, uint16_t code)
-{
-	PennySse *sse = session->client;
-	char last[LAST_MAX];
-
-	(void) code;
-	if (!sse->started)
-	{
-		refuse(sse, 503,
-			   penny_edge.draining ? "the server is stopping" : "the token cannot be verified now");
-		return;
-	}
-	write_retry(last, sizeof(last));
-	penny_sse_finish(sse, last, sse->follow == NULL);
-}
-
-static void
-too_slow(PennySession *session)
-{
-	come_back(session, PENNY_CLOSE_SLOW);
-	penny_connection_close_by(session->connection, penny_edge.now + SLOW_GOODBYE);
-}
-
-static void
-deadline(PennySession *session, uint64_t at)
-{
-	PennySse *sse = session->client;
-
-	sse->session_at = at;
-	set_deadline(sse);
-}
-
-static void
-signed_in(PennySession *session)
-{
-	PennySse *sse = session->client;
-	char since[PENNY_SSE_SINCE_MAX];
-	PennyJoin join = {.room = {sse->room, PENNY_SSE_ROOM_LEN}};
-
-	if (session->connection->state != PENNY_OPEN)
-		return;
-	if (sse->since.epoch[0] != '\0')
-		join.since = (PennySpan){since, penny_sse_since(&sse->since, since)};
-	penny_session_join(session, (PennySpan){NULL, 0}, &join);
-	if (session->rooms == NULL)
-		come_back(session, PENNY_CLOSE_RESTART);
-}
-
-/* Answer with an executor's problem document, if there is one. */
-static void
-pass_on(PennySse *sse, uint32_t status, PennySpan problem)
-{
-	if (sse->connection->state != PENNY_OPEN)
-		return;
-	if (status < 400 || status > 599)
-		status = 503;
-	if (problem.len == 0 || status >= 500)
-	{
-		refuse(sse, status, "the conversation cannot be read now");
-		return;
-	}
-	sse->over = true;
-	penny_http_document(sse->http, status, problem);
-}
-
-static void
-refused(PennySession *session, const PennyAnswer *answer)
-{
-	PennySse *sse = session->client;
-
-	if (sse->started)
-		penny_sse_finish(sse, ": the token is not valid\n\n", false);
-	else
-		pass_on(sse, answer->status, answer->body);
-}
-
-static void
-go_on(PennySession *session)
-{
-	(void) session;
-}
-
-/* The room has let it in: now it is an event stream. */
-static bool
-joined(PennySession *session, const PennyJoined *how)
-{
-	PennySse *sse = session->client;
-
-	if (sse->connection->state != PENNY_OPEN)
-		return false;
-	if (!penny_sse_read_position(how->position, &sse->joined))
-	{
-		come_back(session, PENNY_CLOSE_RESTART);
-		return false;
-	}
-	/* What follows was changed after that; so who goes now gets it again. */
-	if (how->recovered)
-		sse->joined.version = sse->since.version;
-	if (sse->follow != NULL)
-	{
-		if (!how->recovered)
-			come_back(session, PENNY_CLOSE_RESTART); /* another history has begun */
-		return false;
-	}
-	penny_sse_start(sse, 200, NULL);
-	sse->entered = true;
-	return true;
-}
-
-static void
-barred(PennySession *session, uint32_t status, PennySpan problem)
-{
-	PennySse *sse = session->client;
-
-	if (!sse->started)
-		pass_on(sse, status, problem);
-	else if (status >= 500)
-		come_back(session, PENNY_CLOSE_RESTART);
-	else
-		penny_sse_finish(sse, ": the conversation is not there any more\n\n", false);
-}
-
-static void
-left(PennySession *session)
-{
-	penny_sse_finish(session->client, NULL, true);
-}
-
-static const PennyTransport sse_transport = {
-	.say = say,
-	.deliver = deliver,
-	.goodbye = goodbye,
-	.come_back = come_back,
-	.too_slow = too_slow,
-	.deadline = deadline,
-	.signed_in = signed_in,
-	.refused = refused,
-	.go_on = go_on,
-	.joined = joined,
-	.barred = barred,
-	.left = left,
-};
 
 /* ---- the protocol of its connection -------------------------------------------------- */
 
@@ -499,7 +295,7 @@ on_pull(PennyConnection *connection, size_t most)
 
 		if (frame == NULL)
 			return NULL;
-		wire = take_frame(sse, frame);
+		wire = penny_sse_take(sse, frame);
 		penny_frame_unref(frame);
 		if (wire == NULL)
 			penny_connection_cut(connection);
@@ -548,7 +344,7 @@ on_expired(PennyConnection *connection)
 			queue_text(sse, ":\n\n");
 		sse->written = penny_edge.now;
 	}
-	set_deadline(sse);
+	penny_sse_set_deadline(sse);
 }
 
 static void
@@ -569,7 +365,7 @@ on_drain(PennyConnection *connection)
 {
 	PennySse *sse = connection->session;
 
-	come_back(sse->session, PENNY_CLOSE_GOING_AWAY);
+	sse->session->transport->come_back(sse->session, PENNY_CLOSE_GOING_AWAY);
 }
 
 static void
@@ -577,5 +373,5 @@ on_interrupt(PennyConnection *connection)
 {
 	PennySse *sse = connection->session;
 
-	come_back(sse->session, PENNY_CLOSE_RESTART);
+	sse->session->transport->come_back(sse->session, PENNY_CLOSE_RESTART);
 }

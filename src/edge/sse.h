@@ -77,4 +77,14 @@ extern void penny_sse_queue(PennySse *sse, PennyFrame *events);
  */
 extern void penny_sse_finish(PennySse *sse, const char *last, bool whole);
 
+/* ---- sse.c, for sse_session.c --------------------------------------------------- */
+
+extern const PennyTransport penny_sse_transport;
+/* A frame as it goes out; the last one when that ends the answer that is followed. */
+extern PennyFrame *penny_sse_take(PennySse *sse, PennyFrame *frame);
+/* Queue what is ready for the wire, which NULL is not; takes over the reference. */
+extern void penny_sse_pass(PennySse *sse, PennyFrame *wire);
+extern void penny_sse_write_retry(char *out, size_t size);
+extern void penny_sse_set_deadline(PennySse *sse);
+
 #endif /* PENNY_EDGE_SSE_H */
