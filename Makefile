@@ -86,6 +86,7 @@ CACHE = src/cache/check.o \
 STORE = src/store/access.o \
 	src/store/cached.o \
 	src/store/change.o \
+	src/store/change_direct.o \
 	src/store/change_known.o \
 	src/store/change_write.o \
 	src/store/import.o \
@@ -101,8 +102,12 @@ STORE = src/store/access.o \
 	src/store/read_statements.o \
 	src/store/render.o \
 	src/store/render_jsonb.o \
+	src/store/room.o \
 	src/store/shape.o \
 	src/store/statement.o \
+	src/store/stream.o \
+	src/store/stream_sweep.o \
+	src/store/stream_write.o \
 	src/store/tables.o \
 	src/store/triggers.o \
 	src/store/triggers_order.o \
@@ -113,6 +118,7 @@ STORE = src/store/access.o \
 EXECUTOR = src/executor/answer.o \
 	src/executor/cached.o \
 	src/executor/caller.o \
+	src/executor/chores.o \
 	src/executor/dispatch.o \
 	src/executor/http.o \
 	src/executor/idle.o \
@@ -219,6 +225,7 @@ SQL_INSTALL = sql/install/00_header.sql \
 	sql/install/10_schema.sql \
 	sql/install/20_types.sql \
 	sql/install/30_routes.sql \
+	sql/install/35_rooms.sql \
 	sql/install/40_store_steps.sql
 
 SQL_API = sql/api/00_version.sql \
@@ -227,6 +234,7 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/30_conversations.sql \
 	sql/api/40_import.sql \
 	sql/api/45_realtime.sql \
+	sql/api/46_streams.sql \
 	sql/api/50_http.sql \
 	sql/api/55_listings.sql \
 	sql/api/60_cache.sql \
@@ -265,6 +273,7 @@ ISOLATION = cache_catalog \
 	cache_levels \
 	members \
 	strangers \
+	streams \
 	writers
 
 REGRESS_OPTS = --inputdir=test

@@ -217,6 +217,9 @@ BEGIN
 	IF NOT coalesce(_penny.lock_conversation(conversation_id), false) THEN
 		PERFORM _penny.not_found('conversation', conversation_id);
 	END IF;
+	IF EXISTS (SELECT FROM chat.messages m WHERE m.id = update_message.id AND m.status = 'streaming') THEN
+		PERFORM _penny.stream_lock(id);
+	END IF;
 	-- nothing to change is no change: no new version, no event
 	UPDATE chat.messages m SET
 		content = coalesce(update_message.content, m.content),
@@ -242,6 +245,9 @@ AS $$
 BEGIN
 	IF NOT coalesce(_penny.lock_conversation(conversation_id), false) THEN
 		PERFORM _penny.not_found('conversation', conversation_id);
+	END IF;
+	IF EXISTS (SELECT FROM chat.messages m WHERE m.id = delete_message.id AND m.status = 'streaming') THEN
+		PERFORM _penny.stream_lock(id);
 	END IF;
 	DELETE FROM chat.messages m
 		WHERE m.id = delete_message.id AND m.conversation_id = delete_message.conversation_id;
@@ -455,9 +461,9 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	IF doc ->> 'status' NOT IN ('pending', 'streaming', 'completed', 'failed', 'cancelled') THEN
+	IF doc ->> 'status' NOT IN ('pending', 'streaming', 'completed', 'failed', 'cancelled', 'interrupted') THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('there is no status "%s"', doc ->> 'status'),
-			DETAIL = format('It is at %s.status.', at), HINT = 'A message is pending, streaming, completed, failed or cancelled.';
+			DETAIL = format('It is at %s.status.', at), HINT = 'A message is pending, streaming, completed, failed, cancelled or interrupted.';
 	END IF;
 END
 $$;

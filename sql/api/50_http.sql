@@ -227,6 +227,52 @@ END
 $$;
 COMMENT ON FUNCTION _penny.http_delete_message(penny.request) IS 'DELETE /api/v1/conversations/{id}/messages/{message_id}';
 
+CREATE OR REPLACE FUNCTION _penny.http_stream_chunk(request penny.request) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	conversation uuid := _penny.path_uuid(request.params, 'id', 'conversation');
+	message uuid := _penny.path_uuid(request.params, 'message_id', 'message');
+	doc jsonb := request.body;
+	place bigint;
+BEGIN
+	PERFORM _penny.check_query(request.query, '{}');
+	PERFORM _penny.check_object(doc, '{"delta": "string", "index": "number", "finish": "string", "error": "string",
+		"content": "string", "parts": "array", "metadata": "object", "input_tokens": "number", "output_tokens": "number"}');
+	IF num_nonnulls(doc -> 'delta', doc -> 'finish', doc -> 'error') = 0 OR (doc ? 'finish' AND doc ? 'error') THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a piece has "delta", and the last one "finish" or "error"',
+			DETAIL = 'It is at $.';
+	END IF;
+	IF NOT doc ? 'finish' AND doc ?| '{content,parts,metadata,input_tokens,output_tokens}' THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'only "finish" brings other members of the message', DETAIL = 'It is at $.';
+	END IF;
+	IF doc ? 'index' AND (NOT doc ? 'delta' OR doc ->> 'index' !~ '^[1-9][0-9]{0,17}$') THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = '"index" must be the number of the piece, from 1 on', DETAIL = 'It is at $.index.';
+	END IF;
+	IF doc ->> 'input_tokens' !~ '^[0-9]{1,18}$' OR doc ->> 'output_tokens' !~ '^[0-9]{1,18}$' THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'numbers of tokens must be integers from 0 on', DETAIL = 'It is at $.';
+	END IF;
+	IF NOT EXISTS (SELECT FROM chat.messages m WHERE m.id = message AND m.conversation_id = conversation) THEN
+		PERFORM _penny.not_found('message', message);
+	END IF;
+	IF doc ? 'finish' OR doc ? 'error' THEN
+		PERFORM _penny.lock_conversation(conversation);
+	END IF;
+	IF doc ? 'delta' THEN
+		place := penny.stream_append(message, doc ->> 'delta', (doc ->> 'index')::bigint);
+	END IF;
+	IF doc ? 'finish' THEN
+		RETURN penny.stream_finish(message, doc ->> 'finish', doc ->> 'content', doc -> 'parts', doc -> 'metadata',
+			(doc ->> 'input_tokens')::bigint, (doc ->> 'output_tokens')::bigint);
+	ELSIF doc ? 'error' THEN
+		RETURN penny.stream_fail(message, doc ->> 'error');
+	END IF;
+	RETURN jsonb_build_object('message_id', message, 'index', place);
+END
+$$;
+COMMENT ON FUNCTION _penny.http_stream_chunk(penny.request) IS 'POST /api/v1/conversations/{id}/messages/{message_id}/chunks';
+
 -- A route must be one: the pattern is a path, and the handler is there.  One of
 -- ttl and scope brings the other along; the ttl taken away takes the scope, too.
 CREATE OR REPLACE FUNCTION _penny.check_route() RETURNS trigger
@@ -297,7 +343,8 @@ INSERT INTO penny.routes (method, pattern, handler, access, cache_ttl, cache_sco
 	('GET', '/api/v1/conversations/{id}/messages', '_penny.http_list_messages', 'user', '1 h', 'user', true),
 	('POST', '/api/v1/conversations/{id}/messages', '_penny.http_create_message', 'user', NULL, NULL, true),
 	('PATCH', '/api/v1/conversations/{id}/messages/{message_id}', '_penny.http_update_message', 'user', NULL, NULL, true),
-	('DELETE', '/api/v1/conversations/{id}/messages/{message_id}', '_penny.http_delete_message', 'user', NULL, NULL, true);
+	('DELETE', '/api/v1/conversations/{id}/messages/{message_id}', '_penny.http_delete_message', 'user', NULL, NULL, true),
+	('POST', '/api/v1/conversations/{id}/messages/{message_id}/chunks', '_penny.http_stream_chunk', 'agent', NULL, NULL, true);
 
 REVOKE EXECUTE ON FUNCTION
 	_penny.query_integer(jsonb, text, bigint, bigint, bigint), _penny.check_query(jsonb, text[]),
@@ -315,3 +362,5 @@ GRANT EXECUTE ON FUNCTION
 	_penny.http_delete_conversation(penny.request), _penny.http_list_messages(penny.request),
 	_penny.http_create_message(penny.request), _penny.http_update_message(penny.request),
 	_penny.http_delete_message(penny.request) TO penny_user;
+REVOKE EXECUTE ON FUNCTION _penny.http_stream_chunk(penny.request) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _penny.http_stream_chunk(penny.request) TO penny_agent;

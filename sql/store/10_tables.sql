@@ -105,7 +105,7 @@ CREATE TABLE chat.messages (
 	user_id uuid REFERENCES chat.users (id) ON DELETE SET NULL,
 	role text NOT NULL CHECK (role IN ('user', 'assistant', 'system', 'developer', 'tool')),
 	status text NOT NULL DEFAULT 'completed'
-		CHECK (status IN ('pending', 'streaming', 'completed', 'failed', 'cancelled')),
+		CHECK (status IN ('pending', 'streaming', 'completed', 'failed', 'cancelled', 'interrupted')),
 	content text,
 	parts jsonb CHECK (pg_catalog.jsonb_typeof(parts) = 'array'),
 	model text,
@@ -130,6 +130,8 @@ CREATE UNIQUE INDEX messages_conversation_seq ON chat.messages (conversation_id,
 CREATE UNIQUE INDEX messages_conversation_version ON chat.messages (conversation_id, version);
 --# index chat.messages_conversation_created
 CREATE INDEX messages_conversation_created ON chat.messages (conversation_id, created_at DESC);
+--# index chat.messages_streaming
+CREATE INDEX messages_streaming ON chat.messages (conversation_id) WHERE status = 'streaming';
 --# index chat.messages_client_id
 CREATE UNIQUE INDEX messages_client_id ON chat.messages (conversation_id, user_id, client_id)
 	NULLS NOT DISTINCT WHERE client_id IS NOT NULL;

@@ -2,7 +2,8 @@
 --
 -- Three on each table that belongs to a conversation: penny_order numbers the
 -- change (BEFORE ROW), penny_publish says it to the realtime part (AFTER ROW),
--- penny_flush writes the conversation's row back (AFTER STATEMENT).  They fire
+-- penny_flush writes the conversation's row back (AFTER STATEMENT).  Those of
+-- sessions tell the end of a session to the sockets that signed in with it.  They fire
 -- ALWAYS: replicated rows keep their numbers, but are published.  PostgreSQL fires triggers of a kind in
 -- the order of their names.
 --! version 1
@@ -85,3 +86,11 @@ CREATE TRIGGER penny_flush AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON chat.
 	FOR EACH STATEMENT EXECUTE FUNCTION _penny.flush_changes();
 ALTER TABLE chat.artifact_versions ENABLE ALWAYS TRIGGER penny_flush;
 
+--# trigger chat.sessions penny_publish
+CREATE TRIGGER penny_publish AFTER INSERT OR UPDATE OR DELETE ON chat.sessions
+	FOR EACH ROW EXECUTE FUNCTION _penny.publish_change();
+ALTER TABLE chat.sessions ENABLE ALWAYS TRIGGER penny_publish;
+--# trigger chat.sessions penny_flush
+CREATE TRIGGER penny_flush AFTER TRUNCATE ON chat.sessions
+	FOR EACH STATEMENT EXECUTE FUNCTION _penny.flush_changes();
+ALTER TABLE chat.sessions ENABLE ALWAYS TRIGGER penny_flush;

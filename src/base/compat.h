@@ -107,6 +107,20 @@ penny_no_locks_held(void)
 	index_beginscan((table), (index), (snapshot), (nkeys), 0)
 #endif
 
+/* 16: an update says which indexes need the new row, not only whether any does. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes PennyUpdatedIndexes;
+#define penny_indexes_updated(indexes) ((indexes) != TU_None)
+#define penny_insert_index_entries(result, slot, estate, indexes)                       \
+	list_free(ExecInsertIndexTuples((result), (slot), (estate), true, false, NULL, NIL, \
+									(indexes) == TU_Summarizing))
+#else
+typedef bool PennyUpdatedIndexes;
+#define penny_indexes_updated(indexes) (indexes)
+#define penny_insert_index_entries(result, slot, estate, indexes) \
+	list_free(ExecInsertIndexTuples((result), (slot), (estate), true, false, NULL, NIL))
+#endif
+
 /* 16: actions of the JSON parser say whether to go on. */
 #if PG_VERSION_NUM >= 160000
 #define PENNY_JSON_ACTION JsonParseErrorType

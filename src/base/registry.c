@@ -78,6 +78,10 @@ registry_create(void)
 	pg_atomic_init_u32(&registry->look, 1);
 	pg_atomic_init_u32(&registry->slots_reported, 0);
 	pg_atomic_init_u32(&registry->changed, 0);
+	registry->begun = GetCurrentTimestamp();
+	pg_atomic_init_u32(&registry->rights, 0);
+	pg_atomic_init_u32(&registry->sweep, 0);
+	pg_atomic_init_u32(&registry->streams, 1); /* what grew before the last end */
 	pg_atomic_init_u64(&registry->sockets_stamp, 0);
 	pg_atomic_init_u64(&registry->probe_wanted, 0);
 	pg_atomic_init_u64(&registry->probe_done, 0);

@@ -32,6 +32,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "plane/layout.h"
 #include "port/atomics.h"
 #include "storage/spin.h"
@@ -85,7 +86,11 @@ typedef struct PennyRegistry
 	pg_atomic_uint32 look;         /* supervisor shall look again; anybody sets, it clears */
 	pg_atomic_uint32 slots_reported; /* the log has it that worker slots are short */
 	pg_atomic_uint64 sockets_stamp;  /* raised when a gateway has opened a socket */
+	TimestampTz begun;               /* when this memory was made; constant */
+	pg_atomic_uint32 streams;        /* raised when a message begins to grow; 0 = none does */
+	pg_atomic_uint32 sweep;          /* an executor shall look for dead producers */
 	pg_atomic_uint32 changed;        /* some prepared transaction changes what we watch */
+	pg_atomic_uint32 rights;         /* or rights */
 	PennyExecutorEntry executor[PENNY_MAX_EXECUTORS];
 	PennyGatewayEntry gateway[PENNY_MAX_EDGES];
 } PennyRegistry;

@@ -66,6 +66,7 @@ extern int penny_executor_idle_timeout; /* ms */
 extern int penny_executor_memory;       /* kB, 0 = no limit */
 extern int penny_executors_max;
 extern int penny_executors_min;
+extern int penny_stream_timeout;    /* ms */
 extern int penny_statement_timeout; /* ms, 0 = none */
 
 /* redis */

@@ -24,6 +24,7 @@ int penny_executor_memory = 1024 * 1024;
 int penny_executors_max = 10;
 int penny_executors_min = 2;
 int penny_statement_timeout = 30 * SECOND;
+int penny_stream_timeout = 30 * SECOND;
 
 static bool check_memory(int *value, void **extra, GucSource source);
 static bool check_database(char **value, void **extra, GucSource source);
@@ -63,6 +64,11 @@ penny_config_executor(void)
 							"It is then cancelled and answered with 504. A route may have its own "
 							"time; 0 sets no limit.",
 							&penny_statement_timeout, penny_statement_timeout, 0, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("penny.stream_timeout",
+							"Sets the time that the producer of a growing message may be silent.",
+							"The message is then closed as interrupted, with the text so far.",
+							&penny_stream_timeout, penny_stream_timeout, 1 * SECOND, 24 * HOUR,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 }
 

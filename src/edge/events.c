@@ -227,6 +227,11 @@ take_events(void)
 				return false;
 			case PENNY_EVENTS_ONE:
 				penny_count(&penny_edge.plane, PENNY_COUNT_EVENTS, 1);
+				if (event.kind == PENNY_EVENT_SESSION)
+				{
+					penny_sessions_doubt(event.user);
+					break;
+				}
 				penny_rooms_event(rooms, &event, penny_edge.now);
 				break;
 			case PENNY_EVENTS_LOST:

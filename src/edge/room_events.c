@@ -301,7 +301,7 @@ penny_rooms_event(PennyRooms *rooms, const PennyEventIn *event, uint64_t now_ms)
 
 	rooms->now = now_ms;
 	if (event->kind == PENNY_EVENT_RESYNC)
-		lose_all(rooms, false);
+		lose_all(rooms, event->version == PENNY_EVENT_MISSED);
 	room =
 		event->kind == PENNY_EVENT_RESYNC
 			? NULL
@@ -323,7 +323,7 @@ penny_rooms_event(PennyRooms *rooms, const PennyEventIn *event, uint64_t now_ms)
 				stream(rooms, room, event);
 				break;
 			case PENNY_EVENT_RECHECK:
-				penny_room_lose(rooms, room, false);
+				penny_room_lose(rooms, room, event->version == PENNY_EVENT_MISSED);
 				break;
 			case PENNY_EVENT_LEFT:
 				left(rooms, room, event);

@@ -39,14 +39,15 @@ struct PennySessionRoom
 struct PennySession
 {
 	PennyWebsocket *websocket;
-	PennyPending *call;    /* auth or message: further messages wait */
-	char *token;           /* of the user who is signed in */
-	char *offered;         /* token that is being verified */
-	int64_t expires;       /* Unix time (s) at which the token ends, 0 = never */
-	uint64_t keys;         /* stamp of the keys when `token` was sent to be verified */
-	uint64_t offered_keys; /* likewise for `offered` */
-	PennyPending *recheck; /* the token is verified again */
-	PennySession *next;    /* of all sessions */
+	PennyPending *call;      /* auth or message: further messages wait */
+	char *token;             /* of the user who is signed in */
+	char *offered;           /* token that is being verified */
+	int64_t expires;         /* Unix time (s) at which the token ends, 0 = never */
+	uint64_t keys;           /* stamp of the keys when `token` was sent to be verified */
+	uint64_t offered_keys;   /* likewise for `offered` */
+	uint64_t offered_doubts; /* ends of sessions known when `offered` was sent */
+	PennyPending *recheck;   /* the token is verified again */
+	PennySession *next;      /* of all sessions */
 	PennySession *prev;
 	PennySessionRoom *rooms;
 	PennySessionRoom *ready;
@@ -54,6 +55,7 @@ struct PennySession
 	uint32_t window;  /* ms in which frames gather; PENNY_WINDOW_DEFAULT: as is set */
 	uint32_t ref_len; /* of the call */
 	bool local;       /* the client is on this machine */
+	bool doubted;     /* its session token may have ended */
 	bool probing;     /* the call asks whether no token is needed here */
 	char ref[PENNY_REF_MAX];
 	char user_id[PENNY_USER_ID_MAX + 1]; /* empty: nobody is signed in */
@@ -83,6 +85,8 @@ extern void penny_session_verify(PennySession *session, PennySpan token);
 extern void penny_session_auth_deadline(PennySession *session);
 /* Loop: verify tokens again when the keys have changed. */
 extern void penny_sessions_turn(void);
+/* Session tokens of a user (zeroes: of everybody) may have ended. */
+extern void penny_sessions_doubt(const uint8_t user[16]);
 /* A session came, or goes. */
 extern void penny_session_list(PennySession *session);
 extern void penny_session_unlist(PennySession *session);

@@ -13,7 +13,9 @@
  * sockets do not crowd out requests.  A walk goes over all sessions; one that
  * signs in while it goes on, with a stamp older than the present one, starts
  * it anew.  A token that nobody can verify ends its socket, too: with 1012, so
- * that the client comes back.  Session tokens do not depend on keys.
+ * that the client comes back.  Session tokens do not depend on keys; those of
+ * a user are verified again when an event says that one of them ended or
+ * changed, or that this may be so.
  *
  * A client on this machine that brings no token is asked for one only when an
  * executor says so: a server made for trying penny out lets such clients in.
@@ -32,6 +34,7 @@ static PennySession *sessions; /* all of them */
 static PennySession *walk;     /* the next to be looked at; NULL = all are */
 static uint64_t walk_keys;     /* stamp for which the walk goes on */
 static int rechecks;           /* under way */
+static uint64_t doubts;        /* events about the end of sessions */
 
 static bool on_verified(void *owner, const PennyAnswer *answer);
 static bool on_rechecked(void *owner, const PennyAnswer *answer);
@@ -92,6 +95,7 @@ penny_session_verify(PennySession *session, PennySpan token)
 	session->offered[token.len] = '\0';
 	session->probing = token.len == 0;
 	session->offered_keys = keys_stamp();
+	session->offered_doubts = doubts;
 	session->call = penny_call_start(&out, on_verified, session);
 	if (session->call == NULL)
 		penny_websocket_come_back(session->websocket, PENNY_CLOSE_RESTART);
@@ -137,7 +141,8 @@ sign_in(PennySession *session, PennySpan body)
 	session->offered = NULL;
 	session->keys = session->offered_keys;
 	stop_recheck(session);
-	if (session->keys != keys_stamp())
+	session->doubted = session->offered_doubts != doubts;
+	if (session->keys != keys_stamp() || session->doubted)
 		walk = sessions;
 	return true;
 }
@@ -206,13 +211,55 @@ penny_session_unlist(PennySession *session)
 		session->next->prev = session->prev;
 }
 
-/* Was the token verified with keys that may be gone? */
+/* A token of chat.sessions? */
+static bool
+has_session_token(const PennySession *session)
+{
+	return session->token != NULL && strncmp(session->token, "pns_", 4) == 0;
+}
+
+/* Was the token verified with keys, or before a change, that may have ended it? */
 static bool
 is_stale(const PennySession *session)
 {
 	return session->token != NULL && session->token[0] != '\0' &&
-		   strncmp(session->token, "pns_", 4) != 0 && session->keys != walk_keys &&
+		   (has_session_token(session) ? session->doubted : session->keys != walk_keys) &&
 		   session->recheck == NULL && session->websocket->connection->state == PENNY_OPEN;
+}
+
+/* The text of a UUID, as executors write it. */
+static void
+write_uuid(const uint8_t uuid[16], char text[37])
+{
+	static const char digits[] = "0123456789abcdef";
+	int n = 0;
+
+	for (int i = 0; i < 16; i++)
+	{
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			text[n++] = '-';
+		text[n++] = digits[uuid[i] >> 4];
+		text[n++] = digits[uuid[i] & 15];
+	}
+	text[n] = '\0';
+}
+
+void
+penny_sessions_doubt(const uint8_t user[16])
+{
+	static const uint8_t everybody[16];
+	bool all = memcmp(user, everybody, sizeof(everybody)) == 0;
+	char user_id[37];
+
+	write_uuid(user, user_id);
+	doubts++;
+	for (PennySession *session = sessions; session != NULL; session = session->next)
+	{
+		if (!has_session_token(session) || (!all && strcmp(session->user_id, user_id) != 0))
+			continue;
+		session->doubted = true;
+		walk = sessions;
+	}
 }
 
 /* False when there is no room for the call now. */
@@ -228,6 +275,7 @@ recheck(PennySession *session)
 	if (session->recheck == NULL)
 		return false;
 	session->keys = walk_keys;
+	session->doubted = false;
 	rechecks++;
 	return true;
 }
@@ -244,7 +292,7 @@ on_rechecked(void *owner, const PennyAnswer *answer)
 	else if (answer->status != 200)
 		penny_websocket_goodbye(session->websocket, PENNY_CLOSE_SIGNED_OUT,
 								"the token is not valid any more");
-	else if (session->keys != keys_stamp())
+	else if (session->keys != keys_stamp() || session->doubted)
 		walk = sessions;
 	return true;
 }

@@ -182,12 +182,17 @@ member_of(JsonbContainer *object, const char *name)
 	return getKeyJsonValueFromContainer(object, name, (int) strlen(name), NULL);
 }
 
-/*
- * "since" of a join: true when it names a position of this epoch, so that what
- * changed after it can be told.
- */
-static bool
-since_of(const PennyRun *run, int64 *version)
+/* A position from which somebody joins. */
+typedef struct Since
+{
+	bool given;
+	bool epoch; /* it is of this epoch: what changed after it can be told */
+	int64 version;
+} Since;
+
+/* "since" of a join. */
+static Since
+since_of(const PennyRun *run)
 {
 	PennySpan body = run->request.field[PENNY_FIELD_BODY];
 	Jsonb *json;
@@ -195,13 +200,14 @@ since_of(const PennyRun *run, int64 *version)
 	JsonbValue *epoch;
 	JsonbValue *number;
 	const char *now = penny_epoch_text();
+	Since result = {false, false, 0};
 
 	if (body.len == 0)
-		return false;
+		return result;
 	json = DatumGetJsonbP(penny_params_json(body, "join"));
 	since = JB_ROOT_IS_OBJECT(json) ? member_of(&json->root, "since") : NULL;
 	if (since == NULL || since->type == jbvNull)
-		return false;
+		return result;
 	epoch = since->type == jbvBinary && JsonContainerIsObject(since->val.binary.data)
 				? member_of(since->val.binary.data, "epoch")
 				: NULL;
@@ -209,66 +215,87 @@ since_of(const PennyRun *run, int64 *version)
 	if (epoch == NULL || epoch->type != jbvString || number == NULL || number->type != jbvNumeric)
 		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
 						errmsg("since must be an object with epoch and version")));
-	*version =
+	result.version =
 		DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(number->val.numeric)));
-	return epoch->val.string.len == (int) strlen(now) &&
-		   memcmp(epoch->val.string.val, now, strlen(now)) == 0;
+	result.given = true;
+	result.epoch = epoch->val.string.len == (int) strlen(now) &&
+				   memcmp(epoch->val.string.val, now, strlen(now)) == 0;
+	return result;
 }
 
-/* Fill in the answer to a join; see call.h for its form. */
-static void
-answer_join(PennyRun *run, int64 version, bool recovered, text *frames)
+/* What _penny.join_room() gives. */
+typedef struct Joined
 {
-	StringInfo head = &run->answer.head;
-	StringInfoData body;
+	int64 version;
+	text *frames;
+	bool more;
+	bool write;
+} Joined;
 
-	appendStringInfo(head, "{\"position\":{\"epoch\":\"%s\",\"version\":" INT64_FORMAT "},",
-					 penny_epoch_text(), version);
-	appendStringInfo(head, "\"recovered\":%s,", recovered ? "true" : "false");
-	append_user_id(head, run);
-	appendStringInfoChar(head, '}');
-	init_json(run, &body);
-	if (frames != NULL)
-		appendBinaryStringInfo(&body, VARDATA_ANY(frames), (int) VARSIZE_ANY_EXHDR(frames));
-	answer_json(run, 200, &body);
+/* Ask for a room; an error when the caller may not see it. */
+static Joined
+ask_for_room(PennyRun *run, Datum room, bool since, int64 version)
+{
+	static const char query[] =
+		"SELECT j.version, j.frames, j.more, j.writable FROM _penny.join_room($1, $2) j";
+	static const Oid types[] = {TEXTOID, INT8OID};
+	Datum values[2] = {room, Int64GetDatum(version)};
+	Joined joined;
+	HeapTuple row;
+	TupleDesc desc;
+	bool isnull;
+
+	penny_caller_become(run);
+	penny_plan_run(query, 2, types, values, since ? NULL : " n", 1);
+	if (SPI_processed == 0)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));
+	row = SPI_tuptable->vals[0];
+	desc = SPI_tuptable->tupdesc;
+	joined.version = DatumGetInt64(SPI_getbinval(row, desc, 1, &isnull));
+	joined.frames = DatumGetTextPP(SPI_getbinval(row, desc, 2, &isnull));
+	joined.more = DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
+	joined.write = DatumGetBool(SPI_getbinval(row, desc, 4, &isnull));
+	return joined;
 }
 
 /*
  * Join a room: may the caller see it, where does it stand, and what changed
- * since.  A position that is ahead of the room is of another history, and one
- * too far behind it is not caught up with.
+ * since.  See call.h for the form of the answer.  A position that is ahead of
+ * the room is of another history.
  */
 static void
 run_join(PennyRun *run)
 {
-	static const char query[] = "SELECT j.version, j.frames FROM _penny.join_room($1, $2) j";
-	static const Oid types[] = {TEXTOID, INT8OID};
-	Datum values[2];
-	int64 since = 0;
-	int64 version;
-	bool recovered;
-	Datum frames;
-	bool isnull;
+	const char *reset = NULL;
+	StringInfo head = &run->answer.head;
+	StringInfoData body;
+	Joined joined;
+	Since since;
+	Datum room;
 
 	penny_run_show(run, "JOIN");
 	penny_caller_find(run);
 	penny_caller_check(run, PENNY_ACCESS_USER);
-	values[0] = room_of(run);
-	recovered = since_of(run, &since);
-	values[1] = Int64GetDatum(since);
-	penny_caller_become(run);
-	penny_plan_run(query, 2, types, values, recovered ? NULL : " n", 1);
-	if (SPI_processed == 0)
-		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));
-	version =
-		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	if (isnull)
-		version = 0;
-	frames = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull);
-	/* of another history, or too much to be told */
-	if (since > version || isnull)
-		recovered = false;
-	answer_join(run, version, recovered, isnull || !recovered ? NULL : DatumGetTextPP(frames));
+	room = room_of(run);
+	since = since_of(run);
+	joined = ask_for_room(run, room, since.epoch, since.version);
+	if (since.given && !since.epoch)
+		reset = "\"epoch\"";
+	else if (since.given && since.version > joined.version)
+		reset = "\"position\"";
+
+	appendStringInfo(head, "{\"position\":{\"epoch\":\"%s\",\"version\":" INT64_FORMAT "},",
+					 penny_epoch_text(), joined.version);
+	appendStringInfo(head, "\"recovered\":%s,\"reset\":%s,\"more\":%s,\"write\":%s,",
+					 since.given && reset == NULL ? "true" : "false",
+					 reset != NULL ? reset : "null", joined.more ? "true" : "false",
+					 joined.write ? "true" : "false");
+	append_user_id(head, run);
+	appendStringInfoChar(head, '}');
+	init_json(run, &body);
+	appendBinaryStringInfo(&body, VARDATA_ANY(joined.frames),
+						   (int) VARSIZE_ANY_EXHDR(joined.frames));
+	answer_json(run, 200, &body);
 }
 
 /* A message that came by WebSocket. */
@@ -321,16 +348,14 @@ sender_of(const PennyRun *run)
 }
 
 /*
- * A signal for the others in a room, wherever they are.  Who may see the room
- * may signal, as at the edge, where only members may.
+ * A signal for the others in a room, wherever they are.  Who may publish to
+ * the room may signal, as at the edge, where only members may.
  */
 static void
 run_signal(PennyRun *run)
 {
-	static const char query[] = "SELECT FROM _penny.join_room($1, $2) j";
-	static const Oid types[] = {TEXTOID, INT8OID};
+	Datum name;
 	char *room;
-	Datum values[2] = {0};
 	Jsonb *event;
 	StringInfoData frame;
 	char *utf8;
@@ -338,15 +363,14 @@ run_signal(PennyRun *run)
 	penny_run_show(run, "SIGNAL");
 	penny_caller_find(run);
 	penny_caller_check(run, PENNY_ACCESS_USER);
-	values[0] = room_of(run);
-	room = TextDatumGetCString(values[0]);
+	name = room_of(run);
+	room = TextDatumGetCString(name);
 	event = DatumGetJsonbP(penny_params_json(run->request.field[PENNY_FIELD_BODY], "event"));
 	if (!JB_ROOT_IS_OBJECT(event))
 		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("event must be an object")));
-	penny_caller_become(run);
-	penny_plan_run(query, 2, types, values, " n", 1);
-	if (SPI_processed == 0)
-		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));
+	if (!ask_for_room(run, name, false, 0).write)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_FORBIDDEN),
+						errmsg("the caller may read this room and not write to it")));
 
 	initStringInfo(&frame);
 	appendStringInfoString(&frame, "{\"type\":\"event\",\"room\":");

@@ -7,7 +7,7 @@
  * the database and the role are there, and serves once the extension is
  * (base/registry.h); before, calls are answered with 503 and the reason.
  *
- * The loop: housekeeping, all calls there are, sleep.  Before it sleeps it
+ * The loop: housekeeping, what the supervisor wants, all calls there are, sleep.  Before it sleeps it
  * says so in its word of the plane and looks once more; an edge that has a
  * call for it writes the eventfd.  It never sleeps inside a transaction.
  *
@@ -41,6 +41,7 @@
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "config/config.h"
+#include "executor/chores.h"
 #include "executor/pool.h"
 #include "executor/idle.h"
 #include "executor/quarantine.h"
@@ -102,6 +103,8 @@ penny_executor_main(Datum arg)
 			penny_cache_push_all_now();
 		}
 		readiness = penny_executor_tick(self);
+		if (readiness == PENNY_READY)
+			penny_chores_do();
 		if (serve(readiness))
 			idle_since = GetCurrentTimestamp();
 		else if (!idle(idle_since))

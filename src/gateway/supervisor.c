@@ -26,6 +26,9 @@
  * Prepared transactions.  While there are any, it sweeps every second for
  * those whose end was missed (realtime/prepared.c).
  *
+ * Messages that grow.  While there may be any, an executor is asked from time
+ * to time to close those whose producers are gone (executor/chores.h).
+ *
  * Idle, it waits on its latch without a timeout: no statement, no transaction,
  * no wake.
  *
@@ -58,15 +61,17 @@
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "config/config.h"
+#include "executor/chores.h"
 #include "gateway/relay_start.h"
 #include "plane/call.h"
 #include "plane/event.h"
 #include "realtime/prepared.h"
 
-#define PATIENCE 20      /* ms that calls wait before another executor starts */
-#define LOOK_PAUSE 5000  /* ms until the catalogs are read again after an error */
-#define SWEEP_PAUSE 1000 /* ms between sweeps while transactions are prepared */
-#define SLOT_PAUSE 10000 /* ms until a start is tried again that found no slot */
+#define PATIENCE 20        /* ms that calls wait before another executor starts */
+#define LOOK_PAUSE 5000    /* ms until the catalogs are read again after an error */
+#define SWEEP_PAUSE 1000   /* ms between sweeps while transactions are prepared */
+#define STREAMS_PAUSE 5000 /* ms, at most, between looks for dead producers */
+#define SLOT_PAUSE 10000   /* ms until a start is tried again that found no slot */
 #define AUTHENTICATOR "penny_authenticator"
 
 extern PGDLLEXPORT void penny_supervisor_main(Datum main_arg);
@@ -82,9 +87,12 @@ static PennyReadiness told = PENNY_STARTING;
 static int64 look_at = 0; /* look at the catalogs then, asked or not */
 static int prepared = 0;  /* prepared transactions to look after */
 
+static int64 streams_at = 0; /* look for dead producers then */
+
 static void take_settings(void);
 static void look(void *arg);
 static void sweep_prepared(void *arg);
+static void sweep_streams(int64 now);
 static PennyReadiness examine(void);
 static bool find_shared(Oid catalog, AttrNumber column, const char *name,
 						bool (*fits)(HeapTuple tuple));
@@ -129,6 +137,7 @@ penny_supervisor_main(Datum main_arg)
 			!penny_worker_guard(look, NULL))
 			look_at = penny_clock_ms() + LOOK_PAUSE;
 		penny_worker_guard(sweep_prepared, NULL);
+		sweep_streams(penny_clock_ms());
 		tell_readiness();
 		forget_started();
 		start_by_load(penny_clock_ms());
@@ -265,6 +274,22 @@ sweep_prepared(void *arg)
 	prepared = penny_prepared_sweep();
 }
 
+static bool
+streams_grow(void)
+{
+	return penny_readiness() == PENNY_READY && pg_atomic_read_u32(&penny_registry()->streams) != 0;
+}
+
+/* Often enough that a dead producer is noticed soon after its time. */
+static void
+sweep_streams(int64 now)
+{
+	if (!streams_grow() || now < streams_at)
+		return;
+	streams_at = now + Min(STREAMS_PAUSE, penny_stream_timeout / 4);
+	penny_chores_ask();
+}
+
 /* ---- executors by load -------------------------------------------------- */
 
 /* Settings that cannot work out are said once, at the start. */
@@ -385,6 +410,12 @@ wait_for_work(WaitEventSet *set)
 		timeout = timeout < 0 ? LOOK_PAUSE : Min(timeout, LOOK_PAUSE);
 	if (prepared > 0)
 		timeout = timeout < 0 ? SWEEP_PAUSE : Min(timeout, SWEEP_PAUSE);
+	if (streams_grow())
+	{
+		long left = penny_clock_timeout(penny_clock_ms(), streams_at);
+
+		timeout = timeout < 0 ? left : Min(timeout, left);
+	}
 	if (penny_relay_start_at() != PENNY_NEVER)
 	{
 		long until = penny_clock_timeout(penny_clock_ms(), penny_relay_start_at());

@@ -3,7 +3,7 @@
  * watch.c
  *		Notices commands that change what penny stands on.
  *
- * Runs in every backend.  Two jobs:
+ * Runs in every backend.  Three jobs:
  *
  * 1. Extensions, databases and roles that are made, altered or dropped, in
  *	  whatever way, pass the object access hook.  Once such a transaction has
@@ -17,6 +17,12 @@
  *	  may command it, the executors are asked to leave for the length of the
  *	  transaction; those in a call finish it first.  PostgreSQL waits five
  *	  seconds for them by itself, and refuses as ever if somebody stays.
+ *
+ * 3. Commands about roles, memberships, privileges and policies may take a
+ *	  right away that somebody used when joining a room or signing in.  When
+ *	  such a transaction has committed and sent its invalidations, all tokens
+ *	  and all rooms are asked for again (realtime/publish.h).  Roles are the
+ *	  server's, so this is noticed in every database.
  *
  *-------------------------------------------------------------------------
  */
@@ -37,11 +43,13 @@
 #include "base/registry.h"
 #include "config/config.h"
 #include "gateway/watch.h"
+#include "realtime/publish.h"
 
 static object_access_hook_type prev_object_access = NULL;
 static ProcessUtility_hook_type prev_utility = NULL;
 
 static bool changed = false;  /* this transaction touched what we watch */
+static bool rights = false;   /* this transaction may have taken rights away */
 static bool detached = false; /* this transaction has penny's database alone */
 
 static void watch_object(ObjectAccessType access, Oid classId, Oid objectId, int subId, void *arg);
@@ -50,6 +58,7 @@ static void watch_utility(PlannedStmt *pstmt, const char *queryString, bool read
 						  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
 static void watch_transaction(XactEvent event, void *arg);
 static void watch_end(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, void *arg);
+static bool changes_rights(Node *statement);
 static const char *database_wanted_alone(Node *statement);
 static const char *option_value(List *options, const char *name);
 static bool may_detach(const char *database);
@@ -96,6 +105,7 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		penny_database_detach();
 	}
 
+	rights |= changes_rights(statement);
 	if (prev_utility)
 		prev_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	else
@@ -104,7 +114,36 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 
 	if (commit_prepared && penny_registry() != NULL &&
 		pg_atomic_read_u32(&penny_registry()->changed) != 0)
+	{
 		penny_supervisor_look();
+	}
+	if (commit_prepared && penny_registry() != NULL &&
+		pg_atomic_read_u32(&penny_registry()->rights) != 0)
+		rights = true; /* it may be that one */
+}
+
+/* May the statement take somebody's right to a room away? */
+static bool
+changes_rights(Node *statement)
+{
+	switch (nodeTag(statement))
+	{
+		case T_GrantRoleStmt:
+		case T_AlterRoleStmt:
+		case T_DropRoleStmt:
+		case T_DropOwnedStmt:
+			return true;
+		case T_GrantStmt:
+		case T_CreatePolicyStmt:
+		case T_AlterPolicyStmt:
+			return penny_publish_active();
+		case T_DropStmt:
+			return ((DropStmt *) statement)->removeType == OBJECT_POLICY && penny_publish_active();
+		case T_RenameStmt:
+			return ((RenameStmt *) statement)->renameType == OBJECT_ROLE;
+		default:
+			return false;
+	}
 }
 
 /* Which database does the statement need without other sessions? */
@@ -167,6 +206,8 @@ watch_transaction(XactEvent event, void *arg)
 	(void) arg;
 	if (event == XACT_EVENT_PREPARE && changed && penny_registry() != NULL)
 		pg_atomic_write_u32(&penny_registry()->changed, 1);
+	if (event == XACT_EVENT_PREPARE && rights && penny_registry() != NULL)
+		pg_atomic_write_u32(&penny_registry()->rights, 1);
 }
 
 /* The end of a transaction, its invalidations sent and its locks released. */
@@ -174,13 +215,15 @@ static void
 watch_end(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, void *arg)
 {
 	(void) arg;
-	if (!isTopLevel || phase != RESOURCE_RELEASE_AFTER_LOCKS || (!changed && !detached))
+	if (!isTopLevel || phase != RESOURCE_RELEASE_AFTER_LOCKS || (!changed && !detached && !rights))
 		return;
 	if (penny_registry() == NULL)
 		return;
+	if (rights && isCommit)
+		penny_publish_rights();
 	if (detached)
 		penny_database_release();
-	else if (isCommit)
+	else if (isCommit && changed)
 		penny_supervisor_look();
-	changed = detached = false;
+	changed = detached = rights = false;
 }

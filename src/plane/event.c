@@ -160,7 +160,8 @@ penny_event_read(const PennyPlane *plane, PennyEventCursor *cursor, uint64_t now
 
 		cursor->next = number + 1;
 		cursor->stalled_since = 0;
-		if (slot.kind != PENNY_EVENT_RESYNC && wanted != NULL && !wanted(arg, slot.room_hash))
+		if (!penny_event_is_roomless((PennyEventKind) slot.kind) && wanted != NULL &&
+			!wanted(arg, slot.room_hash))
 			continue;
 		if (!copy_bytes(plane, &slot, buffer) ||
 			slot.data_checksum !=

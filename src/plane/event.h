@@ -40,6 +40,7 @@ typedef enum PennyEventKind
 	PENNY_EVENT_RESYNC,  /* no room: anything may have changed, read all rooms */
 	PENNY_EVENT_STREAM,  /* not versioned: a piece of a message that grows; see below */
 	PENNY_EVENT_RECHECK, /* who may be in the room has changed: ask for each member */
+	PENNY_EVENT_SESSION, /* no room: sessions of `user` (all zero: of anybody) may have ended */
 	PENNY_EVENT_KINDS
 } PennyEventKind;
 
@@ -52,9 +53,26 @@ typedef enum PennyEventKind
  * was committed.  A client drops what it has (index < next) and joins again at
  * a hole (index > next), so an edge may tell a loss by the hole alone.
  *
+ * Without a frame (it was too large for the ring) it means the same as RECHECK:
+ * an answer to a read has the state.
+ *
  * PENNY_EVENT_RECHECK has no frame: every member of the room is read again
  * under its own token, and who may not see the room any more is out.
+ *
+ * In `version` of RECHECK and RESYNC, PENNY_EVENT_MISSED: frames of PUBLISH
+ * were lost, too, and members are told that they missed something.
+ *
+ * PENNY_EVENT_SESSION: the session tokens with which that user has signed in
+ * are verified again.
  */
+#define PENNY_EVENT_MISSED 1
+
+/* Is an event of this kind for all edges, whatever rooms they have? */
+static inline bool
+penny_event_is_roomless(PennyEventKind kind)
+{
+	return kind == PENNY_EVENT_RESYNC || kind == PENNY_EVENT_SESSION;
+}
 
 /*
  * In `user` of a PENNY_EVENT_PUBLISH: the member that sent it, who does not

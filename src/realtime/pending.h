@@ -19,12 +19,12 @@ typedef struct PennyPending
 	PennyEventOut *event; /* in the order they were said; room and frame in one piece */
 	int *level;           /* nesting level of the transaction that said each */
 	Size bytes;           /* of rooms and frames */
-	bool resync;          /* versioned events were dropped: read the tables */
+	bool resync;          /* events were dropped: read the tables */
+	bool missed;          /* of them some whose frames are in no table */
+	bool sessions;        /* of them some about sessions: verify all again */
+	bool streams;         /* a message began to grow */
 	bool routes;          /* penny.routes changed */
 } PennyPending;
-
-/* Is there a plane, and is this session in the database that it is for? */
-extern bool penny_publish_active(void);
 
 /* Publish a list; cannot fail, allocate or wait. */
 extern void penny_pending_publish(const PennyPending *list);

@@ -49,6 +49,7 @@
 #include "base/registry.h"
 #include "base/shmem.h"
 #include "realtime/prepared.h"
+#include "realtime/publish.h"
 
 #define ROOMS 1024
 
@@ -65,6 +66,9 @@ typedef struct Entry
 	EntryState state;
 	TransactionId xid;
 	bool resync;
+	bool missed;
+	bool sessions;
+	bool streams;
 	bool routes;
 	char gid[GIDSIZE]; /* empty: not prepared by an SQL command */
 } Entry;
@@ -178,7 +182,7 @@ penny_prepared_reserve(const PennyPending *pending)
 		return;
 	for (int i = 0; pending != NULL && i < pending->n; i++)
 	{
-		if (pending->event[i].kind == PENNY_EVENT_PUBLISH)
+		if (pending->event[i].kind == PENNY_EVENT_PUBLISH && pending->event[i].version == 0)
 			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 							errmsg("cannot PREPARE a transaction that has published an event "
 								   "without version")));
@@ -190,6 +194,9 @@ penny_prepared_reserve(const PennyPending *pending)
 	entry->state = ENTRY_RESERVED;
 	entry->xid = GetTopTransactionId();
 	entry->resync = pending != NULL && pending->resync;
+	entry->missed = pending != NULL && pending->missed;
+	entry->sessions = pending != NULL && pending->sessions;
+	entry->streams = pending != NULL && pending->streams;
 	entry->routes = pending != NULL && pending->routes;
 	strlcpy(entry->gid, prepare_gid, sizeof(entry->gid));
 	prepare_gid[0] = '\0';
@@ -215,7 +222,7 @@ free_entry(void)
 
 /* Find the room of an earlier change of the same room by the same entry. */
 static Room *
-room_of(int number, const PennyEventOut *event, Room **free_room)
+room_of(int number, PennyEventKind kind, const PennyEventOut *event, Room **free_room)
 {
 	Room *all = table_rooms();
 
@@ -226,12 +233,25 @@ room_of(int number, const PennyEventOut *event, Room **free_room)
 
 		if (room->entry == 0 && *free_room == NULL)
 			*free_room = room;
-		if (room->entry == number + 1 && room->kind == PENNY_EVENT_CHANGE &&
-			event->kind == PENNY_EVENT_CHANGE && room->room_len == event->room_len &&
+		if (room->entry == number + 1 && room->kind == kind &&
+			(kind == PENNY_EVENT_CHANGE || kind == PENNY_EVENT_RECHECK) &&
+			room->room_len == event->room_len &&
 			memcmp(room->room, event->room, event->room_len) == 0)
 			return room;
 	}
 	return NULL;
+}
+
+/*
+ * What an event is without its frame.  Pieces of streams and hints are known
+ * again by asking for every member.
+ */
+static PennyEventKind
+kind_of(const PennyEventOut *event)
+{
+	if (event->kind == PENNY_EVENT_STREAM || event->kind == PENNY_EVENT_PUBLISH)
+		return PENNY_EVENT_RECHECK;
+	return event->kind;
 }
 
 /* Note rooms and versions; of the changes of one room the newest is enough. */
@@ -241,22 +261,27 @@ fill_rooms(int number, const PennyPending *pending)
 	for (int i = 0; i < pending->n; i++)
 	{
 		const PennyEventOut *event = &pending->event[i];
+		PennyEventKind kind = kind_of(event);
+		uint64 version = event->kind == PENNY_EVENT_STREAM ? 0 : event->version;
 		Room *free_room;
-		Room *room = room_of(number, event, &free_room);
+		Room *room = room_of(number, kind, event, &free_room);
 
 		if (room != NULL)
 		{
-			room->version = Max(room->version, event->version);
+			room->version = Max(room->version, version);
 			continue;
 		}
 		if (free_room == NULL)
 		{
+			/* everything, then */
 			table->entry[number].resync = true;
+			table->entry[number].missed = true;
+			table->entry[number].sessions = true;
 			return;
 		}
 		free_room->entry = number + 1;
-		free_room->kind = event->kind;
-		free_room->version = event->version;
+		free_room->kind = kind;
+		free_room->version = version;
 		free_room->room_len = event->room_len;
 		memcpy(free_room->user, event->user, sizeof(free_room->user));
 		memcpy(free_room->room, event->room, event->room_len);
@@ -346,10 +371,13 @@ settle(int number)
 	if (TransactionIdDidCommit(entry->xid))
 	{
 		one.resync = entry->resync;
+		one.missed = entry->missed;
+		one.sessions = entry->sessions;
+		one.streams = entry->streams;
 		one.routes = entry->routes;
 		penny_pending_publish(&one);
 
-		one.resync = one.routes = false;
+		one.resync = one.streams = one.routes = false;
 		one.n = 1;
 		one.event = &event;
 		for (int i = 0; i < ROOMS; i++)
@@ -385,7 +413,8 @@ gid_known(const char *gid)
 static void
 publish_resync(void)
 {
-	PennyPending all = {.resync = true, .routes = true};
+	PennyPending all = {
+		.resync = true, .missed = true, .sessions = true, .streams = true, .routes = true};
 
 	penny_pending_publish(&all);
 }

@@ -19,6 +19,12 @@
  * and its memory outlives the COMMIT callback.  So events that another
  * module's PRE_COMMIT callback causes are published too.
  *
+ * Nobody in the room: its events are dropped in the COMMIT callback, after a
+ * look at the edges' bits that no join can slip by (plane/interest.h).  Before
+ * that, at the time of a trigger, the same look saves the building of a frame;
+ * what is kept then is the room and its newest version, for one who joins
+ * before the commit: that member reads the change from the table.
+ *
  * Rooms belong to penny.database; what a session of another database says
  * goes nowhere.
  *
@@ -34,13 +40,17 @@
 #include "utils/memutils.h"
 
 #include "base/planemap.h"
+#include "base/registry.h"
 #include "config/config.h"
 #include "plane/event.h"
+#include "plane/interest.h"
 #include "realtime/pending.h"
 #include "realtime/prepared.h"
 #include "realtime/publish.h"
 
+#define HINT 1 /* version of a PUBLISH that may be dropped */
 #define FIRST_EVENTS 16
+#define RECENT 8     /* events searched for one that says the same */
 #define RING_SHARE 4 /* a transaction fills at most a fourth of the ring */
 
 /* Of the current transaction; NULL: nothing was said. */
@@ -48,6 +58,9 @@ static PennyPending *pending = NULL;
 
 static bool active(void);
 static PennyPending *current_pending(void);
+static bool is_lasting(const PennyEventOut *event);
+static bool raise_recent(PennyPending *list, PennyEventKind kind, const char *room, Size room_len,
+						 uint64 version);
 static bool fits(const PennyPending *list, Size bytes);
 static void drop_versioned(PennyPending *list);
 static void say(PennyEventKind kind, const char *room, int64 version, const char *frame,
@@ -85,6 +98,49 @@ penny_publish_signal(const char *room, const char *frame, int frame_len, int edg
 	StaticAssertStmt(sizeof(sender) == sizeof(bytes), "a sender takes the place of a user");
 	memcpy(&bytes, &sender, sizeof(bytes));
 	say(PENNY_EVENT_PUBLISH, room, 0, frame, frame_len, &bytes);
+}
+
+void
+penny_publish_hint(const char *room, const char *frame, int frame_len)
+{
+	say(frame != NULL ? PENNY_EVENT_PUBLISH : PENNY_EVENT_RECHECK, room, HINT, frame, frame_len,
+		NULL);
+}
+
+void
+penny_publish_session(const pg_uuid_t *user_id)
+{
+	say(PENNY_EVENT_SESSION, "", 0, NULL, 0, user_id);
+}
+
+void
+penny_publish_streaming(void)
+{
+	if (active())
+		current_pending()->streams = true;
+}
+
+void
+penny_publish_rights(void)
+{
+	PennyPending all = {.resync = true, .sessions = true};
+
+	if (penny_plane() == NULL)
+		return;
+	atomic_fetch_add(&penny_plane()->p->keys_stamp, 1);
+	penny_pending_publish(&all);
+}
+
+void
+penny_publish_stream(const char *room, int64 index, const char *frame, int frame_len)
+{
+	say(PENNY_EVENT_STREAM, room, index, frame, frame_len, NULL);
+}
+
+void
+penny_publish_recheck(const char *room)
+{
+	say(PENNY_EVENT_RECHECK, room, 0, NULL, 0, NULL);
 }
 
 void
@@ -138,6 +194,48 @@ penny_publish_active(void)
 	return active();
 }
 
+bool
+penny_publish_wanted(const char *room, Size room_len)
+{
+	return active() && penny_interest_any(penny_plane(), penny_hash(room, room_len, 0));
+}
+
+/* Is what the event says also in the tables, or said by another event? */
+static bool
+is_lasting(const PennyEventOut *event)
+{
+	return event->kind != PENNY_EVENT_PUBLISH || event->version == HINT;
+}
+
+/*
+ * Something without a frame, shortly after the same of its room and level: the
+ * newest version says all.
+ */
+static bool
+raise_recent(PennyPending *list, PennyEventKind kind, const char *room, Size room_len,
+			 uint64 version)
+{
+	int level = GetCurrentTransactionNestLevel();
+
+	for (int i = list->n - 1; i >= 0 && i >= list->n - RECENT; i--)
+	{
+		PennyEventOut *event = &list->event[i];
+
+		if (list->level[i] != level)
+			break;
+		if (event->kind != kind || event->frame_len != 0 || event->room_len != room_len ||
+			memcmp(event->room, room, room_len) != 0)
+			continue;
+		/* version 0 of a change: it is known to be less than said */
+		if (kind != PENNY_EVENT_CHANGE || (event->version != 0 && version != 0))
+			event->version = Max(event->version, version);
+		else
+			event->version = 0;
+		return true;
+	}
+	return false;
+}
+
 static PennyPending *
 current_pending(void)
 {
@@ -176,7 +274,9 @@ drop_versioned(PennyPending *list)
 	{
 		PennyEventOut *event = &list->event[i];
 
-		if (event->kind == PENNY_EVENT_PUBLISH)
+		list->missed |= event->kind == PENNY_EVENT_PUBLISH && is_lasting(event);
+		list->sessions |= event->kind == PENNY_EVENT_SESSION;
+		if (!is_lasting(event))
 		{
 			list->bytes += event->room_len + event->frame_len;
 			list->event[kept] = *event;
@@ -206,7 +306,7 @@ static void
 say(PennyEventKind kind, const char *room, int64 version, const char *frame, int frame_len,
 	const pg_uuid_t *user_id)
 {
-	bool broadcast = kind == PENNY_EVENT_PUBLISH;
+	bool broadcast = kind == PENNY_EVENT_PUBLISH && version != HINT;
 	Size room_len = strlen(room);
 	PennyPending *list;
 	PennyEventOut *event;
@@ -214,7 +314,7 @@ say(PennyEventKind kind, const char *room, int64 version, const char *frame, int
 
 	if (!active())
 		return;
-	if (room_len == 0 || room_len > PENNY_ROOM_NAME_MAX)
+	if ((room_len == 0 && kind != PENNY_EVENT_SESSION) || room_len > PENNY_ROOM_NAME_MAX)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("name of a room must have 1 to %d bytes", PENNY_ROOM_NAME_MAX)));
 	if (frame == NULL)
@@ -231,10 +331,19 @@ say(PennyEventKind kind, const char *room, int64 version, const char *frame, int
 
 	list = current_pending();
 	if (list->resync && !broadcast)
+	{
+		list->missed |= kind == PENNY_EVENT_PUBLISH;
+		list->sessions |= kind == PENNY_EVENT_SESSION;
+		return;
+	}
+	if (frame_len == 0 && (kind == PENNY_EVENT_CHANGE || kind == PENNY_EVENT_RECHECK) &&
+		raise_recent(list, kind, room, room_len, (uint64) version))
 		return;
 	if (!fits(list, room_len + frame_len))
 	{
 		drop_versioned(list);
+		list->missed |= kind == PENNY_EVENT_PUBLISH && !broadcast;
+		list->sessions |= kind == PENNY_EVENT_SESSION;
 		if (!broadcast)
 			return;
 		if (!fits(list, room_len + frame_len))
@@ -264,11 +373,42 @@ say(PennyEventKind kind, const char *room, int64 version, const char *frame, int
 	list->n++;
 }
 
-/* Publish a list; cannot fail, allocate or wait. */
+static inline bool
+somebody_listens(const PennyPlane *plane, const PennyEventOut *event)
+{
+	return penny_event_is_roomless(event->kind) ||
+		   penny_interest_any(plane, penny_hash(event->room, event->room_len, 0));
+}
+
+/* Publish what somebody listens to, in runs; false: there was nothing. */
+static bool
+publish_wanted(PennyPlane *plane, const PennyPending *list, uint64 now_ns)
+{
+	bool any = false;
+
+	for (int i = 0; i < list->n; i++)
+	{
+		int first = i;
+
+		while (i < list->n && somebody_listens(plane, &list->event[i]))
+			i++;
+		if (i == first)
+			continue;
+		penny_event_publish(plane, &list->event[first], i - first, now_ns);
+		any = true;
+	}
+	return any;
+}
+
+/*
+ * Publish a list; cannot fail, allocate or wait.  The transaction is visible
+ * to new snapshots already, which is what the look at the bits relies on.
+ */
 void
 penny_pending_publish(const PennyPending *list)
 {
 	PennyPlane *plane = penny_plane();
+	bool wake = list->resync || list->routes;
 	struct timespec now;
 	uint64 now_ns;
 
@@ -276,15 +416,20 @@ penny_pending_publish(const PennyPending *list)
 	now_ns = (uint64) now.tv_sec * UINT64CONST(1000000000) + (uint64) now.tv_nsec;
 	if (list->resync)
 	{
-		PennyEventOut resync = {.kind = PENNY_EVENT_RESYNC, .room = "", .frame = ""};
+		PennyEventOut all[2] = {{.kind = PENNY_EVENT_RESYNC, .room = "", .frame = ""},
+								{.kind = PENNY_EVENT_SESSION, .room = "", .frame = ""}};
 
-		penny_event_publish(plane, &resync, 1, now_ns);
+		all[0].version = list->missed ? PENNY_EVENT_MISSED : 0;
+		penny_event_publish(plane, all, list->sessions ? 2 : 1, now_ns);
 	}
-	if (list->n > 0)
-		penny_event_publish(plane, list->event, list->n, now_ns);
+	penny_interest_fence();
+	wake |= publish_wanted(plane, list, now_ns);
+	if (list->streams && pg_atomic_fetch_add_u32(&penny_registry()->streams, 1) == 0)
+		penny_supervisor_wake();
 	if (list->routes)
 		atomic_fetch_add(&plane->p->routes_stamp, 1);
-	penny_wake_edges(plane);
+	if (wake)
+		penny_wake_edges(plane);
 }
 
 static void

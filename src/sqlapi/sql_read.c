@@ -19,6 +19,7 @@
 #include "store/publish_rows.h"
 #include "store/read.h"
 #include "store/render.h"
+#include "store/room.h"
 
 #define MAX_MESSAGES 200 /* of an eager fetch or a page */
 #define MAX_LISTED 100
@@ -214,20 +215,26 @@ penny_join_room(PG_FUNCTION_ARGS)
 	int64 since = PG_ARGISNULL(1) ? -1 : Max(PG_GETARG_INT64(1), 0);
 	StringInfoData frames;
 	pg_uuid_t conversation;
-	int64 version;
-	bool told;
-	Datum values[2];
-	bool isnull[2] = {false, false};
+	PennyRoomRight right = {true, true};
+	int64 version = 0;
+	bool more = false;
+	Datum values[4];
+	bool isnull[4] = {false, false, false, false};
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (PG_ARGISNULL(0) || !penny_room_conversation(PG_GETARG_TEXT_PP(0), &conversation))
+	if (PG_ARGISNULL(0))
 		return (Datum) 0;
 	initStringInfo(&frames);
-	if (!penny_read_changes(&frames, &conversation, since, &version, &told))
+	if (!penny_room_conversation(PG_GETARG_TEXT_PP(0), &conversation))
+		right = penny_room_right(PG_GETARG_TEXT_PP(0));
+	else
+		right.read = penny_read_changes(&frames, &conversation, since, &version, &more);
+	if (!right.read)
 		return (Datum) 0;
 	values[0] = Int64GetDatum(version);
 	values[1] = PointerGetDatum(cstring_to_text_with_len(frames.data, frames.len));
-	isnull[1] = !told;
+	values[2] = BoolGetDatum(more);
+	values[3] = BoolGetDatum(right.write);
 	tuplestore_putvalues(out->setResult, out->setDesc, values, isnull);
 	return (Datum) 0;
 }

@@ -86,7 +86,9 @@ penny_stats(PG_FUNCTION_ARGS)
 		appendStringInfoString(&out, "null");
 	else
 		escape_json(&out, reason);
-	appendStringInfo(&out, ",\"epoch\":\"%s\",\"executors\":", penny_epoch_text());
+	appendStringInfo(&out,
+					 ",\"epoch\":\"%s\",\"events_published\":" UINT64_FORMAT ",\"executors\":",
+					 penny_epoch_text(), (uint64) atomic_load(&penny_plane()->p->ev_tail));
 	append_executors(&out);
 	appendStringInfoString(&out, ",\"gateways\":[");
 	for (int i = 0; i < penny_gateways; i++)

@@ -28,6 +28,8 @@
 #include "store/lookup.h"
 #include "store/publish_rows.h"
 #include "store/render.h"
+#include "store/room.h"
+#include "store/stream.h"
 #include "store/tables.h"
 #include "store/triggers.h"
 #include "store/uuid.h"
@@ -47,6 +49,11 @@ PG_FUNCTION_INFO_V1(penny_ensure_user);
 PG_FUNCTION_INFO_V1(penny_import);
 PG_FUNCTION_INFO_V1(penny_session);
 PG_FUNCTION_INFO_V1(penny_publish_sql);
+PG_FUNCTION_INFO_V1(penny_room_recheck);
+PG_FUNCTION_INFO_V1(penny_stream_append_sql);
+PG_FUNCTION_INFO_V1(penny_stream_lock_sql);
+PG_FUNCTION_INFO_V1(penny_stream_sweep_sql);
+PG_FUNCTION_INFO_V1(penny_room_policies_changed);
 
 /* ---- questions of policies ------------------------------------------------- */
 
@@ -142,6 +149,15 @@ penny_routes_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* _penny.room_policies_changed() */
+Datum
+penny_room_policies_changed(PG_FUNCTION_ARGS)
+{
+	(void) trigger_of(fcinfo, false, false);
+	penny_publish_resync();
+	return PointerGetDatum(NULL);
+}
+
 /* ---- for functions in SQL -------------------------------------------------- */
 
 /*
@@ -225,7 +241,6 @@ penny_publish_sql(PG_FUNCTION_ARGS)
 	text *room = PG_GETARG_TEXT_PP(0);
 	Jsonb *event = PG_GETARG_JSONB_P(1);
 	int len = VARSIZE_ANY_EXHDR(room);
-	pg_uuid_t conversation;
 	StringInfoData frame;
 
 	if (len == 0 || len > PENNY_ROOM_NAME_MAX)
@@ -235,14 +250,7 @@ penny_publish_sql(PG_FUNCTION_ARGS)
 	if (!JB_ROOT_IS_OBJECT(event))
 		ereport(ERROR,
 				(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("an event must be a JSON object")));
-	if (penny_room_conversation(room, &conversation))
-	{
-		if (!penny_access_is_above() && !penny_access_conversation(&conversation))
-			ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));
-	}
-	else if (!penny_access_is_agent())
-		ereport(ERROR, (errcode(ERRCODE_PENNY_FORBIDDEN),
-						errmsg("publishing to this room needs role penny_agent")));
+	penny_room_check_write(room);
 	initStringInfo(&frame);
 	appendStringInfoString(&frame, "{\"type\":\"event\",\"room\":");
 	penny_render_string(&frame, VARDATA_ANY(room), len);
@@ -251,4 +259,52 @@ penny_publish_sql(PG_FUNCTION_ARGS)
 	appendStringInfoChar(&frame, '}');
 	penny_publish_event(text_to_cstring(room), frame.data, frame.len);
 	PG_RETURN_VOID();
+}
+
+/* penny.room_recheck(room text) */
+Datum
+penny_room_recheck(PG_FUNCTION_ARGS)
+{
+	text *room = PG_GETARG_TEXT_PP(0);
+	int len = VARSIZE_ANY_EXHDR(room);
+
+	if (len == 0 || len > PENNY_ROOM_NAME_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_BAD_REQUEST),
+				 errmsg("a room's name has 1 to %d bytes, not %d", PENNY_ROOM_NAME_MAX, len)));
+	penny_publish_recheck(text_to_cstring(room));
+	PG_RETURN_VOID();
+}
+
+/* ---- messages that grow ------------------------------------------------------ */
+
+/* penny.stream_append(message uuid, chunk text, index bigint) */
+Datum
+penny_stream_append_sql(PG_FUNCTION_ARGS)
+{
+	int64 wanted = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
+						errmsg("a piece of a message needs the message and a text")));
+	if (!PG_ARGISNULL(2) && wanted < 1)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
+						errmsg("the index of a piece is 1 or more, not " INT64_FORMAT, wanted)));
+	PG_RETURN_INT64(penny_stream_append(PG_GETARG_UUID_P(0), PG_GETARG_TEXT_PP(1), wanted));
+}
+
+/* _penny.stream_lock(message uuid) */
+Datum
+penny_stream_lock_sql(PG_FUNCTION_ARGS)
+{
+	penny_stream_lock(PG_GETARG_UUID_P(0));
+	PG_RETURN_VOID();
+}
+
+/* _penny.stream_sweep() */
+Datum
+penny_stream_sweep_sql(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_INT32(penny_stream_sweep());
 }

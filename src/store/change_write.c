@@ -150,13 +150,17 @@ flush_one(PennyChange *change)
 	values[5] = TimestampTzGetDatum(change->last_message_at);
 	nulls[4] = change->has_head ? ' ' : 'n';
 	nulls[5] = change->has_last_message_at ? ' ' : 'n';
-	penny_statement_run_as(&write_back, penny_table_owner(PENNY_CONVERSATIONS), values, nulls);
+	if (!penny_change_write_counters(change))
+		penny_statement_run_as(&write_back, penny_table_owner(PENNY_CONVERSATIONS), values, nulls);
 	if (change->active_changed)
 	{
-		values[1] = TimestampTzGetDatum(change->has_last_message_at ? change->last_message_at
-																	: change->created_at);
-		penny_statement_run_as(&move_participants, penny_table_owner(PENNY_PARTICIPANTS), values,
-							   NULL);
+		TimestampTz active_at =
+			change->has_last_message_at ? change->last_message_at : change->created_at;
+
+		values[1] = TimestampTzGetDatum(active_at);
+		if (!penny_change_move_participants(change, active_at))
+			penny_statement_run_as(&move_participants, penny_table_owner(PENNY_PARTICIPANTS),
+								   values, NULL);
 		change->active_changed = false;
 	}
 	penny_change_leave_internal();

@@ -9,7 +9,12 @@
  *
  * Nobody can be in the room of a conversation that this very transaction has
  * made, so its changes are published as one version without a frame: an import
- * of twenty-four messages costs the realtime part one event.
+ * of twenty-four messages costs the realtime part one event.  And a frame is
+ * built only when somebody may be in the room at this moment; who joins before
+ * the commit reads the change from the table (plane/interest.h).
+ *
+ * A user's own room, user:<id>, gets hints about the list of conversations: one
+ * was added, removed, or changed.  They carry what is needed to fetch it.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,9 +29,11 @@
 #include "store/publish_rows.h"
 #include "store/render.h"
 #include "store/statement.h"
+#include "store/stream.h"
 #include "store/uuid.h"
 
 #define ROOM_SIZE (sizeof(PENNY_CONVERSATION_ROOM) + PENNY_UUID_TEXT)
+#define USER_ROOM_SIZE (sizeof(PENNY_USER_ROOM) + PENNY_UUID_TEXT)
 #define MESSAGE_TOOLS 32 /* rows to begin with */
 
 static PennyStatement make_tombstone = {
@@ -43,7 +50,7 @@ static const char *const tombstone_kinds[PENNY_TABLES] = {
 	[PENNY_ARTIFACTS] = "artifact",         [PENNY_ARTIFACT_VERSIONS] = "artifact_version",
 };
 
-static void write_room(char *room, const pg_uuid_t *conversation);
+static bool room_wanted(char *room, const pg_uuid_t *conversation);
 static void frame_message_with_tools(StringInfo frame, PennyRow *row);
 static void frame_artifact_with_number(StringInfo frame, PennyRow *row);
 static void frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created);
@@ -56,7 +63,7 @@ penny_frame_begin(StringInfo out, const char *type, const pg_uuid_t *conversatio
 {
 	char room[ROOM_SIZE];
 
-	write_room(room, conversation);
+	penny_room_write(room, conversation);
 	appendStringInfo(out, "{\"type\":\"%s\",\"room\":\"%s\",\"version\":" INT64_FORMAT ",", type,
 					 room, version);
 }
@@ -159,8 +166,15 @@ penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool cr
 	StringInfoData frame;
 
 	penny_change_published(change, version);
+	if (table == PENNY_MESSAGES && penny_stream_is_open(row))
+		penny_publish_streaming();
 	if (change->created_here)
 		return;
+	if (!room_wanted(room, &change->id))
+	{
+		penny_publish_change(room, version, NULL, 0);
+		return;
+	}
 	initStringInfo(&frame);
 	switch (table)
 	{
@@ -180,7 +194,6 @@ penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool cr
 			frame_with_user(&frame, table, row, created);
 			break;
 	}
-	write_room(room, &change->id);
 	penny_publish_change(room, version, frame.data, frame.len);
 	pfree(frame.data);
 }
@@ -208,10 +221,17 @@ penny_rows_publish_deleted(PennyChange *change, PennyTable table, const PennyRow
 	penny_statement_run_as(&make_tombstone, penny_table_owner(PENNY_TOMBSTONES), values, NULL);
 	if (change->created_here)
 		return;
-	write_room(room, &change->id);
 	if (table == PENNY_CONVERSATIONS)
 	{
+		penny_room_write(room, &change->id);
 		penny_publish_gone(room, version);
+		return;
+	}
+	if (!room_wanted(room, &change->id))
+	{
+		penny_publish_change(room, version, NULL, 0);
+		if (table == PENNY_PARTICIPANTS)
+			penny_publish_left(room, version, PENNY_UUID(row, PENNY_USER_ID));
 		return;
 	}
 	memset(tombstone.isnull, true, sizeof(tombstone.isnull));
@@ -237,8 +257,8 @@ penny_rows_publish_replicated(PennyTable table, const PennyRow *row, bool delete
 	int64 version = DatumGetInt64(row->value[PENNY_ROW_VERSION]);
 	char room[ROOM_SIZE];
 
-	write_room(room,
-			   PENNY_UUID(row, table == PENNY_CONVERSATIONS ? PENNY_ID : PENNY_CONVERSATION_ID));
+	penny_room_write(
+		room, PENNY_UUID(row, table == PENNY_CONVERSATIONS ? PENNY_ID : PENNY_CONVERSATION_ID));
 	if (table == PENNY_CONVERSATIONS && deleted)
 		penny_publish_gone(room, version + 1);
 	else if (table == PENNY_CONVERSATIONS)
@@ -254,7 +274,7 @@ penny_rows_publish_version(PennyChange *change, int64 version)
 
 	if (change->created_here)
 		return;
-	write_room(room, &change->id);
+	penny_room_write(room, &change->id);
 	penny_publish_change(room, version, NULL, 0);
 }
 
@@ -263,7 +283,7 @@ penny_rows_publish_created(PennyChange *change)
 {
 	char room[ROOM_SIZE];
 
-	write_room(room, &change->id);
+	penny_room_write(room, &change->id);
 	penny_publish_change(room, change->version, NULL, 0);
 }
 
@@ -280,13 +300,75 @@ penny_room_conversation(text *room, pg_uuid_t *conversation)
 		   penny_uuid_read_exact(conversation, VARDATA_ANY(room) + len);
 }
 
-/* Write the name of a conversation's room, with a terminator. */
-static void
-write_room(char *room, const pg_uuid_t *conversation)
+/*
+ * Write the name of a conversation's room, with a terminator.
+ */
+void
+penny_room_write(char *room, const pg_uuid_t *conversation)
 {
 	memcpy(room, PENNY_CONVERSATION_ROOM, sizeof(PENNY_CONVERSATION_ROOM) - 1);
 	penny_uuid_write(room + sizeof(PENNY_CONVERSATION_ROOM) - 1, conversation);
 	room[ROOM_SIZE - 1] = '\0';
+}
+
+/* Write the name of a room; may anybody be in it? */
+static bool
+room_wanted(char *room, const pg_uuid_t *conversation)
+{
+	penny_room_write(room, conversation);
+	return penny_publish_wanted(room, ROOM_SIZE - 1);
+}
+
+/*
+ * Tell a user, if one listens, what became of a conversation in the own list.
+ */
+void
+penny_list_publish(const pg_uuid_t *user, const char *what, const pg_uuid_t *conversation)
+{
+	char room[USER_ROOM_SIZE];
+	StringInfoData frame;
+
+	memcpy(room, PENNY_USER_ROOM, sizeof(PENNY_USER_ROOM) - 1);
+	penny_uuid_write(room + sizeof(PENNY_USER_ROOM) - 1, user);
+	room[USER_ROOM_SIZE - 1] = '\0';
+	if (!penny_publish_wanted(room, USER_ROOM_SIZE - 1))
+	{
+		penny_publish_hint(room, NULL, 0);
+		return;
+	}
+	initStringInfo(&frame);
+	appendStringInfo(&frame, "{\"type\":\"event\",\"room\":\"%s\",\"event\":{\"type\":\"%s\"", room,
+					 what);
+	if (conversation != NULL)
+	{
+		appendStringInfoString(&frame, ",\"conversation_id\":");
+		penny_render_uuid(&frame, conversation);
+	}
+	appendStringInfoString(&frame, "}}");
+	penny_publish_hint(room, frame.data, frame.len);
+	pfree(frame.data);
+}
+
+/*
+ * Tell all who take part that a conversation in their lists has changed.
+ */
+void
+penny_lists_publish_changed(const pg_uuid_t *conversation)
+{
+	Datum key = UUIDPGetDatum(conversation);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	PennyLookup lookup;
+
+	penny_lookup_begin(&lookup, PENNY_KEY_PARTICIPANT, snapshot, AccessShareLock, 1, &key);
+	while (penny_lookup_next(&lookup, ForwardScanDirection))
+	{
+		PennyRow row;
+
+		penny_row_from_slot(&row, PENNY_PARTICIPANTS, lookup.slot);
+		penny_list_publish(PENNY_UUID(&row, PENNY_USER_ID), PENNY_LIST_CHANGED, conversation);
+	}
+	penny_lookup_end(&lookup);
+	UnregisterSnapshot(snapshot);
 }
 
 /* Render a row that shows a user's name. */
@@ -297,6 +379,8 @@ frame_with_user(StringInfo frame, PennyTable table, PennyRow *row, bool created)
 	PennyLookup lookup;
 	bool looked_up = !row->isnull[PENNY_USER_ID];
 
+	if (table == PENNY_MESSAGES && penny_stream_is_open(row))
+		(void) penny_stream_complete(row, snapshot);
 	if (looked_up)
 	{
 		penny_lookup_begin(&lookup, PENNY_KEY_USER_ID, snapshot, AccessShareLock, 1,

@@ -16,9 +16,19 @@
 #include "store/tables.h"
 
 #define PENNY_CONVERSATION_ROOM "conversation:"
+#define PENNY_USER_ROOM "user:"
+
+/* What becomes of a conversation in a user's list; and of the user's sessions. */
+#define PENNY_LIST_ADDED "conversation.added"
+#define PENNY_LIST_REMOVED "conversation.removed"
+#define PENNY_LIST_CHANGED "conversation.changed"
+#define PENNY_SESSIONS_CHANGED "sessions.changed"
 
 /* The conversation that a room's name means; false: it means none. */
 extern bool penny_room_conversation(text *room, pg_uuid_t *conversation);
+
+/* Its name, 13 + 36 characters and a terminator. */
+extern void penny_room_write(char *room, const pg_uuid_t *conversation);
 
 /* The beginnings of frames, up to and with the version and a comma. */
 extern void penny_frame_begin(StringInfo out, const char *type, const pg_uuid_t *conversation,
@@ -40,6 +50,11 @@ extern void penny_rows_publish_deleted(PennyChange *change, PennyTable table, co
 extern void penny_rows_publish_replicated(PennyTable table, const PennyRow *row, bool deleted);
 /* Publish a version without a frame. */
 extern void penny_rows_publish_version(PennyChange *change, int64 version);
+/* A hint for the room of a user; conversation may be NULL. */
+extern void penny_list_publish(const pg_uuid_t *user, const char *what,
+							   const pg_uuid_t *conversation);
+/* The same for all who take part in a conversation. */
+extern void penny_lists_publish_changed(const pg_uuid_t *conversation);
 /* A conversation made by this transaction: one word for all its versions. */
 extern void penny_rows_publish_created(PennyChange *change);
 

@@ -49,9 +49,10 @@ extern void penny_read_list(StringInfo out, PennyWriter write, const pg_uuid_t *
 
 /*
  * What a room's watcher has missed since a version (negative: nothing is
- * asked for), as lines of version and frame; false if not to be seen.
+ * asked for), as lines of version and frame, up to *version; *more when that
+ * is a page and not all.  False if not to be seen.
  */
 extern bool penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version,
-							   bool *told);
+							   bool *more);
 
 #endif /* PENNY_READ_H */

@@ -6,22 +6,28 @@
  *
  * The rows that changed are read as they are now, one statement for all kinds,
  * so of a row that changed twice only the newest change is told.  The frames
- * are those that the triggers publish (publish_rows.c).  Where there is too
- * much to tell, nothing is told: fetching the conversation anew is less.
+ * are those that the triggers publish (publish_rows.c).
+ *
+ * What is much is told in pages: in the order of versions, up to a version
+ * below which nothing is left out.  The watcher asks on from there, in another
+ * snapshot; what changed meanwhile has got a higher version and comes then.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "executor/spi.h"
+#include "utils/snapmgr.h"
 
 #include "cache/cache.h"
 #include "store/publish_rows.h"
 #include "store/read.h"
 #include "store/read_rows.h"
+#include "store/stream.h"
+#include "store/uuid.h"
 
-#define MAX_CHANGES 5000            /* told to one who was away */
-#define MAX_CHANGES_BYTES (6 << 20) /* of their frames: an edge queues 8 MB for one client */
+#define PAGE_CHANGES 1000       /* told at once */
+#define PAGE_BYTES (512 * 1024) /* of their frames; the last one may exceed it */
 
 /* One change among those to be told, by version. */
 typedef struct ChangeLine
@@ -31,21 +37,23 @@ typedef struct ChangeLine
 	PennyRow *row;
 } ChangeLine;
 
-static bool render_changes(StringInfo out, PennyResult *result, int64 since);
+static void render_states(StringInfo out, PennyResult *result);
+static int64 render_changes(StringInfo out, PennyResult *result, int64 since, int64 version);
 
 /*
- * What a watcher has missed.  Where that is too much to be told, `told` is
- * false: fetching the conversation anew is less.
+ * What a watcher has missed, up to a version that is given; `more` when the
+ * conversation is further.
  */
 bool
-penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version, bool *told)
+penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version, bool *more)
 {
 	Datum values[3];
 	PennyResult result;
+	int64 newest;
 
 	values[0] = UUIDPGetDatum(id);
 	values[1] = Int64GetDatum(since < 0 ? PG_INT64_MAX : since);
-	values[2] = Int64GetDatum(MAX_CHANGES);
+	values[2] = Int64GetDatum(PAGE_CHANGES);
 	(void) penny_table_oid(PENNY_TOMBSTONES); /* its columns are what they were */
 	if (penny_cache_collecting())
 		penny_cache_depend_uuid("conversation", id);
@@ -56,11 +64,14 @@ penny_read_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *vers
 		SPI_finish();
 		return false;
 	}
-	*version =
+	newest =
 		DatumGetInt64(penny_result_rows(&result, PENNY_ROW_CONVERSATION)->value[PENNY_ROW_VERSION]);
-	*told = since < 0 || *version - since <= MAX_CHANGES;
-	if (since >= 0 && *told)
-		*told = render_changes(out, &result, since);
+	*version = newest;
+	if (since >= 0 && since < newest)
+		*version = render_changes(out, &result, since, newest);
+	*more = *version < newest;
+	if (!*more)
+		render_states(out, &result);
 	SPI_finish();
 	return true;
 }
@@ -107,36 +118,88 @@ render_line(StringInfo out, const ChangeLine *line, int64 since)
 	appendStringInfoChar(out, '\n');
 }
 
-/* Lines of version and frame, ascending; false: too many bytes. */
-static bool
-render_changes(StringInfo out, PennyResult *result, int64 since)
+/* The rows that changed since a version, by version; gives their number. */
+static int
+sort_changes(ChangeLine **lines, PennyResult *result, int64 since)
 {
-	PennyRow *row = result->rows;
-	PennyRow *end = penny_result_rows(result, PENNY_ROW_TOMBSTONE) + result->n[PENNY_ROW_TOMBSTONE];
-	ChangeLine *lines;
-	int kind;
+	int total = 0;
 	int n = 0;
-	int i;
 
-	penny_result_give_tools(result);
-	for (kind = 1; kind <= PENNY_ROW_KINDS; kind++)
-		end = Max(end, penny_result_rows(result, kind) + result->n[kind]);
-	lines = palloc((end - row) * sizeof(ChangeLine));
-	for (kind = 1; kind < PENNY_ROW_KINDS; kind++)
-		for (i = 0; kind != PENNY_ROW_USER && i < result->n[kind]; i++)
+	for (int kind = 1; kind < PENNY_ROW_KINDS; kind++)
+		total += result->n[kind];
+	*lines = palloc(Max(total, 1) * sizeof(ChangeLine));
+	for (int kind = 1; kind < PENNY_ROW_KINDS; kind++)
+		for (int i = 0; kind != PENNY_ROW_USER && i < result->n[kind]; i++)
 		{
-			row = penny_result_rows(result, kind) + i;
-			lines[n].version = DatumGetInt64(
+			PennyRow *row = penny_result_rows(result, kind) + i;
+			ChangeLine *line = &(*lines)[n];
+
+			line->version = DatumGetInt64(
 				row->value[kind == PENNY_ROW_CONVERSATION ? PENNY_CONVERSATION_STATE_VERSION
 														  : PENNY_ROW_VERSION]);
-			lines[n].kind = kind;
-			lines[n].row = row;
-			n += lines[n].version > since;
+			line->kind = kind;
+			line->row = row;
+			n += line->version > since;
 		}
-	qsort(lines, n, sizeof(ChangeLine), by_line);
-	for (i = 0; i < n && out->len <= MAX_CHANGES_BYTES; i++)
-		if (i == 0 || lines[i].version != lines[i - 1].version)
-			render_line(out, &lines[i], since);
+	qsort(*lines, n, sizeof(ChangeLine), by_line);
+	return n;
+}
+
+/*
+ * Lines of version and frame, ascending.  Gives the version up to which they
+ * are whole: the conversation's, or that of the last line of a full page.
+ */
+static int64
+render_changes(StringInfo out, PennyResult *result, int64 since, int64 version)
+{
+	bool bounded = version - since > PAGE_CHANGES;
+	int64 told = version;
+	ChangeLine *lines;
+	int n;
+
+	penny_result_give_tools(result);
+	n = sort_changes(&lines, result, since);
+	/* rows beyond the page came along: the conversation's, tools of its messages */
+	if (bounded && n >= PAGE_CHANGES)
+	{
+		told = lines[PAGE_CHANGES - 1].version;
+		n = PAGE_CHANGES;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (i > 0 && lines[i].version == lines[i - 1].version)
+			continue;
+		if (out->len > PAGE_BYTES)
+		{
+			told = lines[i - 1].version;
+			break;
+		}
+		render_line(out, &lines[i], since);
+	}
 	pfree(lines);
-	return out->len <= MAX_CHANGES_BYTES;
+	return told;
+}
+
+/*
+ * The state of each message that grows.  One that changed stands among the
+ * rows twice, the second time at the end.
+ */
+static void
+render_states(StringInfo out, PennyResult *result)
+{
+	PennyRow *rows = penny_result_rows(result, PENNY_ROW_MESSAGE);
+	int n = result->n[PENNY_ROW_MESSAGE];
+
+	for (int i = 0; i < n; i++)
+	{
+		int later = i + 1;
+
+		if (!penny_stream_is_open(&rows[i]))
+			continue;
+		while (later < n && !penny_uuid_equal(PENNY_UUID(&rows[later], PENNY_ID),
+											  PENNY_UUID(&rows[i], PENNY_ID)))
+			later++;
+		if (later == n)
+			penny_stream_state(out, &rows[i], GetActiveSnapshot());
+	}
 }

@@ -23,8 +23,10 @@
 #include "store/lookup.h"
 #include "store/read_rows.h"
 #include "store/shape.h"
+#include "store/stream.h"
 #include "store/uuid.h"
 
+static void complete_streams(PennyResult *result);
 static void name_users(PennyResult *result, PennyRowKind kind);
 static void find_user(PennyRow *row, const PennyRow *before);
 static int by_id(const void *a, const void *b);
@@ -60,11 +62,27 @@ penny_result_run(PennyResult *result, PennyStatement *statement, const Datum *va
 		if (result->n[kind]++ == 0)
 			result->first[kind] = i;
 	}
+	complete_streams(result);
 	penny_result_sort(result, PENNY_ROW_USER, by_id);
 	if (penny_cache_collecting())
 		penny_result_depend(result, PENNY_ROW_USER, "name", PENNY_ID);
 	name_users(result, PENNY_ROW_MESSAGE);
 	name_users(result, PENNY_ROW_PARTICIPANT);
+}
+
+/* Messages that grow, with the pieces that the same snapshot sees. */
+static void
+complete_streams(PennyResult *result)
+{
+	for (int i = 0; i < result->n[PENNY_ROW_MESSAGE]; i++)
+	{
+		PennyRow *row = penny_result_rows(result, PENNY_ROW_MESSAGE) + i;
+
+		if (!penny_stream_is_open(row))
+			continue;
+		(void) penny_stream_complete(row, GetActiveSnapshot());
+		penny_cache_refuse(PENNY_CACHE_REFUSED_OTHER); /* pieces raise no tag */
+	}
 }
 
 /*

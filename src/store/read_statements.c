@@ -193,18 +193,56 @@ PennyStatement penny_read_list_page = {
 	5,
 	{UUIDOID, INT8OID, BOOLOID, TIMESTAMPTZOID, UUIDOID}};
 
-/* $2 is the version since which, $3 how many changes are told at most. */
+/*
+ * $2 is the version since which, $3 how many changes a page tells at most.
+ * Where there may be more (every change has a version, but some are over), b
+ * is the version of the last row of the page; else it is beyond all.
+ */
+#define VERSIONS_AFTER(table)                                                  \
+	"(SELECT x.version FROM chat." table " x WHERE x.conversation_id" PENNY_EQ \
+	"$1 AND x.version" PENNY_GT "$2 ORDER BY x.version LIMIT $3)"
+
+#define PAGE_BOUND                                                                                                                                        \
+	"b AS MATERIALIZED (SELECT CASE WHEN (c.version OPERATOR(pg_catalog.-) $2)" PENNY_GT                                                                  \
+	"$3 THEN (SELECT y.version FROM (" VERSIONS_AFTER("messages") " UNION ALL " VERSIONS_AFTER(                                                           \
+		"t"                                                                                                                                               \
+		"o"                                                                                                                                               \
+		"o"                                                                                                                                               \
+		"l"                                                                                                                                               \
+		"_"                                                                                                                                               \
+		"e"                                                                                                                                               \
+		"x"                                                                                                                                               \
+		"e"                                                                                                                                               \
+		"c"                                                                                                                                               \
+		"u"                                                                                                                                               \
+		"t"                                                                                                                                               \
+		"i"                                                                                                                                               \
+		"o"                                                                                                                                               \
+		"n"                                                                                                                                               \
+		"s") " UNION ALL " VERSIONS_AFTER("artifacts") " UNION ALL " VERSIONS_AFTER("artifact_"                                                           \
+																					"versions") " UNION "                                                 \
+																								"ALL " VERSIONS_AFTER(                                    \
+																									"par"                                                 \
+																									"tic"                                                 \
+																									"ipa"                                                 \
+																									"nt"                                                  \
+																									"s") " UNION ALL " VERSIONS_AFTER("tombstones") ") y" \
+																																					" ORDER BY y.version OFFSET $3 OPERATOR(pg_catalog.-) 1 LIMIT 1) END AS version FROM c)"
+
 #define SINCE(alias)                                                                \
 	" WHERE " alias ".conversation_id" PENNY_EQ "$1 AND " alias ".version" PENNY_GT \
-	"(SELECT CASE WHEN (c.version OPERATOR(pg_catalog.-) $2)" PENNY_GT              \
-	"$3 THEN c.version ELSE $2 END FROM c)"
+	"$2 AND " alias ".version" PENNY_LE "(SELECT COALESCE(b.version, 9223372036854775807) FROM b)"
 
 PennyStatement penny_read_changes_since = {
 	"WITH c AS MATERIALIZED (SELECT " CONVERSATION_KEPT
-	" FROM chat.conversations c WHERE c.id" PENNY_EQ "$1),"
+	" FROM chat.conversations c WHERE c.id" PENNY_EQ "$1), " PAGE_BOUND ","
 	" m AS MATERIALIZED (SELECT " PAGE_COLUMNS " FROM chat.messages m" SINCE(
 		"m") ")"
 			 " SELECT " CONVERSATION_COLUMNS " FROM c UNION ALL " MESSAGES_OF_PAGE
+			 /* and those that grow, for their state */
+			 " UNION ALL SELECT " MESSAGE_COLUMNS
+			 " FROM chat.messages m WHERE m.conversation_id" PENNY_EQ "$1 AND m.status" PENNY_EQ
+			 "'streaming'"
 			 /* all of the messages that changed, and what else changed */
 			 " UNION ALL " TOOLS_OF_MESSAGES " UNION ALL SELECT " TOOL_COLUMNS
 			 " FROM chat.tool_executions t" SINCE(

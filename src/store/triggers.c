@@ -20,6 +20,9 @@
  * each list.  The conversation is locked, so nobody is added meanwhile; in a
  * session that replicates nothing locks it, so there the whole cache ends.
  *
+ * What changes a user's list is told in the user's own room; so are changes of
+ * sessions, and the end of one lets the sockets of its user be verified again.
+ *
  * When a conversation is deleted, its rows go with it (foreign keys) without
  * versions and tombstones of their own: one tombstone stands for all.
  *
@@ -39,6 +42,7 @@
 #include "store/lookup.h"
 #include "store/publish_rows.h"
 #include "store/statement.h"
+#include "store/stream.h"
 #include "store/triggers_private.h"
 #include "store/uuid.h"
 
@@ -61,6 +65,9 @@ static PennyStatement empty_conversations = {
 	0,
 	{0}};
 
+static void published_internally(TriggerData *trigger);
+static void session_changed(TriggerData *trigger);
+static void participant_changed(TriggerData *trigger, const PennyRow *row);
 static void message_written(PennyChange *change, PennyRow *row);
 static void message_deleted(PennyChange *change, PennyRow *row);
 static void publish_conversation(TriggerData *trigger, PennyRow *old, PennyRow *row);
@@ -131,8 +138,16 @@ penny_trigger_publish(TriggerData *trigger)
 	PennyRow old;
 	PennyRow row;
 
-	if (penny_change_is_internal())
+	if (penny_table_of(RelationGetRelid(trigger->tg_relation)) == PENNY_SESSIONS)
+	{
+		session_changed(trigger);
 		return;
+	}
+	if (penny_change_is_internal())
+	{
+		published_internally(trigger);
+		return;
+	}
 	table = penny_trigger_table(trigger);
 	penny_row_from_tuple(&row, table, update ? trigger->tg_newtuple : trigger->tg_trigtuple, desc);
 	if (table == PENNY_CONVERSATIONS && update)
@@ -143,6 +158,8 @@ penny_trigger_publish(TriggerData *trigger)
 	if (penny_trigger_is_replicated())
 	{
 		penny_rows_publish_replicated(table, &row, TRIGGER_FIRED_BY_DELETE(trigger->tg_event));
+		if (table == PENNY_PARTICIPANTS)
+			participant_changed(trigger, &row);
 		return;
 	}
 	if (table == PENNY_CONVERSATIONS)
@@ -150,6 +167,11 @@ penny_trigger_publish(TriggerData *trigger)
 		publish_conversation(trigger, &old, &row);
 		return;
 	}
+	if (table == PENNY_PARTICIPANTS)
+		participant_changed(trigger, &row);
+	if (table == PENNY_MESSAGES && TRIGGER_FIRED_BY_DELETE(trigger->tg_event) &&
+		penny_stream_is_open(&row))
+		penny_stream_forget(PENNY_UUID(&row, PENNY_ID));
 	change = penny_change_open(PENNY_UUID(&row, PENNY_CONVERSATION_ID));
 	if (change->gone)
 		return;
@@ -163,6 +185,54 @@ penny_trigger_publish(TriggerData *trigger)
 	if (table == PENNY_MESSAGES && !update)
 		message_written(change, &row);
 	penny_rows_publish(change, table, &row, !update);
+}
+
+/* What penny writes itself: of a new message participants learn by their rows. */
+static void
+published_internally(TriggerData *trigger)
+{
+	PennyRow row;
+
+	if (!TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ||
+		penny_table_of(RelationGetRelid(trigger->tg_relation)) != PENNY_PARTICIPANTS)
+		return;
+	penny_row_from_tuple(&row, PENNY_PARTICIPANTS, trigger->tg_newtuple,
+						 RelationGetDescr(trigger->tg_relation));
+	participant_changed(trigger, &row);
+}
+
+/* A row of somebody's list. */
+static void
+participant_changed(TriggerData *trigger, const PennyRow *row)
+{
+	const char *what = PENNY_LIST_CHANGED;
+
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		what = PENNY_LIST_ADDED;
+	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		what = PENNY_LIST_REMOVED;
+	penny_list_publish(PENNY_UUID(row, PENNY_USER_ID), what,
+					   PENNY_UUID(row, PENNY_CONVERSATION_ID));
+}
+
+/*
+ * A row of chat.sessions.  One that has run out anyway is no news: sockets end
+ * with their token by themselves, and expired rows are deleted in masses.
+ */
+static void
+session_changed(TriggerData *trigger)
+{
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+	const pg_uuid_t *user;
+	PennyRow row;
+
+	penny_row_from_tuple(&row, PENNY_SESSIONS, trigger->tg_trigtuple, desc);
+	if (DatumGetTimestampTz(row.value[PENNY_SESSION_EXPIRES_AT]) <= GetCurrentTimestamp())
+		return;
+	user = PENNY_UUID(&row, PENNY_USER_ID);
+	if (!TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		penny_publish_session(user);
+	penny_list_publish(user, PENNY_SESSIONS_CHANGED, NULL);
 }
 
 /*
@@ -219,6 +289,8 @@ publish_conversation(TriggerData *trigger, PennyRow *old, PennyRow *row)
 		penny_change_enter_internal();
 		penny_statement_run_as(&add_owner, penny_table_owner(PENNY_PARTICIPANTS), values, NULL);
 		penny_change_leave_internal();
+		penny_list_publish(PENNY_UUID(row, PENNY_CONVERSATION_OWNER), PENNY_LIST_ADDED,
+						   &change->id);
 	}
 	else if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{
@@ -228,6 +300,7 @@ publish_conversation(TriggerData *trigger, PennyRow *old, PennyRow *row)
 			change->version == DatumGetInt64(row->value[PENNY_ROW_VERSION]))
 			change->pending = false;
 		penny_rows_publish(change, PENNY_CONVERSATIONS, row, false);
+		penny_lists_publish_changed(&change->id);
 		if (!penny_row_same_uuid(old, row, PENNY_CONVERSATION_OWNER))
 			penny_statement_run_as(&add_participant, penny_table_owner(PENNY_PARTICIPANTS), values,
 								   NULL);
@@ -282,6 +355,13 @@ invalidate_lists(const PennyRow *old, const PennyRow *row)
 void
 penny_trigger_flush(TriggerData *trigger)
 {
+	static const pg_uuid_t everybody;
+
+	if (penny_table_of(RelationGetRelid(trigger->tg_relation)) == PENNY_SESSIONS)
+	{
+		penny_publish_session(&everybody);
+		return;
+	}
 	if (penny_change_is_internal())
 		return;
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
@@ -305,5 +385,7 @@ truncated(PennyTable table)
 		penny_change_leave_internal();
 		penny_change_forget();
 	}
+	if (table == PENNY_MESSAGES)
+		penny_stream_drop_orphans();
 	penny_publish_resync();
 }

@@ -27,6 +27,7 @@
 #include "store/access.h"
 #include "store/change.h"
 #include "store/lookup.h"
+#include "store/stream.h"
 #include "store/triggers_private.h"
 #include "store/uuid.h"
 
@@ -262,6 +263,13 @@ order_update(Edit *edit, PennyTable table, PennyRow *old, PennyRow *row)
 		return;
 	check_member(change);
 	set(edit, PENNY_ROW_VERSION, Int64GetDatum(penny_change_next_version(change)));
+	if (table == PENNY_MESSAGES && penny_stream_is_open(old))
+	{
+		Datum content;
+
+		if (penny_stream_fold(old, row, &content))
+			set(edit, PENNY_MESSAGE_CONTENT, content);
+	}
 	if (table == PENNY_MESSAGES)
 	{
 		set(edit, PENNY_MESSAGE_SEQ, old->value[PENNY_MESSAGE_SEQ]);

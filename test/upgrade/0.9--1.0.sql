@@ -51,3 +51,24 @@ GRANT DELETE, INSERT (method, pattern, handler, access, cache_ttl, cache_scope, 
 
 COMMENT ON TABLE _penny.store_step IS 'Steps that lay schema chat, in order; a step runs when its object is missing';
 GRANT SELECT ON _penny.store_step TO penny_admin;
+
+CREATE TABLE penny.room_policies (
+	prefix text PRIMARY KEY,
+	handler text NOT NULL
+);
+COMMENT ON TABLE penny.room_policies IS 'Free rooms: those whose name begins with prefix and a colon let in whom the handler says';
+COMMENT ON COLUMN penny.room_policies.handler IS 'Name of a function (room text) returning boolean, or jsonb {"read": boolean, "write": boolean}; it runs as the caller';
+SELECT pg_catalog.pg_extension_config_dump('penny.room_policies', '');
+GRANT SELECT ON penny.room_policies TO penny_user;
+GRANT INSERT, UPDATE, DELETE ON penny.room_policies TO penny_admin;
+
+CREATE UNLOGGED TABLE _penny.stream_chunks (
+	message_id uuid NOT NULL,
+	index bigint NOT NULL,
+	chunk text NOT NULL,
+	pending integer NOT NULL,
+	saved_at timestamp with time zone NOT NULL,
+	written_at timestamp with time zone NOT NULL,
+	PRIMARY KEY (message_id, index)
+);
+COMMENT ON TABLE _penny.stream_chunks IS 'Pieces of messages that grow, as far as they are not in chat.messages yet; the last row of a message says how far it is';
