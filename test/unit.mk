@@ -53,6 +53,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_seats.c \
 	src/edge/room_frames.c \
 	src/edge/room_filter.c \
+	src/edge/room_presence.c \
 	src/edge/wheel.c
 
 UNIT_TESTS = http \

@@ -259,7 +259,7 @@ go_live(PennyRooms *rooms, PennyMember *member, uint64_t version)
 		return;
 	}
 	member->doubted = false;
-	if (!tell_place(rooms, member))
+	if (!tell_place(rooms, member) || !penny_presence_enter(rooms, member))
 	{
 		retry(rooms, member, READ_MEMBER, 503, (PennySpan){"", 0});
 		return;
@@ -269,6 +269,7 @@ go_live(PennyRooms *rooms, PennyMember *member, uint64_t version)
 	room->live++;
 	room->waiting--;
 	penny_seat_loose(rooms, member);
+	penny_presence_mind(rooms, member);
 	if (room->waiting == 0)
 	{
 		penny_room_clear_log(rooms, room);
@@ -318,6 +319,7 @@ let_in(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySpan b
 	memcpy(member->user, answer->user, sizeof(member->user));
 	rooms->call.joined(rooms->arg, member->data, room_name(room), &how);
 	member->told = answer->recovered ? member->since_version : answer->version;
+	(void) penny_presence_enter(rooms, member); /* or when it goes live */
 	if (!take_lines(rooms, member, answer, body, false))
 	{
 		retry(rooms, member, READ_MEMBER, 503, (PennySpan){"", 0});

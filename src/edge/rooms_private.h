@@ -2,8 +2,8 @@
  *
  * rooms_private.h
  *		Structures of the rooms, shared by rooms.c, room_log.c, room_seats.c,
- *		room_audience.c, room_frames.c, room_reads.c, room_answers.c and
- *		room_events.c; no interface of others.
+ *		room_audience.c, room_frames.c, room_reads.c, room_answers.c,
+ *		room_events.c and room_presence.c; no interface of others.
  *
  * States of a member:
  *
@@ -40,9 +40,11 @@
 #define PENNY_EDGE_ROOMS_PRIVATE_H
 
 #include "edge/rooms.h"
+#include "plane/presence.h"
 
 typedef struct PennyRoom PennyRoom;
 typedef struct Audience Audience;
+typedef struct Presence Presence;
 
 /* A frame kept: passed on already (log), or ahead of its turn (held). */
 typedef struct Kept
@@ -60,6 +62,7 @@ typedef struct Item
 	PennyFrame *frame;
 	uint64_t version; /* 0 = none */
 	uint64_t except;  /* number of the member that sent it, 0 = none here */
+	bool presence;    /* who misses it is told otherwise, see room_presence.c */
 } Item;
 
 /* What goes over the wire as one frame. */
@@ -84,7 +87,8 @@ struct Audience
 	uint32_t members; /* all with this window and filter, whatever their state */
 	uint32_t seated;
 	uint32_t window;
-	bool open; /* the window: frames gather */
+	bool presence; /* they want presence */
+	bool open;     /* the window: frames gather */
 	PennyMember *loose;
 	PennyMember *idle; /* seated, and have taken everything */
 	Entry *log;
@@ -148,6 +152,9 @@ struct PennyMember
 	bool doubted;  /* events were lost since its access was last read */
 	bool conflate; /* when it is too far behind: skip */
 	bool skipped;  /* it did: tell it */
+	bool presence; /* it wants presence, and is present, ... */
+	bool counted;  /* ... which is known, ... */
+	bool listed;   /* ... and it has all that was told about the others */
 	Sitting sitting;
 	Audience *audience;
 	Entry *at;              /* takes this next; NULL: all taken */
@@ -200,7 +207,8 @@ struct PennyRoom
 	uint64_t stream_count; /* ever */
 	uint64_t stream_floor; /* those up to this number are not kept */
 	size_t stream_bytes;
-	PennyTimer timer; /* when the hole counts as one */
+	Presence *presence; /* NULL: nobody wants that */
+	PennyTimer timer;   /* when the hole counts as one */
 	PennyRooms *rooms;
 	Audience *audiences;
 	uint32_t epoch_len;
@@ -236,6 +244,10 @@ struct PennyRooms
 	Queue catch_ups;
 	Queue resting;
 	uint64_t retry; /* no read is begun before this time; 0 = at once */
+
+	Presence *presences;     /* of all rooms */
+	uint64_t last_statement; /* of presence, made here */
+	uint64_t incarnation[PENNY_MAX_EDGES]; /* of edges, as far as told */
 
 	PennyRoomsCounts counts;
 };
@@ -282,13 +294,14 @@ extern bool penny_room_hand_over_streams(PennyRooms *rooms, PennyMember *member)
 
 /* room_audience.c */
 extern Audience *penny_audience_find(PennyRooms *rooms, PennyRoom *room, uint32_t window,
-									 PennySpan filter);
+									 bool presence, PennySpan filter);
 extern void penny_audience_enter(PennyMember *member, Audience *audience);
 extern void penny_audience_leave(PennyRooms *rooms, PennyMember *member);
 extern void penny_audience_trim(PennyRooms *rooms, Audience *audience);
 extern void penny_audience_mind_position(PennyRooms *rooms, Audience *audience);
 extern void penny_room_tell(PennyRooms *rooms, PennyRoom *room, uint64_t version, PennyFrame *frame,
 							uint64_t except);
+extern void penny_room_tell_presence(PennyRooms *rooms, PennyRoom *room, PennyFrame *frame);
 extern void penny_room_tell_head(PennyRooms *rooms, PennyRoom *room);
 
 /* room_seats.c */
@@ -300,6 +313,14 @@ extern void penny_seats_break(PennyRooms *rooms, Audience *audience);
 extern bool penny_seats_mind(PennyRooms *rooms, Audience *audience);
 extern void penny_member_deliver(PennyRooms *rooms, PennyMember *member, uint64_t version,
 								 PennyFrame *frame);
+
+/* room_presence.c */
+extern bool penny_presence_enter(PennyRooms *rooms, PennyMember *member);
+extern void penny_presence_leave(PennyRooms *rooms, PennyMember *member);
+extern void penny_presence_mind(PennyRooms *rooms, PennyMember *member);
+extern void penny_presence_free(PennyRooms *rooms, PennyRoom *room);
+extern void penny_presence_event(PennyRooms *rooms, PennyRoom *room, const PennyEventIn *event);
+extern void penny_presence_lost(PennyRooms *rooms);
 
 /* room_frames.c */
 extern PennyFrame *penny_room_make_missed(const PennyRoom *room);
