@@ -530,7 +530,6 @@ on_flush(PennyTimer *timer)
 	bool whole = true;
 	uint32_t now = count(presence);
 
-	presence->window_end = rooms->now + rooms->config.presence_window;
 	if (count_changed(presence) > 0 || now != presence->told)
 	{
 		PennyFrame *frame = make_change(presence, now);
@@ -544,6 +543,7 @@ on_flush(PennyTimer *timer)
 		if (presence->told > 0) /* else a list tells it to those who are here */
 			tell_change(rooms, room, frame);
 		presence->told = now;
+		presence->window_end = rooms->now + rooms->config.presence_window;
 		penny_frame_unref(frame);
 	}
 	settle(presence);
@@ -684,14 +684,17 @@ penny_presence_event(PennyRooms *rooms, PennyRoom *room, const PennyEventIn *eve
 		!penny_presence_head((PennySpan){event->frame, event->frame_len}, &head))
 		return;
 	if (head.flags & PENNY_PRESENCE_ASK)
+	{
 		presence->stale = true; /* even when it was overtaken */
-	flush_at(rooms, presence, rooms->now);
+		flush_at(rooms, presence, rooms->now);
+	}
 	far = &presence->far[sender.edge - 1];
 	if (sender.member < rooms->incarnation[sender.edge - 1] || sender.member < far->incarnation ||
 		(sender.member == far->incarnation && head.number <= far->number))
 		return; /* it was overtaken */
 	far->incarnation = sender.member;
 	take_far(rooms, presence, (int) sender.edge - 1, &head, event->frame + sizeof(head));
+	flush_at(rooms, presence, rooms->now);
 }
 
 /* Events were lost: what others said may be among them. */
