@@ -179,16 +179,25 @@ send_control(PennyWebsocket *websocket, PennyWebsocketOpcode opcode, const char 
 	penny_connection_write(websocket->connection, frame, head + len);
 }
 
-void
-penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason)
+/* Send a close frame, then close. */
+static void
+say_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason)
 {
 	uint8_t frame[PENNY_WEBSOCKET_CONTROL_MAX + 2];
 
-	if (websocket->connection->state != PENNY_OPEN)
-		return;
 	penny_connection_write(websocket->connection, (char *) frame,
 						   penny_websocket_close(frame, code, reason, strlen(reason)));
 	penny_connection_close(websocket->connection);
+}
+
+/* It leaves its rooms at once: the connection may be there for a while. */
+void
+penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason)
+{
+	if (websocket->connection->state != PENNY_OPEN)
+		return;
+	penny_session_leave_all(websocket->session);
+	say_goodbye(websocket, code, reason);
 }
 
 /* ms after which a client may come back. */
@@ -203,16 +212,18 @@ come_back_after(void)
 
 /*
  * The close frame waits behind what the client has not read; one that goes on
- * not reading is cut.
+ * not reading is cut.  A room calls this, so it is not left here.
  */
 void
 penny_websocket_too_slow(PennyWebsocket *websocket)
 {
 	char reason[CLOSE_REASON_MAX];
 
+	if (websocket->connection->state != PENNY_OPEN)
+		return;
 	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u,\"reason\":\"slow\"}",
 			 come_back_after());
-	penny_websocket_goodbye(websocket, PENNY_CLOSE_SLOW, reason);
+	say_goodbye(websocket, PENNY_CLOSE_SLOW, reason);
 	penny_connection_close_by(websocket->connection, penny_edge.now + SLOW_GOODBYE);
 }
 

@@ -31,7 +31,7 @@ typedef struct PennyWebsocket
 extern void penny_websocket_upgrade(PennyHttp *http, char *bytes);
 /* Send a text message. */
 extern void penny_websocket_send(PennyWebsocket *websocket, PennySpan text);
-/* Say goodbye with a code and a reason, then close. */
+/* Leave all rooms, say goodbye with a code and a reason, then close; not from inside rooms.c. */
 extern void penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason);
 /* Goodbye with {"retry_after_ms"}, spread so that not all come back at once. */
 extern void penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code);

@@ -141,13 +141,13 @@ struct Model
 	int committed; /* events [published, committed) may be pushed in any order */
 	int published;
 	int window; /* how far a push may be reordered */
-	ModelRead read[READS];
-	int reads;
-	uint64_t broadcasts;
 	uint64_t statements;  /* of the other edge */
 	uint64_t incarnation; /* of it */
 	uint64_t last_stated; /* number of the last from here */
 	uint64_t stirred;     /* when something was told last */
+	ModelRead read[READS];
+	int reads;
+	uint64_t broadcasts;
 	PennyRoomsConfig config;
 	const char *wrong; /* what the checker found, NULL = nothing */
 	char detail[160];

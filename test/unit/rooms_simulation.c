@@ -63,7 +63,7 @@ simulate(uint64_t n, bool append, bool lossy, bool endings, bool restores, bool 
 
 		memset(&model, 0, offsetof(Model, read));
 		model.reads = 0;
-		model.broadcasts = model.statements = model.last_stated = model.stirred = 0;
+		model.broadcasts = 0;
 		model.wrong = NULL;
 		model.detail[0] = '\0';
 		model.random = seed * UINT64_C(0x9E3779B97F4A7C15);
