@@ -185,6 +185,8 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/room_presence.o
 EDGE = src/edge/main.o \
 	src/edge/presence.o \
+	src/edge/extension.o \
+	src/edge/packed.o \
 	src/edge/edge.o \
 	src/edge/sandbox.o \
 	src/edge/sandbox_test.o \

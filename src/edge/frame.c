@@ -26,6 +26,8 @@ penny_frame_reserve(size_t len, char **text)
 	if (frame == NULL)
 		return NULL;
 	frame->refs = 1;
+	frame->packing_tried = false;
+	frame->packed = NULL;
 	frame->head_len = (uint32_t) head_len;
 	frame->len = (uint32_t) (head_len + len);
 	memcpy(frame->bytes, head, head_len);
@@ -58,6 +60,7 @@ penny_frame_unref(PennyFrame *frame)
 	if (frame == NULL || --frame->refs > 0)
 		return;
 	alive--;
+	penny_frame_unref(frame->packed);
 	free(frame);
 }
 

@@ -18,7 +18,9 @@ typedef struct PennyFrame
 	uint32_t refs;
 	uint32_t len;      /* bytes of head and text */
 	uint32_t head_len; /* bytes of the frame's head */
-	char bytes[];      /* head, then the text */
+	bool packing_tried;
+	struct PennyFrame *packed; /* the same compressed, see packed.h; NULL: there is none */
+	char bytes[];              /* head, then the text */
 } PennyFrame;
 
 /* Make a text frame; NULL without memory. */

@@ -282,8 +282,7 @@ penny_session_deliver(void *arg, void *member, PennyFrame *frame)
 	PennySessionRoom *in = member;
 
 	(void) arg;
-	penny_connection_queue(in->connection, frame);
-	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, 1);
+	penny_websocket_queue(in->session->websocket, frame);
 }
 
 void

@@ -21,6 +21,7 @@ typedef struct PennyWebsocket
 	char *message; /* pieces of a message so far */
 	size_t message_len;
 	size_t message_size;
+	int window_bits;     /* of what it unpacks, 0: nothing compressed is sent */
 	PennyBucket bucket;  /* messages a second */
 	uint64_t ping_at;    /* ms of the next ping, 0 = none */
 	uint64_t session_at; /* deadline of the session, 0 = none */
@@ -29,6 +30,8 @@ typedef struct PennyWebsocket
 
 /* Answer an upgrade request: 101 and another protocol, or an error. */
 extern void penny_websocket_upgrade(PennyHttp *http, char *bytes);
+/* Queue a frame that others may get, too. */
+extern void penny_websocket_queue(PennyWebsocket *websocket, PennyFrame *frame);
 /* Send a text message. */
 extern void penny_websocket_send(PennyWebsocket *websocket, PennySpan text);
 /* Leave all rooms, say goodbye with a code and a reason, then close; not from inside rooms.c. */
