@@ -6,7 +6,8 @@
  *	offers	= offer *( "," offer )
  *	offer	= token *( ";" token [ "=" ( token / quoted token ) ] )
  *
- * with blanks around all of them.  A value that is not that is malformed
+ * with blanks around all of them; offers may be empty, as in every list of HTTP,
+ * and clients that want nothing do send an empty header.  A value that is not that is malformed
  * whole, as RFC 6455 9.1 demands.  An offer of permessage-deflate with a
  * parameter that is unknown, twice there, or has a value that it may not have,
  * is passed over, as RFC 7692 7 demands; the next may be met.
@@ -170,13 +171,16 @@ penny_extension_read(PennySpan value, int *window_bits, bool *asked)
 
 	*window_bits = WINDOW_MAX;
 	*asked = false;
-	skip_blanks(&reader);
 	for (;;)
 	{
 		int bits;
 		bool named;
 		bool good;
 
+		while (take(&reader, ','))
+			;
+		if (reader.at == reader.end)
+			return found;
 		if (!read_offer(&reader, &good, &bits, &named))
 			return PENNY_OFFER_MALFORMED;
 		if (good && found == PENNY_OFFER_NONE)
@@ -185,8 +189,9 @@ penny_extension_read(PennySpan value, int *window_bits, bool *asked)
 			*window_bits = bits;
 			*asked = named;
 		}
-		if (!take(&reader, ','))
-			return reader.at == reader.end ? found : PENNY_OFFER_MALFORMED;
+		skip_blanks(&reader);
+		if (reader.at < reader.end && *reader.at != ',')
+			return PENNY_OFFER_MALFORMED;
 	}
 }
 

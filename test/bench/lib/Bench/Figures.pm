@@ -12,6 +12,7 @@ use Bench::Redis;
 use Bench::Crowds;
 use Bench::Faults;
 use Bench::Restarts;
+use Bench::Storms;
 use Time::HiRes qw(time sleep);
 
 use constant CONNECTIONS => 16;
@@ -33,6 +34,7 @@ our %FIGURES = (
 	22 => \&Bench::Cached::compressed,
 	23 => \&Bench::Cached::not_modified,
 	27 => \&Bench::Redis::faults,
+	36 => \&Bench::Storms::all_at_once,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same
