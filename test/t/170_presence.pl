@@ -61,7 +61,7 @@ subtest 'who comes and goes' => sub {
 	is($ada->{lists}, 1, 'by a list');
 	$plain = $node->websocket(token => $token{Dan});
 	$plain->join_room($room);
-	@bobs = map { present('Bob') } 1 .. 6;
+	@bobs = map { present("Bob") } 1 .. 6;
 	comes_to_show($ada, 'Ada1 Bob6', 5, 'six devices of one user, at several edges');
 	is($ada->{count}, 2, 'are one of two users');
 	comes_to_show($_, 'Ada1 Bob6', 5, 'each sees that') for @bobs;

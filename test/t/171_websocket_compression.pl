@@ -43,7 +43,7 @@ async def main():
         await ws.send(json.dumps({"type": "join", "room": room}))
         await until(ws, "joined")
     writer = sockets["default"]
-    texts = ["short", "ä€😀 " * 500, "long " * 20000]
+    texts = ["short", "ä€😀 " * 500, " ".join(map(str, range(20000)))]
     for n, text in enumerate(texts):
         await writer.send(json.dumps({"type": "message", "room": room, "content": text, "ref": n}))
     for name, ws in sockets.items():

@@ -48,8 +48,8 @@ static const struct
 	{"permessage-deflate; server_max_window_bits=100", PENNY_OFFER_NONE, 15, false},
 	{"permessage-deflate; client_max_window_bits=x", PENNY_OFFER_NONE, 15, false},
 	{"permessage-deflate; server_no_context_takeover=1", PENNY_OFFER_NONE, 15, false},
-	{"permessage-deflate; server_no_context_takeover; server_no_context_takeover",
-	 PENNY_OFFER_NONE, 15, false},
+	{"permessage-deflate; server_no_context_takeover; server_no_context_takeover", PENNY_OFFER_NONE,
+	 15, false},
 	{"", PENNY_OFFER_NONE, 15, false},
 	{" , ,", PENNY_OFFER_NONE, 15, false},
 	{",, permessage-deflate ,", PENNY_OFFER_DEFLATE, 15, false},
@@ -205,8 +205,7 @@ TEST(unpacking)
 			size_t len = client_packs(wanted, sizes[i], level, level == 3 ? 50 : SIZE_MAX / 2,
 									  packed, sizeof(packed));
 
-			CHECK(penny_unpack((PennySpan){(char *) packed, len}, 100000, &text) ==
-				  PENNY_UNPACKED);
+			CHECK(penny_unpack((PennySpan){(char *) packed, len}, 100000, &text) == PENNY_UNPACKED);
 			CHECK(text.len == sizes[i] && memcmp(text.data, wanted, text.len) == 0);
 			CHECK(penny_unpack((PennySpan){(char *) packed, len}, sizes[i], &text) ==
 				  PENNY_UNPACKED);
@@ -233,11 +232,11 @@ TEST(examples)
 		{"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00", 13, PENNY_UNPACKED, "Hello"},
 		{"\x02\x00", 2, PENNY_UNPACKED, ""},
 		{"\x00", 1, PENNY_UNPACKED, ""},
-		{"", 0, PENNY_UNPACK_BAD, ""},                     /* an empty one has a block, too */
-		{"\xf2\x48\xcd\xc9", 4, PENNY_UNPACK_BAD, ""},     /* cut off */
-		{"\x07", 1, PENNY_UNPACK_BAD, ""},                 /* no such block */
+		{"", 0, PENNY_UNPACK_BAD, ""},                 /* an empty one has a block, too */
+		{"\xf2\x48\xcd\xc9", 4, PENNY_UNPACK_BAD, ""}, /* cut off */
+		{"\x07", 1, PENNY_UNPACK_BAD, ""},             /* no such block */
 		{"\x00\x05\x00\xfb\xff\x48\x65", 7, PENNY_UNPACK_BAD, ""}, /* lengths that differ */
-		{"\x62\x04\x82\x00", 4, PENNY_UNPACK_BAD, ""},     /* refers to what was never there */
+		{"\x62\x04\x82\x00", 4, PENNY_UNPACK_BAD, ""}, /* refers to what was never there */
 	};
 	PennySpan text;
 

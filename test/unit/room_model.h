@@ -140,7 +140,7 @@ struct Model
 	ModelEvent event[EVENTS];
 	int committed; /* events [published, committed) may be pushed in any order */
 	int published;
-	int window; /* how far a push may be reordered */
+	int window;           /* how far a push may be reordered */
 	uint64_t statements;  /* of the other edge */
 	uint64_t incarnation; /* of it */
 	uint64_t last_stated; /* number of the last from here */
