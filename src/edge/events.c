@@ -143,6 +143,17 @@ on_read(void *owner, const PennyAnswer *answer)
 	return true;
 }
 
+/* Reads are the same for sockets that are signed in by the same token from the same place. */
+static bool
+is_same_reader(void *arg, void *member, void *other)
+{
+	const PennySession *one = ((PennySessionRoom *) member)->session;
+	const PennySession *two = ((PennySessionRoom *) other)->session;
+
+	(void) arg;
+	return one->local == two->local && strcmp(one->token, two->token) == 0;
+}
+
 /* ---- events --------------------------------------------------------------------- */
 
 static uint64_t
@@ -193,6 +204,7 @@ penny_events_init(void)
 		.ready = penny_session_ready,
 		.takes = penny_session_takes,
 		.left = penny_session_left,
+		.same = is_same_reader,
 	};
 
 	if (penny_edge.plane.config.edges > 1)

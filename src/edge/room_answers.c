@@ -417,18 +417,13 @@ failed(PennyRooms *rooms, PennyMember *member, ReadKind kind, uint32_t status, P
 		penny_room_catch_up(rooms, room);
 }
 
-void
-penny_rooms_answer(PennyRooms *rooms, uint64_t read, uint32_t status, PennySpan head,
-				   PennySpan body, uint64_t now_ms)
+/* The answer to this member's read. */
+static void
+take_answer(PennyRooms *rooms, PennyMember *member, uint32_t status, PennySpan head, PennySpan body)
 {
-	PennyMember *member = penny_room_landed(rooms, read);
-	ReadKind kind;
+	ReadKind kind = member->read_kind;
 	Answer answer;
 
-	rooms->now = now_ms;
-	if (member == NULL)
-		return;
-	kind = member->read_kind;
 	member->read_kind = READ_NONE;
 	if (member->room->reader == member)
 		member->room->reader = NULL;
@@ -440,5 +435,16 @@ penny_rooms_answer(PennyRooms *rooms, uint64_t read, uint32_t status, PennySpan 
 		let_in(rooms, member, &answer, body);
 	else
 		catch_up(rooms, member, kind, &answer, body);
+}
+
+void
+penny_rooms_answer(PennyRooms *rooms, uint64_t read, uint32_t status, PennySpan head,
+				   PennySpan body, uint64_t now_ms)
+{
+	PennyMember *member = penny_room_landed(rooms, read);
+
+	rooms->now = now_ms;
+	for (; member != NULL; member = penny_room_landed_too(rooms))
+		take_answer(rooms, member, status, head, body);
 	penny_rooms_pump(rooms);
 }

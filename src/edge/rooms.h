@@ -21,6 +21,8 @@
  *	- An answer holds a snapshot's version V and the frames up to it.  Its
  *	  frames go to the member that asked; when it was asked from a version
  *	  that the room had already reached, they also serve the whole room.
+ *	- Equal joins (PennyRoomsCallbacks.same, one room, one since) share a read
+ *	  that is under way: who follows is treated as if it had asked then.
  *	- While a member waits for an answer, frames passed on are kept in the
  *	  room's log (bounded); when the answer is older than the log reaches back,
  *	  the member is read again from its cursor.
@@ -150,6 +152,11 @@ typedef struct PennyRoomsCallbacks
 	 * be taken now.  NULL: this is the only edge.
 	 */
 	bool (*announce)(void *arg, PennySpan room, PennySpan statement);
+	/*
+	 * Would a read for this member be allowed and answered as one for the other?
+	 * NULL: every member is asked for by itself.
+	 */
+	bool (*same)(void *arg, void *member, void *other);
 } PennyRoomsCallbacks;
 
 /* What is there now; all zero when everybody has left. */

@@ -134,11 +134,20 @@ typedef enum ReadKind
 typedef enum ReadPlace
 {
 	READ_NOWHERE,
-	READ_QUEUED,  /* in rooms->joins or rooms->catch_ups */
-	READ_RESTING, /* in rooms->resting: failed, to be tried again */
-	READ_WAITING, /* nowhere, until its socket takes more */
-	READ_FLYING   /* in rooms->read, the table by number */
+	READ_QUEUED,    /* in rooms->joins or rooms->catch_ups */
+	READ_RESTING,   /* in rooms->resting: failed, to be tried again */
+	READ_WAITING,   /* nowhere, until its socket takes more */
+	READ_FLYING,    /* in rooms->read, the table by number */
+	READ_FOLLOWING, /* with the equal one of its leader */
+	READ_LANDED     /* in rooms->landed: its leader's has been answered */
 } ReadPlace;
+
+/* A doubly-linked queue of members. */
+typedef struct Queue
+{
+	PennyMember *first;
+	PennyMember *last;
+} Queue;
 
 struct PennyMember
 {
@@ -175,6 +184,8 @@ struct PennyMember
 	uint64_t read_losses; /* room->losses when it began */
 	uint64_t rest_until;  /* RESTING */
 	int tries;
+	PennyMember *leader;     /* FOLLOWING: whose read it waits for */
+	Queue followers;         /* who wait for this one's, FLYING */
 	PennyMember *queue_next; /* in the queue, or the bucket of the table */
 	PennyMember *queue_prev;
 
@@ -217,13 +228,6 @@ struct PennyRoom
 	char name[];
 };
 
-/* A doubly-linked queue of members. */
-typedef struct Queue
-{
-	PennyMember *first;
-	PennyMember *last;
-} Queue;
-
 struct PennyRooms
 {
 	PennyRoomsConfig config;
@@ -243,10 +247,11 @@ struct PennyRooms
 	Queue joins;
 	Queue catch_ups;
 	Queue resting;
+	Queue landed;   /* followed a read whose answer is being taken */
 	uint64_t retry; /* no read is begun before this time; 0 = at once */
 
-	Presence *presences;     /* of all rooms */
-	uint64_t last_statement; /* of presence, made here */
+	Presence *presences;                   /* of all rooms */
+	uint64_t last_statement;               /* of presence, made here */
 	uint64_t incarnation[PENNY_MAX_EDGES]; /* of edges, as far as told */
 
 	PennyRoomsCounts counts;
@@ -334,6 +339,7 @@ extern void penny_room_read(PennyRooms *rooms, PennyMember *member, ReadKind kin
 extern void penny_room_rest(PennyRooms *rooms, PennyMember *member);
 extern void penny_room_drop_read(PennyRooms *rooms, PennyMember *member);
 extern PennyMember *penny_room_landed(PennyRooms *rooms, uint64_t read);
+extern PennyMember *penny_room_landed_too(PennyRooms *rooms);
 extern void penny_room_stop_live(PennyRooms *rooms, PennyMember *member);
 extern void penny_room_doubt(PennyRooms *rooms, PennyMember *member);
 extern void penny_room_catch_up(PennyRooms *rooms, PennyRoom *room);

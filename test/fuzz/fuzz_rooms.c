@@ -92,6 +92,14 @@ chaos_takes(void *arg, void *data)
 }
 
 static bool
+chaos_same(void *arg, void *member, void *other)
+{
+	(void) arg;
+	MUST(member != other);
+	return true;
+}
+
+static bool
 chaos_announce(void *arg, PennySpan room, PennySpan statement)
 {
 	Chaos *chaos = arg;
@@ -253,9 +261,9 @@ chaos_seat(PennyRooms *rooms, Chaos *chaos, Seat *seat, uint64_t now)
 static void
 run_chaos(const uint8_t *data, size_t size)
 {
-	static const PennyRoomsCallbacks callbacks = {chaos_read,    chaos_forget,  chaos_joined,
-												  chaos_deliver, chaos_ready,   chaos_takes,
-												  chaos_left,    chaos_announce};
+	static const PennyRoomsCallbacks callbacks = {chaos_read,    chaos_forget,   chaos_joined,
+												  chaos_deliver, chaos_ready,    chaos_takes,
+												  chaos_left,    chaos_announce, chaos_same};
 	PennyRoomsConfig config = {.seed = 7,
 							   .kept_bytes = 4096,
 							   .reads = 2,

@@ -208,14 +208,15 @@ class Closed(Exception):
 class Ws(Http):
     """A WebSocket; frames() gives JSON objects."""
 
+    window_bits = 15  # of what it unpacks
+    packed = 0        # messages that came compressed
+    wire = 0          # bytes of payloads
+
     def __init__(self, fake, token='user-1', headers='', query='', receive_buffer=None,
                  host='h:1', deflate=None):
         Http.__init__(self, fake, receive_buffer)
         if deflate is not None:
             headers += 'Sec-WebSocket-Extensions: permessage-deflate%s\r\n' % deflate
-        self.window_bits = 15
-        self.packed = 0  # messages that came compressed
-        self.wire = 0    # bytes of payloads
         key = base64.b64encode(os.urandom(16)).decode()
         if token:
             headers += 'Authorization: Bearer %s\r\n' % token

@@ -107,6 +107,8 @@ typedef struct ModelRead
 	ModelReadState state;
 	uint64_t number;
 	ModelClient *client;
+	int room;
+	int user;
 	uint64_t since;
 	bool has_since;
 	int since_epoch;
@@ -199,6 +201,8 @@ model_read(void *arg, uint64_t number, void *data, PennySpan room, PennySpan sin
 	read->state = READ_ASKED;
 	read->number = number;
 	read->client = client;
+	read->room = client->room;
+	read->user = client->user;
 	read->has_since = since.len > 0;
 	if (read->has_since)
 	{
@@ -609,6 +613,14 @@ model_announce(void *arg, PennySpan room, PennySpan statement)
 	return true;
 }
 
+/* Reads of one user are the same. */
+static bool
+model_same(void *arg, void *member, void *other)
+{
+	(void) arg;
+	return ((ModelClient *) member)->user == ((ModelClient *) other)->user;
+}
+
 /* Feed a statement of the other edge. */
 static void
 model_feed_statement(Model *model, const ModelEvent *from)
@@ -734,7 +746,7 @@ model_lose(Model *model)
 static void
 model_run(Model *model, ModelRead *read)
 {
-	ModelRoom *room = &model->room[read->client->room];
+	ModelRoom *room = &model->room[read->room];
 	uint64_t from = 0;
 	bool recovered = read->has_since && read->since_epoch == room->epoch;
 	uint64_t most = model->pages ? 1 + model->choose(model, 4) : UINT64_MAX;
@@ -745,7 +757,7 @@ model_run(Model *model, ModelRead *read)
 	read->len = 0;
 	if (room->gone)
 		read->status = 404;
-	else if (!room->access[read->client->user])
+	else if (!room->access[read->user])
 		read->status = 403;
 	else if (model->lossy && model->choose(model, 8) == 0)
 		read->status = 503;
@@ -769,23 +781,21 @@ model_run(Model *model, ModelRead *read)
 		read->len +=
 			(size_t) snprintf(read->body + read->len, sizeof(read->body) - read->len,
 							  "%" PRIu64 " {\"type\":\"%c\",\"f\":\"v %d %d %" PRIu64 "\"}\n", from,
-							  next % 2 == 0 ? 'x' : 'y', read->client->room, next, from);
+							  next % 2 == 0 ? 'x' : 'y', read->room, next, from);
 	}
 	if (reach == room->version)
 		read->len += (size_t) snprintf(read->body + read->len, sizeof(read->body) - read->len,
 									   "0 {\"type\":\"s\",\"f\":\"t %d %" PRIu64 "\"}\n",
-									   read->client->room, room->pieces);
+									   read->room, room->pieces);
 	snprintf(read->head, sizeof(read->head),
 			 "{\"position\":{\"epoch\":\"e%d\",\"version\":%" PRIu64
 			 "},\"recovered\":%s,\"more\":%s,\"user_id\":\"%02x%02x%02x%02x-%02x%02x-%02x%02x-"
 			 "%02x%02x-%02x%02x%02x%02x%02x%02x\"}",
 			 room->epoch, reach, recovered ? "true" : "false",
-			 reach < room->version ? "true" : "false", read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1);
+			 reach < room->version ? "true" : "false", read->user + 1, read->user + 1,
+			 read->user + 1, read->user + 1, read->user + 1, read->user + 1, read->user + 1,
+			 read->user + 1, read->user + 1, read->user + 1, read->user + 1, read->user + 1,
+			 read->user + 1, read->user + 1, read->user + 1, read->user + 1);
 }
 
 /* Its answer arrives. */
@@ -1149,9 +1159,9 @@ model_check_client(Model *model, ModelClient *client)
 static const char *
 model_run_schedule(Model *model, int steps)
 {
-	static const PennyRoomsCallbacks callbacks = {model_read,    model_forget,  model_joined,
-												  model_deliver, model_ready,   model_takes,
-												  model_left,    model_announce};
+	static const PennyRoomsCallbacks callbacks = {model_read,    model_forget,   model_joined,
+												  model_deliver, model_ready,    model_takes,
+												  model_left,    model_announce, model_same};
 	PennyRoomsCounts counts;
 
 	model->config = (PennyRoomsConfig){.seed = 1,

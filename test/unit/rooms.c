@@ -27,6 +27,7 @@ static char since_asked[64][160];
 static char asker[64];
 static int reads;
 static bool refuse_reads;
+static bool single_flight;
 static uint64_t now;
 static Seat seat[4] = {{.name = 'A'}, {.name = 'B'}, {.name = 'C'}, {.name = 'D'}};
 
@@ -95,6 +96,14 @@ on_takes(void *arg, void *data)
 	return !((Seat *) data)->blocked;
 }
 
+/* A and B are the same user. */
+static bool
+on_same(void *arg, void *data, void *other)
+{
+	(void) arg;
+	return single_flight && ((Seat *) data)->name <= 'B' && ((Seat *) other)->name <= 'B';
+}
+
 /* Sockets take what there is. */
 static void
 take_all(void)
@@ -131,8 +140,8 @@ on_left(void *arg, void *data, PennySpan room, PennyLeaving why, bool joined, ui
 static void
 start(void)
 {
-	static const PennyRoomsCallbacks callbacks = {on_read,  on_forget, on_joined, on_deliver,
-												  on_ready, on_takes,  on_left,   NULL};
+	static const PennyRoomsCallbacks callbacks = {
+		on_read, on_forget, on_joined, on_deliver, on_ready, on_takes, on_left, NULL, on_same};
 	PennyRoomsConfig config = {.seed = 42,
 							   .edge = 3,
 							   .kept_bytes = 1 << 20,
@@ -148,7 +157,7 @@ start(void)
 	rooms = penny_rooms_create(&config, &callbacks, NULL);
 	told[0] = '\0';
 	reads = 0;
-	refuse_reads = false;
+	refuse_reads = single_flight = false;
 	now = 1000;
 }
 
@@ -974,6 +983,57 @@ TEST(presence_when_slow)
 	stop();
 }
 
+static void
+start_equal(void)
+{
+	start();
+	single_flight = true;
+	join(0, "{\"epoch\":\"e\",\"version\":8}");
+	join(1, "{\"epoch\":\"e\",\"version\":8}");
+	CHECK(reads == 1);
+}
+
+TEST(equal_joins)
+{
+	start_equal();
+	join(2, "{\"epoch\":\"e\",\"version\":8}");
+	CHECK(reads == 2); /* another user */
+	event(PENNY_EVENT_CHANGE, 11, "f11");
+	answer(0, 10, "9 t9\n10 t10\n");
+	expect("A:joined+ A:t9 A:t10 B:joined+ B:t9 B:t10 B:f11 A:f11 ");
+	stop();
+	/* who asked leaves */
+	start_equal();
+	penny_rooms_leave(rooms, seat[0].member);
+	seat[0].member = NULL;
+	answer(0, 9, "9 t9\n");
+	expect("B:joined+ B:t9 ");
+	stop();
+	/* both leave */
+	start_equal();
+	penny_rooms_leave(rooms, seat[1].member);
+	penny_rooms_leave(rooms, seat[0].member);
+	seat[0].member = seat[1].member = NULL;
+	expect("forget1 ");
+	stop();
+	/* refused together; another since is another read */
+	start_equal();
+	answer_full(0, 403, "e", 0, false, "", 0);
+	expect("A:not-refused403 B:not-refused403 ");
+	join(0, "{\"epoch\":\"e\",\"version\":8}");
+	join(1, "{\"epoch\":\"e\",\"version\":9}");
+	CHECK(reads == 3);
+	stop();
+	/* access was in doubt in between */
+	start_equal();
+	event(PENNY_EVENT_RECHECK, 0, "");
+	answer(0, 9, "9 t9\n");
+	CHECK(reads == 2); /* both again, by one read */
+	answer(1, 9, "9 t9\n");
+	expect("A:joined+ A:t9 B:joined+ B:t9 ");
+	stop();
+}
+
 int
 main(void)
 {
@@ -1002,6 +1062,7 @@ main(void)
 	RUN(pages);
 	RUN(streams);
 	RUN(rechecked);
+	RUN(equal_joins);
 	RUN(presence);
 	RUN(presence_of_other_edges);
 	RUN(presence_when_slow);
