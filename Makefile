@@ -197,9 +197,12 @@ EDGE = src/edge/main.o \
 	src/edge/limits.o \
 	src/edge/connection.o \
 	src/edge/output.o \
+	src/edge/input.o \
 	src/edge/calls.o \
+	src/edge/call_pieces.o \
 	src/edge/routes.o \
 	src/edge/http.o \
+	src/edge/http_wait.o \
 	src/edge/request.o \
 	src/edge/response.o \
 	src/edge/answer.o \
@@ -302,7 +305,7 @@ EXTRA_CLEAN = $(OBJS:.o=.d) .build penny-edge results output_iso tmp_check
 
 # --- goals that drive the others: they work before pgxs is there (a fresh
 # machine), and their `check` does not collide with the one of pgxs ----------
-DRIVERS = run stop check check-asan bench format check-format check-layers check-symbols \
+DRIVERS = run stop client check check-asan bench format check-format check-layers check-symbols \
 	check-messages
 PG_CONFIG ?= pg_config
 

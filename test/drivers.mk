@@ -17,6 +17,8 @@ check:
 	+@test/tools/check.sh $(PARTS)
 check-asan:
 	+@test/tools/check_asan.sh
+client:
+	@test/tools/client.sh
 bench:
 	+@test/bench/run
 format:

@@ -80,6 +80,7 @@ UNIT_TESTS = http \
 	cache_stress \
 	cache_trace \
 	interest \
+	edge_cached \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h test/unit/*.h)

@@ -61,8 +61,12 @@
 #if PG_VERSION_NUM >= 160000
 #define penny_may_execute(oid, role) \
 	(object_aclcheck(ProcedureRelationId, (oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#define penny_may_use_schema(oid, role) \
+	(object_aclcheck(NamespaceRelationId, (oid), (role), ACL_USAGE) == ACLCHECK_OK)
 #else
 #define penny_may_execute(oid, role) (pg_proc_aclcheck((oid), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#define penny_may_use_schema(oid, role) \
+	(pg_namespace_aclcheck((oid), (role), ACL_USAGE) == ACLCHECK_OK)
 #endif
 
 /* 16: lists of a process's locks are dlists.  18: more than one word of fast-path slots. */
@@ -89,12 +93,10 @@ penny_no_locks_held(void)
 #endif
 }
 
-/* 16: the array of all settings is made anew for each caller. */
+/* 16: the array of all settings is made anew for each caller, who is told how many there are. */
 #if PG_VERSION_NUM >= 160000
-#define PENNY_GUC_ARRAY_STAYS false
 #define penny_guc_variables(n) get_guc_variables(n)
 #else
-#define PENNY_GUC_ARRAY_STAYS true
 #define penny_guc_variables(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
 #endif
 

@@ -98,6 +98,12 @@ extern void penny_cache_abandon(PennyCacheRead *read);
 /* What is being built depends on the tag "name:value"; name alone: value NULL. */
 extern void penny_cache_depend(const char *name, const char *value);
 extern void penny_cache_depend_uuid(const char *name, const pg_uuid_t *id);
+/*
+ * Is the cache told of every row of a table "schema.table" by tags of this name:
+ * has it a trigger penny.invalidate(name, ..) that always fires?  It holds as
+ * long as PENNY_STAMP_ALL does not move.
+ */
+extern bool penny_cache_is_told(const char *table, const char *name);
 /* What is being built must not be kept. */
 extern void penny_cache_refuse(PennyCacheRefusal why);
 /* A read of this kind goes around the cache, and so what it is a part of; counted. */

@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "access/transam.h"
+#include "nodes/pg_list.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/lwlock.h"
@@ -38,8 +39,9 @@
 typedef struct PennyFlight
 {
 	PennyCacheKey key;
-	int owner;   /* process number plus one, 0 = free */
-	int64 since; /* ms; who has built for long is no longer waited for */
+	int owner;       /* process number plus one, 0 = free */
+	int64 since;     /* ms */
+	uint32 failures; /* flights from this place whose value was not kept */
 	ConditionVariable done;
 } PennyFlight;
 
@@ -153,6 +155,8 @@ extern PennyCollector *penny_collector_open(PennyCacheKind kind, Snapshot snapsh
 /* Close the collector of this level, and those inside it that an error left. */
 extern bool penny_collector_close(int level, PennyCollector *closed);
 extern void penny_collector_depend(uint32 slot);
+/* Will what is being built not be kept? */
+extern bool penny_collector_is_refused(void);
 /* What is being built contains this hit. */
 extern void penny_collector_include(const PennyCacheHit *hit);
 extern void penny_collector_init(void);
@@ -168,8 +172,16 @@ typedef enum PennyFlightStart
 	PENNY_FLIGHT_ALONE   /* build without telling anybody */
 } PennyFlightStart;
 
-extern PennyFlightStart penny_flight_start(const PennyCacheKey *key, int64 deadline, int *flight);
-extern void penny_flight_end(int flight);
+/* How long a read has waited, and what it knew at its start. */
+typedef struct PennyFlightWait
+{
+	int64 deadline; /* ms, 0 = has not begun */
+	uint32 failures;
+} PennyFlightWait;
+
+extern PennyFlightStart penny_flight_start(const PennyCacheKey *key, PennyFlightWait *wait,
+										   int *flight);
+extern void penny_flight_end(int flight, bool kept);
 extern void penny_flight_table_init(PennyCacheShared *shared);
 
 /* ---- tags.c -------------------------------------------------------------- */
@@ -180,6 +192,8 @@ extern bool penny_tag_is_idle(const char *name, Size len);
 extern void penny_tag_write_uuid(char *to, const pg_uuid_t *uuid);
 /* "schema.table", palloc'd; NULL: there is no such table. */
 extern char *penny_tag_of_table(Oid relation);
+/* Of the table and, for a partition, those that it belongs to. */
+extern List *penny_tags_of_table(Oid relation);
 
 /* ---- watch.c ------------------------------------------------------------- */
 

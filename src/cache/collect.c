@@ -6,10 +6,10 @@
  * Collectors form a stack, the innermost first, in TopTransactionContext.  A
  * dependency goes to the innermost; a collector that is closed, or a hit that
  * is found, hands what it depends on to the one around it.  Each knows the
- * nesting level of the transaction that opened it: a rollback drops those of
+ * nesting level of the transaction that opened it: a rollback closes those of
  * its subtransactions.  An error that somebody caught without a
- * subtransaction leaves collectors behind, which are dropped when the one
- * around them is closed.
+ * subtransaction leaves collectors behind, which are closed when the one
+ * around them is.
  *
  * The token of a dependency is that of the moment at which it is told, after
  * the snapshot was taken.  That is right for pushes of transactions (see
@@ -28,7 +28,9 @@
 static PennyCollector *innermost = NULL;
 
 static void add_token(PennyCollector *collector, uint32 slot, uint64 seq);
+static void hand_over(const PennyCollector *closed);
 static void drop(PennyCollector *collector);
+static void give_up(PennyCollector *collector);
 static void transaction_event(XactEvent event, void *arg);
 static void subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
 								 void *arg);
@@ -64,7 +66,7 @@ static void
 drop(PennyCollector *collector)
 {
 	innermost = collector->outer;
-	penny_flight_end(collector->flight);
+	penny_flight_end(collector->flight, false);
 	pfree(collector);
 }
 
@@ -76,20 +78,35 @@ bool
 penny_collector_close(int level, PennyCollector *closed)
 {
 	while (innermost != NULL && innermost->level > level)
-		drop(innermost);
+		give_up(innermost);
 	if (innermost == NULL || innermost->level != level)
 		return false;
 	*closed = *innermost;
 	innermost->flight = PENNY_FLIGHT_NONE;
 	drop(innermost);
-	if (innermost == NULL)
-		return true;
+	hand_over(closed);
+	return true;
+}
 
+/* What this one depended on, the one around it depends on too. */
+static void
+hand_over(const PennyCollector *closed)
+{
+	if (innermost == NULL)
+		return;
 	for (int i = 0; i < closed->tokens; i++)
 		add_token(innermost, closed->token[i].slot, closed->token[i].seq);
-	if (closed->refusal != PENNY_CACHE_FINE && innermost->refusal == PENNY_CACHE_FINE)
-		innermost->refusal = closed->refusal;
-	return true;
+	penny_cache_refuse(closed->refusal);
+}
+
+/* An error ended it.  If somebody caught that, his answer depends on what led to it. */
+static void
+give_up(PennyCollector *collector)
+{
+	innermost = collector->outer;
+	hand_over(collector);
+	penny_flight_end(collector->flight, false);
+	pfree(collector);
 }
 
 void
@@ -158,6 +175,12 @@ penny_cache_note_kind(PennyCacheKind kind)
 }
 
 bool
+penny_collector_is_refused(void)
+{
+	return innermost != NULL && innermost->refusal != PENNY_CACHE_FINE;
+}
+
+bool
 penny_cache_collecting(void)
 {
 	return innermost != NULL;
@@ -196,7 +219,7 @@ subtransaction_event(SubXactEvent event, SubTransactionId mine, SubTransactionId
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 	{
 		while (innermost != NULL && innermost->nest >= level)
-			drop(innermost);
+			give_up(innermost);
 	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{

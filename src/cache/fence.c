@@ -4,7 +4,7 @@
  *		What a transaction has changed, and the stamps that say so.
  *
  * The dirty set of a transaction is the slots of the tags that it has changed.
- * It lives in TopTransactionContext and never shrinks: rolling back to a
+ * It lasts as long as the transaction and never shrinks: rolling back to a
  * savepoint leaves tags that were not changed after all, and costs a miss.
  * More than MAX_TAGS become PENNY_STAMP_ALL.
  *
@@ -159,12 +159,12 @@ current_set(void)
 {
 	if (dirty == NULL)
 	{
-		DirtySet *set = MemoryContextAlloc(TopTransactionContext, sizeof(DirtySet));
+		static DirtySet set; /* there is one transaction at a time */
 
-		set->all = set->pushed = false;
-		set->n = 0;
-		set->table = NULL;
-		dirty = set;
+		set.all = set.pushed = false;
+		set.n = 0;
+		set.table = NULL;
+		dirty = &set;
 	}
 	return dirty;
 }
@@ -248,7 +248,7 @@ push_set(void)
 	dirty->pushed = true;
 	if (xid == 0 && !dirty->all && dirty->n == 0)
 		return;
-	reference_xid = U64FromFullTransactionId(ReadNextFullTransactionId());
+	reference_xid = xid != 0 ? xid : U64FromFullTransactionId(ReadNextFullTransactionId());
 	if (dirty->all && xid != 0)
 	{
 		begin_changing();
@@ -325,7 +325,10 @@ penny_fence_begin_finish(void)
 	for (int i = 0; i < lengthof(view.xid); i++)
 		prepared = prepared || (view.xid[i] != 0 && !is_finished(view.xid[i]));
 	if (prepared)
+	{
 		begin_changing();
+		changed = true; /* it will be, should this process not come back from it */
+	}
 	return prepared;
 }
 

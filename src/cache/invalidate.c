@@ -11,7 +11,8 @@
  * each statement with transition tables it does the same for all its rows;
  * without the table that it needs it cannot know them, and raises the stamp of
  * everything, as does TRUNCATE.  Without arguments it raises the tag of the
- * whole table, "<schema>.<table>".
+ * whole table, "<schema>.<table>"; a row of a partition also those of the tables
+ * that it is a partition of, for which its trigger stands in.
  *
  * The text of a value must not depend on settings of the session, since
  * readers write it by hand.  So columns of dates and floating point, among
@@ -26,6 +27,7 @@
 #include "executor/executor.h"
 #include "executor/tuptable.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -35,14 +37,17 @@
 #include "cache/cache_private.h"
 #include "cache/invalidate.h"
 
+#define SMALL_TEXT 40 /* a uuid's, and that of any number */
 #define FUNCTION_SYMBOL "penny_invalidate"
+#define GENERATED_WHEN_READ 'v' /* from PostgreSQL 18 on: it is not in the row */
 
 static void check_call(const TriggerData *trigger);
+static void table_tags(Oid relation);
 static void rows(const TriggerData *trigger);
 static void statement(const TriggerData *trigger);
 static bool store_rows(const TriggerData *trigger, Tuplestorestate *store);
-static void slot_tags(const TriggerData *trigger, TupleTableSlot *slot);
-static char *value_text(Datum value, Oid type, Form_pg_attribute column);
+static void slot_tags(const TriggerData *trigger, TupleTableSlot *slot, TupleTableSlot *told);
+static const char *value_text(Datum value, Oid type, Form_pg_attribute column, char *small);
 
 void
 penny_invalidate_by_trigger(const TriggerData *trigger)
@@ -51,7 +56,7 @@ penny_invalidate_by_trigger(const TriggerData *trigger)
 	if (!penny_cache_is_on())
 		return;
 	if (trigger->tg_trigger->tgnargs == 0 || TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-		penny_cache_invalidate(penny_tag_of_table(RelationGetRelid(trigger->tg_relation)), NULL);
+		table_tags(RelationGetRelid(trigger->tg_relation));
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 		penny_cache_invalidate_all();
 	else if (trigger->tg_trigger->tgnargs == 0)
@@ -76,12 +81,22 @@ check_call(const TriggerData *trigger)
 								  trigger->tg_trigger->tgname, trigger->tg_trigger->tgnargs)));
 }
 
+/* The tags of the whole table, and of those that a partition belongs to. */
+static void
+table_tags(Oid relation)
+{
+	ListCell *lc;
+
+	foreach (lc, penny_tags_of_table(relation))
+		penny_cache_invalidate(lfirst(lc), NULL);
+}
+
 static void
 rows(const TriggerData *trigger)
 {
-	slot_tags(trigger, trigger->tg_trigslot);
+	slot_tags(trigger, trigger->tg_trigslot, NULL);
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		slot_tags(trigger, trigger->tg_newslot);
+		slot_tags(trigger, trigger->tg_newslot, trigger->tg_trigslot);
 }
 
 /* All rows of a statement; if they are not there to be seen, everything. */
@@ -117,43 +132,88 @@ store_rows(const TriggerData *trigger, Tuplestorestate *store)
 		tuplestore_select_read_pointer(store, pointer);
 		if (!tuplestore_gettupleslot(store, true, false, slot))
 			break;
-		slot_tags(trigger, slot);
+		slot_tags(trigger, slot, NULL);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	return true;
 }
 
-/* The tags of one row. */
+/* Is it char(n), or a domain over it?  Types of PostgreSQL itself are not looked up. */
+static bool
+is_padded(Oid type)
+{
+	return type == BPCHAROID || (type >= FirstNormalObjectId && getBaseType(type) == BPCHAROID);
+}
+
+/* A reader gets the text of char(n) with its blanks from format(), and without them from a cast. */
 static void
-slot_tags(const TriggerData *trigger, TupleTableSlot *slot)
+unpadded_tag(const char *name, char *text)
+{
+	int len = (int) strlen(text);
+	int bare = bpchartruelen(text, len);
+
+	if (bare == len)
+		return;
+	text[bare] = '\0';
+	penny_cache_invalidate(name, text);
+}
+
+/* Of a column by its name; it must be there. */
+static AttrNumber
+column_number(const TriggerData *trigger, const char *name)
+{
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		if (column->attisdropped || strcmp(NameStr(column->attname), name) != 0)
+			continue;
+		if (column->attgenerated == GENERATED_WHEN_READ)
+			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+							errmsg("column \"%s\" cannot be the value of a tag", name),
+							errdetail("It is generated when it is read."),
+							errhint("Use a column that it is generated from.")));
+		return i + 1;
+	}
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
+					errmsg("column \"%s\" of relation \"%s\" does not exist", name,
+						   RelationGetRelationName(trigger->tg_relation)),
+					errdetail("Trigger \"%s\" names it.", trigger->tg_trigger->tgname)));
+}
+
+/* The tags of one row, but for those that it has in common with one whose were raised. */
+static void
+slot_tags(const TriggerData *trigger, TupleTableSlot *slot, TupleTableSlot *told)
 {
 	Trigger *made = trigger->tg_trigger;
-	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 
 	for (int i = 0; i < made->tgnargs; i += 2)
 	{
-		const char *name = made->tgargs[i + 1];
-		AttrNumber number = 0;
+		AttrNumber number = column_number(trigger, made->tgargs[i + 1]);
+		Form_pg_attribute column =
+			TupleDescAttr(RelationGetDescr(trigger->tg_relation), number - 1);
 		bool isnull;
-		Datum value;
-		char *text;
+		Datum value = slot_getattr(slot, number, &isnull);
+		char small[SMALL_TEXT];
+		const char *text;
 
-		for (int a = 0; a < desc->natts && number == 0; a++)
-			if (!TupleDescAttr(desc, a)->attisdropped &&
-				strcmp(NameStr(TupleDescAttr(desc, a)->attname), name) == 0)
-				number = a + 1;
-		if (number == 0)
-			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN),
-							errmsg("column \"%s\" of relation \"%s\" does not exist", name,
-								   RelationGetRelationName(trigger->tg_relation)),
-							errdetail("Trigger \"%s\" names it.", made->tgname)));
-		value = slot_getattr(slot, number, &isnull);
 		if (isnull)
 			continue;
-		text = value_text(value, getBaseType(TupleDescAttr(desc, number - 1)->atttypid),
-						  TupleDescAttr(desc, number - 1));
+		if (told != NULL)
+		{
+			Datum before = slot_getattr(told, number, &isnull);
+
+			if (!isnull && datumIsEqual(value, before, column->attbyval, column->attlen))
+				continue;
+		}
+		text = value_text(value, column->atttypid, column, small);
 		penny_cache_invalidate(made->tgargs[i], text);
-		pfree(text);
+		if (is_padded(column->atttypid))
+			unpadded_tag(made->tgargs[i], unconstify(char *, text));
+		if (text != small)
+			pfree(unconstify(char *, text));
 	}
 }
 
@@ -167,17 +227,15 @@ bytea_text(bytea *value)
 	return text;
 }
 
-static char *
-value_text(Datum value, Oid type, Form_pg_attribute column)
+/* In `small` where it fits by its type, else palloc'd. */
+static const char *
+value_text(Datum value, Oid type, Form_pg_attribute column, char *small)
 {
-	char *made;
-
 	switch (type)
 	{
 		case UUIDOID:
-			made = palloc(UUID_LEN * 2 + 5);
-			penny_tag_write_uuid(made, DatumGetUUIDP(value));
-			return made;
+			penny_tag_write_uuid(small, DatumGetUUIDP(value));
+			return small;
 		case TEXTOID:
 		case VARCHAROID:
 		case BPCHAROID:
@@ -185,13 +243,17 @@ value_text(Datum value, Oid type, Form_pg_attribute column)
 		case NAMEOID:
 			return pstrdup(NameStr(*DatumGetName(value)));
 		case INT2OID:
-			return psprintf("%d", DatumGetInt16(value));
+			pg_itoa(DatumGetInt16(value), small);
+			return small;
 		case INT4OID:
-			return psprintf("%d", DatumGetInt32(value));
+			pg_ltoa(DatumGetInt32(value), small);
+			return small;
 		case INT8OID:
-			return psprintf(INT64_FORMAT, DatumGetInt64(value));
+			pg_lltoa(DatumGetInt64(value), small);
+			return small;
 		case OIDOID:
-			return psprintf("%u", DatumGetObjectId(value));
+			pg_lltoa((int64) DatumGetObjectId(value), small);
+			return small;
 		case BOOLOID:
 			return pstrdup(DatumGetBool(value) ? "true" : "false");
 		case BYTEAOID:
@@ -199,6 +261,8 @@ value_text(Datum value, Oid type, Form_pg_attribute column)
 		default:
 			break;
 	}
+	if (getBaseType(type) != type)
+		return value_text(value, getBaseType(type), column, small);
 	if (type_is_enum(type))
 	{
 		Oid output;

@@ -35,7 +35,6 @@
 #include "cache/l2.h"
 #include "config/config.h"
 
-#define PATIENCE 40 /* ms that a reader waits for others, in all */
 #define COPY_TRIES 3
 
 typedef enum LookUp
@@ -77,8 +76,7 @@ penny_cache_open_key(PennyCacheRead *read, PennyCacheKind kind, const PennyCache
 					 const char *label)
 {
 	PennyCacheRefusal why = begin(read, kind, key, label);
-	PennyFlightStart start;
-	int64 deadline = 0;
+	PennyFlightWait wait = {0};
 	int flight;
 
 	if (why != PENNY_CACHE_FINE)
@@ -89,7 +87,7 @@ penny_cache_open_key(PennyCacheRead *read, PennyCacheKind kind, const PennyCache
 		{
 			case FOUND:
 				penny_cache_count(hits[kind]);
-				if (deadline != 0)
+				if (wait.deadline != 0)
 					penny_cache_count(waits_won);
 				read->result = PENNY_CACHE_HIT;
 				return PENNY_CACHE_HIT;
@@ -98,10 +96,7 @@ penny_cache_open_key(PennyCacheRead *read, PennyCacheKind kind, const PennyCache
 			case NOT_THERE:
 				break;
 		}
-		if (deadline == 0)
-			deadline = penny_clock_ms() + PATIENCE;
-		start = penny_flight_start(key, deadline, &flight);
-		if (start != PENNY_FLIGHT_WAITED)
+		if (penny_flight_start(key, &wait, &flight) != PENNY_FLIGHT_WAITED)
 			break;
 	}
 	collect(read, flight);
@@ -271,7 +266,7 @@ penny_cache_fill(PennyCacheRead *read, uint32 status, PennySpan head, PennySpan 
 		penny_cache_count(fills[collector.kind]);
 	else
 		penny_cache_count(refused[why]);
-	penny_flight_end(collector.flight);
+	penny_flight_end(collector.flight, why == PENNY_CACHE_FINE);
 	read->refusal = why;
 	return why;
 }
@@ -285,7 +280,7 @@ penny_cache_abandon(PennyCacheRead *read)
 		return;
 	read->level = 0;
 	penny_cache_count(misses[collector.kind]);
-	penny_flight_end(collector.flight);
+	penny_flight_end(collector.flight, false);
 }
 
 /* May the value be kept, that was built under the active snapshot? */

@@ -10,6 +10,9 @@
  * the catalog when the stamp of everything has moved, since every change of a
  * trigger moves it.
  *
+ * A user's tag may have no trigger at all: then time alone ends what depends on
+ * it.  What must not be kept without one is asked by penny_cache_is_told().
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -18,6 +21,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
+#include "catalog/partition.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
@@ -35,14 +39,21 @@
 #define TAG_TEXT 256 /* longer ones are made in memory of their own */
 #define UUID_TEXT 36
 
-/* Names that no trigger keeps always, and the seq of everything at which they were read. */
+/*
+ * Names that a trigger raises that does not fire always, "table name" of
+ * triggers that tell of every row, and the seq of everything at which they were
+ * read.
+ */
 static List *idle_names = NIL;
-static uint64 idle_seq = 0;
-static bool idle_known = false;
-static MemoryContext idle_context = NULL;
+static List *kept_names = NIL;
+static uint64 names_seq = 0;
+static bool names_known = false;
+static MemoryContext names_context = NULL;
 
-static void read_idle_names(void);
+static void read_names(void);
 static void add_names_of(HeapTuple trigger, TupleDesc desc);
+static bool tells_of_every_row(HeapTuple trigger, TupleDesc desc);
+static void add_kept_names_of(HeapTuple trigger, TupleDesc desc);
 
 /* ---- texts and slots ----------------------------------------------------- */
 
@@ -101,7 +112,8 @@ penny_cache_depend(const char *name, const char *value)
 	if (!penny_cache_collecting())
 		return;
 	colon = strchr(name, ':');
-	if (penny_tag_is_idle(name, colon != NULL ? (Size) (colon - name) : strlen(name)))
+	if (!penny_collector_is_refused() &&
+		penny_tag_is_idle(name, colon != NULL ? (Size) (colon - name) : strlen(name)))
 		penny_cache_refuse(PENNY_CACHE_REFUSED_POLICY);
 	penny_collector_depend(penny_fence_slot(name, value));
 }
@@ -124,7 +136,7 @@ penny_tag_is_idle(const char *name, Size len)
 {
 	ListCell *lc;
 
-	read_idle_names();
+	read_names();
 	foreach (lc, idle_names)
 	{
 		const char *idle = lfirst(lc);
@@ -138,16 +150,31 @@ penny_tag_is_idle(const char *name, Size len)
 int
 penny_tag_idle_count(void)
 {
-	read_idle_names();
+	read_names();
 	return list_length(idle_names);
+}
+
+bool
+penny_cache_is_told(const char *table, const char *name)
+{
+	ListCell *lc;
+	char wanted[2 * NAMEDATALEN + TAG_TEXT];
+
+	snprintf(wanted, sizeof(wanted), "%s %s", table, name);
+	read_names();
+	foreach (lc, kept_names)
+		if (strcmp(lfirst(lc), wanted) == 0)
+			return true;
+	return false;
 }
 
 /*
  * What is read is remembered only if nobody was changing catalogs meanwhile, as
- * a fill (fence.c).
+ * a fill (fence.c).  Otherwise what is being built would not be kept either, so
+ * it is refused now, and need not come here with each of its tags.
  */
 static void
-read_idle_names(void)
+read_names(void)
 {
 	PennyCacheToken all = {.slot = PENNY_STAMP_ALL};
 	Snapshot snapshot;
@@ -156,14 +183,14 @@ read_idle_names(void)
 	HeapTuple tuple;
 
 	all.seq = penny_stamp_seq(penny_plane(), PENNY_STAMP_ALL);
-	if (idle_known && idle_seq == all.seq)
+	if (names_known && names_seq == all.seq)
 		return;
-	idle_known = false;
-	if (idle_context == NULL)
-		idle_context =
-			AllocSetContextCreate(TopMemoryContext, "names of idle triggers", ALLOCSET_SMALL_SIZES);
-	idle_names = NIL;
-	MemoryContextReset(idle_context);
+	names_known = false;
+	if (names_context == NULL)
+		names_context =
+			AllocSetContextCreate(TopMemoryContext, "names of triggers", ALLOCSET_SMALL_SIZES);
+	idle_names = kept_names = NIL;
+	MemoryContextReset(names_context);
 
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	relation = table_open(TriggerRelationId, AccessShareLock);
@@ -172,52 +199,94 @@ read_idle_names(void)
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
 
-		if (!trigger->tgisinternal && trigger->tgenabled != TRIGGER_FIRES_ALWAYS &&
-			penny_invalidate_is(trigger->tgfoid))
+		if (trigger->tgisinternal || !penny_invalidate_is(trigger->tgfoid))
+			continue;
+		if (trigger->tgenabled != TRIGGER_FIRES_ALWAYS)
 			add_names_of(tuple, RelationGetDescr(relation));
+		else if (tells_of_every_row(tuple, RelationGetDescr(relation)))
+			add_kept_names_of(tuple, RelationGetDescr(relation));
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
 	if (penny_cache_catalogs_still() && penny_fence_token(&all, snapshot) == PENNY_FENCE_CLEAR)
 	{
-		idle_seq = all.seq;
-		idle_known = true;
+		names_seq = all.seq;
+		names_known = true;
 	}
+	else
+		penny_cache_refuse(PENNY_CACHE_REFUSED_FENCE);
 	UnregisterSnapshot(snapshot);
 }
 
-static void
-add_name(const char *name)
+static List *
+add_name(List *names, const char *name)
 {
-	MemoryContext old = MemoryContextSwitchTo(idle_context);
+	MemoryContext old = MemoryContextSwitchTo(names_context);
 
-	idle_names = lappend(idle_names, pstrdup(name));
+	names = lappend(names, pstrdup(name));
 	MemoryContextSwitchTo(old);
+	return names;
 }
 
-/* The first of each pair of arguments, and the name of the table. */
-static void
-add_names_of(HeapTuple tuple, TupleDesc desc)
+/* The first of each pair of arguments. */
+static List *
+raised_names(HeapTuple tuple, TupleDesc desc)
 {
 	Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-	char *wide = penny_tag_of_table(trigger->tgrelid);
+	List *names = NIL;
 	bool isnull;
 	Datum value = heap_getattr(tuple, Anum_pg_trigger_tgargs, desc, &isnull);
 
-	if (wide != NULL)
-		add_name(wide);
 	if (!isnull)
 	{
-		bytea *arguments = DatumGetByteaPP(value);
-		const char *at = VARDATA_ANY(arguments);
+		const char *at = VARDATA_ANY(DatumGetByteaPP(value));
 
 		for (int i = 0; i < trigger->tgnargs; i++)
 		{
 			if (i % 2 == 0)
-				add_name(at);
+				names = lappend(names, unconstify(char *, at));
 			at += strlen(at) + 1;
 		}
 	}
+	return names;
+}
+
+/* Names that it raises, and those of the table. */
+static void
+add_names_of(HeapTuple tuple, TupleDesc desc)
+{
+	Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	ListCell *lc;
+
+	foreach (lc, penny_tags_of_table(trigger->tgrelid))
+		idle_names = add_name(idle_names, lfirst(lc));
+	foreach (lc, raised_names(tuple, desc))
+		idle_names = add_name(idle_names, lfirst(lc));
+}
+
+/* For each row, however it is written, without a condition? */
+static bool
+tells_of_every_row(HeapTuple tuple, TupleDesc desc)
+{
+	const int16 type =
+		TRIGGER_TYPE_ROW | TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE;
+	Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+	return trigger->tgtype == type && trigger->tgattr.dim1 == 0 &&
+		   heap_attisnull(tuple, Anum_pg_trigger_tgqual, desc);
+}
+
+static void
+add_kept_names_of(HeapTuple tuple, TupleDesc desc)
+{
+	Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+	char *table = penny_tag_of_table(trigger->tgrelid);
+	ListCell *lc;
+
+	if (table == NULL)
+		return;
+	foreach (lc, raised_names(tuple, desc))
+		kept_names = add_name(kept_names, psprintf("%s %s", table, (char *) lfirst(lc)));
 }
 
 /* "schema.table"; NULL when there is no such table. */
@@ -230,4 +299,23 @@ penny_tag_of_table(Oid relation)
 	if (name == NULL || schema == NULL)
 		return NULL;
 	return psprintf("%s.%s", schema, name);
+}
+
+List *
+penny_tags_of_table(Oid relation)
+{
+	List *tables = list_make1_oid(relation);
+	List *tags = NIL;
+	ListCell *lc;
+
+	if (get_rel_relispartition(relation))
+		tables = list_concat(tables, get_partition_ancestors(relation));
+	foreach (lc, tables)
+	{
+		char *tag = penny_tag_of_table(lfirst_oid(lc));
+
+		if (tag != NULL)
+			tags = lappend(tags, tag);
+	}
+	return tags;
 }

@@ -6,8 +6,9 @@
  * Who reads is the role in force, the user, and the claims of his token
  * without those that differ from one token to the next (exp, iat, nbf, jti).
  * Policies and functions may ask for more: for settings that a session made
- * up (`SET app.tenant`), for the search path, for the login.  Those are part
- * of the key too, and so are the settings that the form of values depends on.
+ * up (`SET app.tenant`), for the search path, for the login, for temporary
+ * objects.  Those are part of the key too, and so are the settings that the
+ * form of values depends on.
  *
  * A session reads many times with the same identity and settings, so the last
  * viewer that was made is remembered with all that it was made of.
@@ -73,52 +74,30 @@ canonical_claims(const char *claims)
 /* ---- settings ------------------------------------------------------------ */
 
 /*
- * Where the settings are that extensions or sessions have added: numbers in the
- * array of all, in which nothing moves while it does not grow.
- */
-static const int *
-added_settings(struct config_generic **all, int n, int *count)
-{
-	static int *number = NULL;
-	static int found = 0;
-	static int of = -1;
-
-	if (of != n || !PENNY_GUC_ARRAY_STAYS)
-	{
-		int *fresh = MemoryContextAlloc(TopMemoryContext, n * sizeof(int));
-
-		if (number != NULL)
-			pfree(number);
-		number = fresh;
-		found = 0;
-		for (int i = 0; i < n; i++)
-			if (all[i]->group == CUSTOM_OPTIONS && all[i]->vartype == PGC_STRING)
-				number[found++] = i;
-		of = n;
-	}
-	*count = found;
-	return number;
-}
-
-/*
- * Settings that somebody made up for a session, a role or a database.  What the
- * server's configuration says is the same for all; claims that are a copy of
- * the identity's are in the key already.
+ * Settings that somebody made up for a session, a role or a database, and those
+ * of libraries that somebody has set there.  What the server's configuration
+ * says is the same for all; claims that are a copy of the identity's are in the
+ * key already.
+ *
+ * Where they are cannot be remembered: a library that is loaded puts its own
+ * settings, of other types, in the places of those that were made up in its
+ * name, and takes others away.
  */
 static void
-made_up_settings(const PennyIdentity *identity, StringInfo out)
+added_settings(const PennyIdentity *identity, StringInfo out)
 {
 	int n;
-	int count;
 	struct config_generic **all = penny_guc_variables(&n);
-	const int *number = added_settings(all, n, &count);
 
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < n; i++)
 	{
-		struct config_generic *setting = all[number[i]];
-		const char *value = *((struct config_string *) setting)->variable;
+		struct config_generic *setting = all[i];
+		const char *value;
 
-		if (setting->source <= PGC_S_ARGV || value == NULL || *value == '\0')
+		if (setting->group != CUSTOM_OPTIONS || setting->source <= PGC_S_ARGV)
+			continue;
+		value = GetConfigOption(setting->name, true, false);
+		if (value == NULL || *value == '\0')
 			continue;
 		if (strcmp(setting->name, CLAIMS_SETTING) == 0 && identity->valid &&
 			identity->claims != NULL && strcmp(value, identity->claims) == 0)
@@ -221,6 +200,18 @@ penny_cache_viewer(const PennyIdentity *identity, PennyCacheViewer *viewer)
 	*viewer = made;
 }
 
+/*
+ * Names in a function may mean what the session has made for itself.  Who has
+ * temporary objects has entries of his own: not everything that is found by
+ * such a name is seen to be temporary (a view in a plan that was made before).
+ */
+typedef struct TemporaryObjects
+{
+	int64 started;
+	Oid schema;
+	int pid;
+} TemporaryObjects;
+
 /* Key of a read by SQL. */
 void
 penny_cache_make_key(PennyCacheKind kind, int whose, const PennySpan *part, int parts,
@@ -231,6 +222,8 @@ penny_cache_make_key(PennyCacheKind kind, int whose, const PennySpan *part, int 
 	PennyCacheViewer viewer;
 	StringInfoData settings;
 	Oid login = GetSessionUserId();
+	TemporaryObjects temporary = {0};
+	Oid toast;
 	int n = 0;
 
 	initStringInfo(&settings);
@@ -243,9 +236,16 @@ penny_cache_make_key(PennyCacheKind kind, int whose, const PennySpan *part, int 
 		all[n++] = (PennySpan){(const char *) viewer.user, sizeof(viewer.user)};
 		if (kind == PENNY_CACHE_FUNCTION || kind == PENNY_CACHE_ROUTE)
 		{
-			made_up_settings(&reader, &settings);
+			added_settings(&reader, &settings);
 			all[n++] = (PennySpan){settings.data, settings.len};
 			all[n++] = (PennySpan){(const char *) &login, sizeof(login)};
+			GetTempNamespaceState(&temporary.schema, &toast);
+			if (OidIsValid(temporary.schema))
+			{
+				temporary.pid = MyProcPid;
+				temporary.started = MyStartTimestamp;
+				all[n++] = (PennySpan){(const char *) &temporary, sizeof(temporary)};
+			}
 		}
 	}
 	for (int i = 0; i < parts && n < MAX_PARTS; i++)

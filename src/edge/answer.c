@@ -121,16 +121,19 @@ start_call(PennyHttp *http, const PennyCallOut *out, PennyAnswerHandler handler)
 	http->state = PENNY_HTTP_CALL;
 }
 
-/* Has the client what the executor sends?  The tag to say then. */
+/*
+ * Has the client what the executor sends, or did that say so already?  The tag
+ * to say then: executors do not know of which coding it is.
+ */
 static bool
 client_has_it(const PennyHttp *http, const PennyAnswer *answer, PennySpan etag, PennySpan *tag)
 {
 	PennySpan lines = answer->requested;
 	PennySpan value;
 
-	if ((http->method != PENNY_GET && http->method != PENNY_HEAD) || answer->status != 200 ||
-		etag.len == 0 || !penny_lines_next(&lines, "if-none-match", &value) ||
-		!penny_etag_matches(value, etag, tag))
+	if ((http->method != PENNY_GET && http->method != PENNY_HEAD) ||
+		(answer->status != 200 && answer->status != 304) || etag.len == 0 ||
+		!penny_lines_next(&lines, "if-none-match", &value) || !penny_etag_matches(value, etag, tag))
 		return false;
 	if (tag->len == 0)
 		*tag = etag;
@@ -153,7 +156,7 @@ compress(const PennyAnswer *answer, PennySpan etag, PennyReply *reply, PennySpan
 	penny_accept_take_lines(&accept, answer->requested);
 	coding = penny_accept_choose(&accept, penny_edge.settings.codings);
 	if (coding == PENNY_IDENTITY ||
-		!penny_cached_compress(coding, PENNY_EFFORT_ONCE, *body, &small))
+		!penny_cached_compress(coding, PENNY_EFFORT_ONCE, *body, &small) || small.len == 0)
 		return;
 	*body = small;
 	reply->coding = coding;

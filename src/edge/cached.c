@@ -25,6 +25,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "edge/encoding.h"
 #include "edge/gather.h"
@@ -40,7 +41,7 @@ typedef struct Wishes
 {
 	PennySpan none_match; /* empty: nothing */
 	PennyAccept accept;
-	bool fresh; /* past the cache */
+	bool call; /* for an executor, whatever is kept */
 } Wishes;
 
 static char *buffer; /* room for a head, then an entry */
@@ -68,7 +69,7 @@ static void
 read_wishes(const PennyHttpParser *parser, const char *bytes, Wishes *wishes)
 {
 	wishes->none_match = (PennySpan){NULL, 0};
-	wishes->fresh = false;
+	wishes->call = false;
 	penny_accept_init(&wishes->accept);
 	for (int i = 0; i < parser->headers; i++)
 	{
@@ -79,8 +80,10 @@ read_wishes(const PennyHttpParser *parser, const char *bytes, Wishes *wishes)
 			penny_accept_take(&wishes->accept, value);
 		else if (name_is(name, "if-none-match", 13))
 			wishes->none_match = value;
+		else if (name_is(name, "if-match", 8))
+			wishes->call = true; /* rare with GET, executors look at it */
 		else if (name_is(name, "cache-control", 13))
-			wishes->fresh |=
+			wishes->call |=
 				penny_http_list_has(value, "no-cache") || penny_http_list_has(value, "no-store");
 	}
 }
@@ -102,14 +105,27 @@ may_have(const PennyRouteMatch *match, PennySpan token, const PennyViewer *viewe
 	return true;
 }
 
+static uint64_t
+clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+}
+
 bool
 penny_cached_compress(PennyCoding coding, PennyEffort effort, PennySpan body, PennySpan *small)
 {
 	static char *out;
 	static size_t out_size;
+	uint64_t from = clock_us();
 	size_t len;
 
+	*small = (PennySpan){NULL, 0};
 	if (body.len < 2 || body.len > penny_compress_max(effort))
+		return true;
+	if (!penny_compress_may(from))
 		return false;
 	if (body.len > out_size)
 	{
@@ -118,8 +134,26 @@ penny_cached_compress(PennyCoding coding, PennyEffort effort, PennySpan body, Pe
 	}
 	penny_count(&penny_edge.plane, PENNY_COUNT_COMPRESSED, (int64_t) body.len);
 	len = penny_compress(coding, effort, body, out, body.len - 1);
+	penny_compress_took(from, clock_us());
 	*small = (PennySpan){out, len};
-	return len > 0;
+	return true;
+}
+
+/* Tell how many bytes the variants have more than before. */
+static void
+count_variants(size_t before)
+{
+	penny_count(&penny_edge.plane, PENNY_COUNT_VARIANT_BYTES,
+				(int64_t) penny_variants_bytes() - (int64_t) before);
+}
+
+void
+penny_cached_settings(void)
+{
+	size_t before = penny_variants_bytes();
+
+	penny_variants_trim();
+	count_variants(before);
 }
 
 /* ---- sending ------------------------------------------------------------------- */
@@ -214,18 +248,22 @@ send_compressed(PennyHttp *http, const PennyCacheHit *hit, const Wishes *wishes,
 	send_bytes(http, hit, &reply, at);
 }
 
-/* Compress what is in the buffer, and keep it; empty when that makes it no smaller. */
+/*
+ * Compress what is in the buffer, and keep it; empty when that makes it no
+ * smaller, or there is no time now.
+ */
 static PennySpan
 make_variant(const PennyCacheHit *hit, PennyCoding coding, PennySpan lines, PennySpan body)
 {
-	PennySpan small = {NULL, 0};
-	int64_t before = (int64_t) penny_variants_bytes();
+	PennyEffort effort = penny_variant_fits(body.len) ? PENNY_EFFORT_KEPT : PENNY_EFFORT_ONCE;
+	size_t before = penny_variants_bytes();
+	PennySpan small;
 
-	if (!penny_cached_compress(coding, PENNY_EFFORT_KEPT, body, &small))
-		small.len = 0;
-	penny_variant_keep(&hit->hash, coding, lines, small);
-	penny_count(&penny_edge.plane, PENNY_COUNT_VARIANT_BYTES,
-				(int64_t) penny_variants_bytes() - before);
+	if (penny_cached_compress(coding, effort, body, &small))
+	{
+		penny_variant_keep(&hit->hash, coding, lines, small);
+		count_variants(before);
+	}
 	return small;
 }
 
@@ -320,7 +358,7 @@ penny_cached_answer(PennyHttp *http, const char *bytes, const PennyRouteMatch *m
 		penny_edge.plane.config.cache_chunks == 0 || !may_have(match, token, viewer, &whose))
 		return PENNY_CACHED_CALL;
 	read_wishes(parser, bytes, &wishes);
-	if (wishes.fresh ||
+	if (wishes.call ||
 		!penny_cache_http_key(&penny_edge.plane, match->line, penny_http_span(bytes, parser->path),
 							  penny_http_span(bytes, parser->query), whose, &key))
 		return PENNY_CACHED_CALL;

@@ -26,8 +26,14 @@ typedef enum PennyCachedResult
 extern PennyCachedResult penny_cached_answer(PennyHttp *http, const char *bytes,
 											 const PennyRouteMatch *match, PennySpan token,
 											 const PennyViewer *viewer);
-/* Compress, if that makes it smaller; `small` is valid until the next call. */
+/*
+ * Compress; `small` is empty if that makes it no smaller, and valid until the
+ * next call.  False: not now, the loop has spent enough time on that.
+ */
 extern bool penny_cached_compress(PennyCoding coding, PennyEffort effort, PennySpan body,
 								  PennySpan *small);
+
+/* There are other settings. */
+extern void penny_cached_settings(void);
 
 #endif /* PENNY_EDGE_CACHED_H */

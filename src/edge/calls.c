@@ -18,38 +18,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "edge/calls.h"
+#include "edge/calls_private.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "edge/timer.h"
-#include "edge/token_memory.h"
-
-#define WHOLE_MAX (64 << 20)    /* bytes of an answer taken whole */
 #define QUEUE_BYTES (256 << 20) /* bytes of all queued calls */
-
-struct PennyPending
-{
-	PennyPending *next; /* in the queue, or free */
-	PennyPending *prev;
-	PennyCallOut out;
-	PennyAnswerHandler handler;
-	void *owner;
-	PennyTimer timer;
-	uint64_t acquire_by; /* an executor must have it by then (ms) */
-	uint64_t answer_by;  /* the answer must be there by then; 0 = no limit */
-	uint64_t body_seen;  /* bytes of the body handed over */
-	int slot;            /* -1: in the queue */
-	bool held;           /* the handler refused a piece */
-	bool started;        /* the first piece was handed over */
-	PennySpan head;      /* whole: of the first piece, in gathered */
-	char *copy;          /* fields of a queued call */
-	size_t copy_len;
-	char *gathered; /* whole: pieces so far */
-	size_t gathered_len;
-	size_t gathered_size;
-};
 
 static PennyPending *in_slot[PENNY_MAX_SLOTS]; /* NULL: nobody waits for it */
 static uint64_t occupied;                      /* slots that are not free */
@@ -332,73 +306,6 @@ look_at_slot(int slot)
 	take_piece(call, state == PENNY_SLOT_DONE);
 }
 
-/* Gather the pieces of an answer wanted whole; false when it is too large. */
-static bool
-gather(PennyPending *call, PennyAnswer *answer)
-{
-	if (call->gathered == NULL)
-	{
-		if (answer->head.len + answer->body_total > WHOLE_MAX)
-			return false;
-		call->gathered_size = answer->head.len + answer->body_total;
-		call->gathered = penny_alloc(call->gathered_size + 1);
-		memcpy(call->gathered, answer->head.data, answer->head.len);
-		call->head = (PennySpan){call->gathered, answer->head.len};
-		call->gathered_len = answer->head.len;
-	}
-	if (answer->body.len > call->gathered_size - call->gathered_len)
-		return false;
-	memcpy(call->gathered + call->gathered_len, answer->body.data, answer->body.len);
-	call->gathered_len += answer->body.len;
-	answer->first = true;
-	answer->head = call->head;
-	answer->body =
-		(PennySpan){call->gathered + call->head.len, call->gathered_len - call->head.len};
-	return true;
-}
-
-/* What comes with the first piece: marks of the executor, and what was asked. */
-static void
-view_surroundings(PennyPending *call, const PennyResponseHead *head, PennyAnswer *answer)
-{
-	answer->mark = head->mark < PENNY_MARKS ? (PennyCacheMark) head->mark : PENNY_MARK_NONE;
-	answer->age = head->age;
-	answer->viewer = head->viewer;
-	answer->token = penny_edge_submitted(&penny_edge.plane, call->slot, PENNY_FIELD_TOKEN);
-	answer->requested = penny_edge_submitted(&penny_edge.plane, call->slot, PENNY_FIELD_HEADERS);
-	/* In one place for all that is called: HTTP, sign-ins, WebSockets. */
-	if (answer->status != 401)
-		penny_token_remember(answer->token, &answer->viewer);
-}
-
-/* Describe the piece that is there; false when it makes no sense. */
-static bool
-view_piece(PennyPending *call, bool done, PennyAnswer *answer)
-{
-	PennyResponseHead head;
-	const char *bytes;
-	size_t from_head;
-
-	if (!penny_edge_take(&penny_edge.plane, call->slot, &head, &bytes) || head.status == 0)
-		return false;
-	from_head = call->started ? 0 : head.head_len;
-	if (from_head > head.piece_len)
-		return false;
-	memset(answer, 0, sizeof(*answer));
-	answer->kind = PENNY_ANSWER;
-	answer->status = head.status;
-	answer->first = !call->started;
-	answer->last = done;
-	answer->head = (PennySpan){bytes, from_head};
-	answer->body = (PennySpan){bytes + from_head, head.piece_len - from_head};
-	answer->body_total = head.total_len - head.head_len;
-	if (answer->first)
-		view_surroundings(call, &head, answer);
-	/* The last piece completes it, and no earlier one goes beyond. */
-	return done ? call->body_seen + answer->body.len == answer->body_total
-				: call->body_seen + answer->body.len <= answer->body_total;
-}
-
 /* Hand the piece that is there to the handler; false when it does not take it. */
 static bool
 take_piece(PennyPending *call, bool done)
@@ -406,7 +313,7 @@ take_piece(PennyPending *call, bool done)
 	PennyAnswer answer;
 	int slot = call->slot;
 
-	if (!view_piece(call, done, &answer))
+	if (!penny_call_view(call, done, &answer))
 	{
 		fail(call, PENNY_ANSWER_BROKEN);
 		return false;
@@ -414,7 +321,7 @@ take_piece(PennyPending *call, bool done)
 	call->body_seen += answer.body.len;
 	if (call->out.whole)
 	{
-		if (!gather(call, &answer))
+		if (!penny_call_gather(call, &answer))
 		{
 			fail(call, PENNY_ANSWER_BROKEN);
 			return false;

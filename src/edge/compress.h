@@ -27,6 +27,13 @@ extern size_t penny_compress(PennyCoding coding, PennyEffort effort, PennySpan b
 							 size_t size);
 
 /*
+ * The share of the loop's time that goes into compressing.  May it be done now?
+ * It took that long (us of CLOCK_MONOTONIC).
+ */
+extern bool penny_compress_may(uint64_t now);
+extern void penny_compress_took(uint64_t from, uint64_t to);
+
+/*
  * One message of RFC 7692 without context: compress it into at most `size`
  * bytes; 0 when it does not fit or there is no memory.
  */

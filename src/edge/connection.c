@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * connection.c
- *		Sockets: adopting, reading, deadlines, closing.  Output is in output.c.
+ *		Sockets: adopting, reading, deadlines, closing.  Output is in output.c, input
+ *		that is kept in input.c.
  *
  * libwebsockets does the socket work in its raw role: it owns the descriptor,
  * the registration with the loop and partial sends, and parses nothing.  It
@@ -30,25 +31,20 @@
 #include <libwebsockets.h>
 
 #include "edge/http.h"
+#include "edge/input.h"
 #include "edge/listener.h"
 #include "edge/loop.h"
 #include "edge/output.h"
 #include "edge/tls.h"
 
-#define LINGER 2000             /* ms to wait for the client's end */
-#define DRAIN_LINGER 400        /* ms, when the edge is to stop */
-#define ESTABLISHED 1           /* of tcpi_state; <netinet/tcp.h> excludes <linux/tcp.h> */
-#define LOOK 1000               /* ms between looks whether one not read has gone */
-#define FIRST_INPUT 1024        /* bytes of a first buffer for kept input */
-#define STEP_INPUT 4096         /* by which a small one grows */
-#define FREE_INPUT 32768        /* bytes of such a buffer that everybody may have */
-#define INPUT_TOTAL (512 << 20) /* bytes of larger ones, of all connections */
-#define TELL_AGAIN 60000        /* ms between lines of the log about that */
+#define LINGER 2000      /* ms to wait for the client's end */
+#define DRAIN_LINGER 400 /* ms, when the edge is to stop */
+#define ESTABLISHED 1    /* of tcpi_state; <netinet/tcp.h> excludes <linux/tcp.h> */
+#define LOOK 1000        /* ms between looks whether one not read has gone */
 
 static PennyConnection *connections; /* list of all */
 static PennyConnection *cut_list;    /* to be freed at the end of the turn */
 static uint32_t count;
-static int64_t input_total; /* bytes of input buffers */
 
 static void on_timer(PennyTimer *timer);
 static void release(PennyConnection *connection);
@@ -108,6 +104,21 @@ penny_connections(void)
 	return count;
 }
 
+/* Of those with something queued, who has not taken all of a write for the longest time. */
+PennyConnection *
+penny_connections_slowest(void)
+{
+	PennyConnection *slowest = NULL;
+
+	for (PennyConnection *one = connections; one != NULL; one = one->next)
+	{
+		if (one->blocked && one->queue_len > 0 &&
+			(slowest == NULL || one->blocked_since < slowest->blocked_since))
+			slowest = one;
+	}
+	return slowest;
+}
+
 /* ---- input ------------------------------------------------------------- */
 
 /* Bytes came from the client. */
@@ -120,89 +131,6 @@ penny_connection_readable(PennyConnection *connection, char *bytes, size_t len)
 		penny_tls_input(connection, bytes, len);
 	else
 		connection->protocol->input(connection, bytes, len);
-}
-
-bool
-penny_connection_budget(int64_t bytes)
-{
-	static uint64_t told; /* when, 0 = never */
-
-	if (bytes > 0 && input_total + bytes > INPUT_TOTAL)
-	{
-		/* Anybody can bring it here as often as they like. */
-		if (told == 0 || penny_edge.now - told >= TELL_AGAIN)
-		{
-			penny_log(PENNY_LOG_WARNING, "clients have sent too much that is not complete");
-			told = penny_edge.now;
-		}
-		return false;
-	}
-	input_total += bytes;
-	return true;
-}
-
-/* What of a buffer of that size counts for the total? */
-static int64_t
-counted(size_t size)
-{
-	return size > FREE_INPUT ? (int64_t) size : 0;
-}
-
-static void
-free_input(PennyConnection *connection)
-{
-	penny_connection_budget(-counted(connection->in_size));
-	free(connection->in);
-	connection->in = NULL;
-	connection->in_size = 0;
-}
-
-/* Size of a buffer for that much: near it while it is small, since those are many. */
-static size_t
-size_for(size_t needed)
-{
-	size_t size = FREE_INPUT;
-
-	if (needed <= FIRST_INPUT)
-		return FIRST_INPUT;
-	if (needed <= FREE_INPUT)
-		return (needed + STEP_INPUT - 1) / STEP_INPUT * STEP_INPUT;
-	while (size < needed)
-		size *= 2;
-	return size;
-}
-
-void
-penny_connection_keep(PennyConnection *connection, const char *bytes, size_t len)
-{
-	size_t needed = connection->in_len + len;
-
-	if (needed > connection->in_size)
-	{
-		size_t size = size_for(needed);
-
-		if (!penny_connection_budget(counted(size) - counted(connection->in_size)))
-		{
-			penny_connection_cut(connection);
-			return;
-		}
-		connection->in = penny_realloc(connection->in, size);
-		connection->in_size = (uint32_t) size;
-	}
-	memcpy(connection->in + connection->in_len, bytes, len);
-	connection->in_len += (uint32_t) len;
-}
-
-void
-penny_connection_consume(PennyConnection *connection, size_t len)
-{
-	connection->in_len -= (uint32_t) len;
-	if (connection->in_len > 0)
-	{
-		memmove(connection->in, connection->in + len, connection->in_len);
-		return;
-	}
-	free_input(connection);
 }
 
 void
@@ -456,7 +384,7 @@ release(PennyConnection *connection)
 	unlink_connection(connection);
 	penny_address_release(connection->address);
 	penny_listener_resume();
-	free_input(connection);
+	penny_input_release(connection);
 	free(connection);
 }
 

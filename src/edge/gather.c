@@ -12,9 +12,10 @@
  *
  * Equal means the same key: route, path, arguments, and for whom.  Who waits
  * keeps its request where a request is kept that has not come whole
- * (connection.c bounds that), and waits for acquire_timeout at most.  When the
- * one that made the call goes away, its call is abandoned, and the next makes
- * another.
+ * (input.c bounds that), and waits for acquire_timeout at most.  When the one
+ * that made the call goes away, its call is abandoned, and the next makes
+ * another.  When that one goes away, too, nobody waits any more: clients that
+ * leave one after the other cannot keep those behind them waiting.
  *
  * There is an entry for each call in flight that is for a cached route, so
  * there are no more of them than of calls, which calls.c bounds.
@@ -35,6 +36,7 @@ struct PennyGather
 	PennyHttp *leader; /* makes the call */
 	PennyHttp *first;  /* of those that wait */
 	PennyHttp *last;
+	bool left; /* one that made the call has gone away */
 };
 
 static PennyGather *table[BUCKETS];
@@ -163,14 +165,14 @@ penny_gather_leave(PennyHttp *http)
 		detach(http);
 		return;
 	}
-	http->gather = NULL;
 	next = gather->first;
-	if (next == NULL)
+	if (next == NULL || gather->left)
 	{
-		take_out(gather);
-		free(gather);
+		penny_gather_end(http);
 		return;
 	}
+	http->gather = NULL;
+	gather->left = true;
 	detach(next);
 	gather->leader = next;
 	next->gather = gather;

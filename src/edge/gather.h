@@ -18,7 +18,7 @@
 extern bool penny_gather_join(PennyHttp *http, const PennyCacheKey *key);
 /* Its answer has begun, or there will be none: whoever waits looks again. */
 extern void penny_gather_end(PennyHttp *http);
-/* The client is gone: the next of those that wait makes the call. */
+/* The client is gone: the next of those that wait makes the call, or all do. */
 extern void penny_gather_leave(PennyHttp *http);
 
 #endif /* PENNY_EDGE_GATHER_H */

@@ -11,16 +11,14 @@
  * from there into the slot; an idle connection has no buffer and no parser.
  *
  * Deadlines: header_timeout from the first byte of a head (from the accept for
- * the first request), body_timeout for its body, keepalive_timeout between
- * requests.  Calls have their own.  A body that has come for BODY_GRACE must
- * have come at min_body_rate: so few bytes at a time hold a connection and its
- * memory for long.
+ * the first request), body_timeout for its body (http_wait.c), keepalive_timeout
+ * between requests.  Calls have their own.
  *
  * What to do with a request is in request.c, how it is answered in answer.c.
  *
  *-------------------------------------------------------------------------
  */
-#include "edge/http.h"
+#include "edge/http_private.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,18 +27,14 @@
 #include "edge/routes.h"
 
 #define KEEP_MAX (16 * 1024) /* bytes of further requests kept */
-#define BODY_GRACE 5000      /* ms after which its rate is looked at */
-#define BODY_LOOK 1000       /* ms between looks */
 
 static PennyHttpParser *spare_parser; /* one, for the common case */
-static PennyHttp *waiting;            /* for the route table */
 
 static void on_input(PennyConnection *connection, char *bytes, size_t len);
 static void on_drained(PennyConnection *connection);
 static void on_expired(PennyConnection *connection);
 static void on_closed(PennyConnection *connection);
 static void on_drain(PennyConnection *connection);
-static void on_routes(void);
 
 static const PennyProtocol http_protocol = {
 	.input = on_input,
@@ -54,7 +48,7 @@ void
 penny_http_setup(void)
 {
 	penny_response_init();
-	penny_routes_init(on_routes);
+	penny_routes_init(penny_http_routes_changed);
 }
 
 void
@@ -101,32 +95,6 @@ forget_origin(PennyHttp *http)
 {
 	free(http->origin);
 	http->origin = NULL;
-}
-
-static void
-wait_for_routes(PennyHttp *http)
-{
-	http->state = PENNY_HTTP_ROUTES;
-	http->prev_waiting = NULL;
-	http->next_waiting = waiting;
-	if (waiting != NULL)
-		waiting->prev_waiting = http;
-	waiting = http;
-	penny_connection_deadline(http->connection,
-							  penny_edge.now + penny_edge.settings.acquire_timeout);
-}
-
-static void
-stop_waiting(PennyHttp *http)
-{
-	if (http->state != PENNY_HTTP_ROUTES)
-		return;
-	if (http->prev_waiting != NULL)
-		http->prev_waiting->next_waiting = http->next_waiting;
-	else
-		waiting = http->next_waiting;
-	if (http->next_waiting != NULL)
-		http->next_waiting->prev_waiting = http->prev_waiting;
 }
 
 /* Begin a request: its id is known from here on, whatever becomes of it. */
@@ -224,41 +192,6 @@ read_head(PennyHttp *http, char *bytes, size_t len)
 	return true;
 }
 
-/* Wait for the rest of a body: to the end of its time, or the next look at its rate. */
-static void
-wait_for_body(PennyHttp *http)
-{
-	uint64_t due = http->body_since + penny_edge.settings.body_timeout;
-	uint64_t look = http->body_since + BODY_GRACE;
-
-	if (look <= penny_edge.now)
-		look = penny_edge.now + BODY_LOOK;
-	if (penny_edge.settings.min_body_rate != 0 && look < due)
-		due = look;
-	penny_connection_deadline(http->connection, due);
-}
-
-/* The time of a body is over, or its rate to be looked at: answer, or wait on. */
-static void
-look_at_body(PennyHttp *http)
-{
-	uint64_t elapsed = penny_edge.now - http->body_since;
-	uint64_t came = http->connection->in_len - http->parser->head_len;
-	const char *wrong = NULL;
-
-	if (elapsed >= penny_edge.settings.body_timeout)
-		wrong = "the body of the request did not come in time";
-	else if (elapsed >= BODY_GRACE && came * 1000 < penny_edge.settings.min_body_rate * elapsed)
-		wrong = "the body of the request comes too slowly";
-	if (wrong == NULL)
-	{
-		wait_for_body(http);
-		return;
-	}
-	http->keep_alive = false;
-	penny_http_problem(http, 408, wrong, NULL);
-}
-
 /* Go on after the head; the number of bytes that the request took. */
 static size_t
 read_body(PennyHttp *http, char *bytes, size_t len)
@@ -277,7 +210,7 @@ read_body(PennyHttp *http, char *bytes, size_t len)
 		if (!penny_routes_known() && penny_routes_refusal() == NULL &&
 			penny_request_needs_routes(http, bytes))
 		{
-			wait_for_routes(http);
+			penny_http_wait_routes(http);
 			return 0;
 		}
 		if (!penny_request_admit(http, bytes))
@@ -292,7 +225,7 @@ read_body(PennyHttp *http, char *bytes, size_t len)
 		if (!http->body_whole)
 		{
 			http->body_since = penny_edge.now;
-			wait_for_body(http);
+			penny_http_wait_body(http);
 			if (parser->expect_continue)
 				penny_connection_write(http->connection, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 		}
@@ -405,28 +338,6 @@ on_drained(PennyConnection *connection)
 	penny_http_go_on(connection);
 }
 
-/* There are other routes, or none can be served: who waited gets an answer. */
-static void
-on_routes(void)
-{
-	PennyHttp *list = waiting;
-
-	if (penny_routes_refusal() != NULL)
-		penny_connections_interrupt();
-	waiting = NULL;
-	while (list != NULL)
-	{
-		PennyHttp *http = list;
-
-		list = http->next_waiting;
-		http->next_waiting = http->prev_waiting = NULL;
-		if (list != NULL)
-			list->prev_waiting = NULL;
-		http->state = PENNY_HTTP_HEAD;
-		penny_http_go_on(http->connection);
-	}
-}
-
 void
 penny_http_again(PennyHttp *http)
 {
@@ -455,10 +366,10 @@ on_expired(PennyConnection *connection)
 			penny_http_problem(http, 408, "the head of the request did not come in time", NULL);
 			return;
 		case PENNY_HTTP_BODY:
-			look_at_body(http);
+			penny_http_look_at_body(http);
 			return;
 		case PENNY_HTTP_ROUTES:
-			stop_waiting(http);
+			penny_http_stop_waiting(http);
 			http->keep_alive = false;
 			penny_http_unavailable(http, "no executor gave the routes in time");
 			return;
@@ -477,7 +388,7 @@ on_closed(PennyConnection *connection)
 {
 	PennyHttp *http = connection->session;
 
-	stop_waiting(http);
+	penny_http_stop_waiting(http);
 	if (http->call != NULL)
 		penny_call_abandon(http->call);
 	penny_gather_leave(http);
@@ -503,7 +414,7 @@ on_drain(PennyConnection *connection)
 	}
 	else if (penny_edge.closing && http->state < PENNY_HTTP_CALL)
 	{
-		stop_waiting(http);
+		penny_http_stop_waiting(http);
 		penny_http_unavailable(http, "the server is stopping");
 	}
 }

@@ -34,6 +34,7 @@
 #include <ev.h>
 #include <libwebsockets.h>
 
+#include "edge/cached.h"
 #include "edge/calls.h"
 #include "edge/connection.h"
 #include "edge/events.h"
@@ -132,6 +133,7 @@ look_at_settings(void)
 		return;
 	penny_edge.settings = settings;
 	settings_seq = seq;
+	penny_cached_settings();
 }
 
 /* Everything but the sockets' input; true when something is left to do. */

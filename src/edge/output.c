@@ -16,10 +16,12 @@
  * what is to be said, and it is encrypted when it is its turn.
  *
  * A client that does not read: pieces of an HTTP answer wait up to QUEUE_BURST,
- * then no more are taken (answer.c), and nothing more is parsed.  A WebSocket that has been
- * blocked for QUEUE_GRACE may have QUEUE_MAX bytes queued, a faster one
- * QUEUE_BURST (a join can bring a long history at once), and the blocked ones
- * together QUEUE_TOTAL; beyond that it is cut.  Nothing is skipped.
+ * then no more are taken (answer.c), and nothing more is parsed.  An answer of
+ * the cache comes whole: when all queues would have more than QUEUE_TOTAL with
+ * it, those who have been blocked for the longest are cut for it.  A WebSocket
+ * that has been blocked for QUEUE_GRACE may have QUEUE_MAX bytes queued, a
+ * faster one QUEUE_BURST (a join can bring a long history at once), and the
+ * blocked ones together QUEUE_TOTAL; beyond that it is cut.  Nothing is skipped.
  *
  *-------------------------------------------------------------------------
  */
@@ -132,6 +134,30 @@ penny_connection_is_drained(const PennyConnection *connection)
 	return connection->queue_len == 0 && !connection->blocked;
 }
 
+static void
+empty_queue(PennyConnection *connection)
+{
+	while (connection->queue_len > 0)
+		pop(connection);
+}
+
+/* Make room in the queues for that much, at the cost of the slowest. */
+static void
+make_room(size_t len)
+{
+	while (queued_total + len > QUEUE_TOTAL)
+	{
+		PennyConnection *slowest = penny_connections_slowest();
+
+		if (slowest == NULL)
+			return;
+		penny_log(PENNY_LOG_DEBUG, "too much waits for slow clients, %s is cut, %u bytes",
+				  slowest->peer, slowest->queued);
+		penny_connection_cut(slowest);
+		empty_queue(slowest);
+	}
+}
+
 /* Send at once, or copy what does not go. */
 void
 penny_connection_write(PennyConnection *connection, const char *bytes, size_t len)
@@ -147,7 +173,9 @@ penny_connection_write(PennyConnection *connection, const char *bytes, size_t le
 		bytes += now;
 		len -= now;
 	}
-	while (len > 0)
+	if (len > 0)
+		make_room(len);
+	while (len > 0 && connection->state != PENNY_CUT)
 	{
 		size_t now = len < PENNY_WRITE_MAX ? len : PENNY_WRITE_MAX;
 
@@ -199,13 +227,18 @@ penny_connection_queue(PennyConnection *connection, PennyFrame *frame)
 		make_dirty(connection);
 }
 
-/* Send one write, encrypted if need be; false when the connection was cut. */
+/*
+ * Send one frame that is larger than what is encrypted at once.  It goes to
+ * libwebsockets in one write all the same: one that comes while the rest of
+ * another waits there is not told from one that was cut short.
+ */
 static bool
-send_bytes(PennyConnection *connection, const char *bytes, size_t len)
+send_large(PennyConnection *connection, const char *bytes, size_t len)
 {
-	if (connection->tls == NULL)
-		return penny_output_send(connection, bytes, len);
-	/* One frame may be larger; libwebsockets then keeps what does not go. */
+	char *whole = NULL;
+	size_t whole_len = 0;
+	bool sent;
+
 	while (len > 0)
 	{
 		const char *wire = bytes;
@@ -214,15 +247,35 @@ send_bytes(PennyConnection *connection, const char *bytes, size_t len)
 
 		if (!penny_tls_encrypt(connection->tls, &wire, &wire_len))
 		{
+			free(whole);
 			penny_connection_cut(connection);
 			return false;
 		}
-		if (!penny_output_send(connection, wire, wire_len))
-			return false;
+		whole = penny_realloc(whole, whole_len + wire_len);
+		memcpy(whole + whole_len, wire, wire_len);
+		whole_len += wire_len;
 		bytes += now;
 		len -= now;
 	}
-	return true;
+	sent = penny_output_send(connection, whole, whole_len);
+	free(whole);
+	return sent;
+}
+
+/* Send one write, encrypted if need be; false when the connection was cut. */
+static bool
+send_bytes(PennyConnection *connection, const char *bytes, size_t len)
+{
+	if (connection->tls == NULL)
+		return penny_output_send(connection, bytes, len);
+	if (len > PENNY_WRITE_MAX)
+		return send_large(connection, bytes, len);
+	if (!penny_tls_encrypt(connection->tls, &bytes, &len))
+	{
+		penny_connection_cut(connection);
+		return false;
+	}
+	return penny_output_send(connection, bytes, len);
 }
 
 bool
@@ -374,8 +427,7 @@ penny_connection_writable(PennyConnection *connection)
 void
 penny_output_release(PennyConnection *connection)
 {
-	while (connection->queue_len > 0)
-		pop(connection);
+	empty_queue(connection);
 	if (connection->dirty)
 	{
 		for (PennyConnection **link = &dirty_list; *link != NULL; link = &(*link)->next_dirty)

@@ -15,6 +15,7 @@
 extern void penny_connection_set_reading(PennyConnection *connection);
 extern void penny_connection_set_timer(PennyConnection *connection);
 extern uint64_t penny_connection_acknowledged(const PennyConnection *connection);
+extern PennyConnection *penny_connections_slowest(void);
 extern void penny_connection_start_linger(PennyConnection *connection);
 /*
  * Hand one write to libwebsockets, as it is to go over the wire; false when the

@@ -5,7 +5,8 @@
  *
  * Neither side keeps a context, so a frame is packed once, whatever the number
  * of its readers, and lies beside the plain one as long as that lives.  Short
- * frames, and those that do not get smaller, go as they are.  No distance in a
+ * frames, those that do not get smaller, and those that come when the loop has
+ * spent its time for compressing (compress.h), go as they are.  No distance in a
  * packed message is larger than the message; so a client with a small window
  * gets packed what fits into it, and the rest plain.
  *
@@ -20,6 +21,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "edge/compress.h"
 #include "edge/websocket_frame.h"
@@ -32,22 +34,34 @@
 static char *unpacked;
 static size_t unpacked_size;
 
+static uint64_t
+clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t) now.tv_sec * 1000000 + (uint64_t) now.tv_nsec / 1000;
+}
+
 /* Make the packed form; NULL: there is none. */
 static PennyFrame *
 pack(const PennyFrame *frame)
 {
 	PennySpan text = penny_frame_text(frame);
+	uint64_t from = clock_us();
 	size_t len = 0;
 	PennyFrame *packed;
 	char *out;
 
-	if (text.len < PACK_MIN || text.len > penny_compress_max(PENNY_EFFORT_ONCE))
+	if (text.len < PACK_MIN || text.len > penny_compress_max(PENNY_EFFORT_ONCE) ||
+		!penny_compress_may(from))
 		return NULL;
 	out = malloc(text.len);
 	if (out != NULL)
 		len = penny_deflate(text, out, text.len);
 	packed = len > 0 ? penny_frame_make((PennySpan){out, len}) : NULL;
 	free(out);
+	penny_compress_took(from, clock_us());
 	if (packed != NULL)
 		packed->bytes[0] = (char) (packed->bytes[0] | PENNY_WEBSOCKET_PACKED);
 	return packed;

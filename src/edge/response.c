@@ -9,7 +9,8 @@
  *
  * Headers of an executor are copied line by line.  The connection is the
  * edge's business, so Connection, Content-Length and their like are left out,
- * as is Access-Control-*: which pages may read an answer, the settings say.  So is a line that is not a header: whatever a handler wrote, it cannot split an
+ * as is Access-Control-*: which pages may read an answer, the settings say.  So
+ * is a line that is not a header: whatever a handler wrote, it cannot split an
  * answer in two.
  *
  *-------------------------------------------------------------------------
@@ -180,8 +181,9 @@ next_line(PennySpan *lines)
 }
 
 /*
- * Lines that this answer does not repeat: the tag when another is sent, and what
- * describes a body that is not there (RFC 9110 15.4.5).
+ * Lines that this answer does not repeat: the tag when another is sent, what the
+ * edge says of the cache, and what describes a body that is not there (RFC 9110
+ * 15.4.5).
  */
 static bool
 is_left_out(const PennyReply *reply, PennySpan line)
@@ -189,6 +191,9 @@ is_left_out(const PennyReply *reply, PennySpan line)
 	PennySpan value;
 
 	if (reply->etag.len > 0 && line_is(line, "etag", &value))
+		return true;
+	if (reply->mark != PENNY_MARK_NONE &&
+		(line_is(line, "age", &value) || line_is(line, "x-cache", &value)))
 		return true;
 	return reply->status == 304 && line.len > 8 && strncasecmp(line.data, "content-", 8) == 0 &&
 		   !line_is(line, "content-location", &value);

@@ -389,7 +389,7 @@ catch_up(PennyRooms *rooms, PennyMember *member, ReadKind kind, const Answer *an
 		go_live(rooms, member, answer->version);
 		return;
 	}
-	/* more was lost since the read began */
+	/* more was lost since the read began, or this was a page */
 	penny_room_read(rooms, member, READ_MEMBER);
 	penny_room_settle(rooms, room);
 }

@@ -318,7 +318,10 @@ penny_rooms_event(PennyRooms *rooms, const PennyEventIn *event, uint64_t now_ms)
 					change(rooms, room, event);
 				break;
 			case PENNY_EVENT_PUBLISH:
-				publish(rooms, room, event);
+				if (event->frame_len == 0)
+					penny_room_lose(rooms, room, true);
+				else
+					publish(rooms, room, event);
 				break;
 			case PENNY_EVENT_STREAM:
 				stream(rooms, room, event);

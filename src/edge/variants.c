@@ -17,7 +17,7 @@
  * is remembered by an empty variant, so that it is tried once.
  *
  * One thread, no locks; memory is bounded by the budget, which is looked at on
- * every insertion; a reload that lowers it takes effect with the next one.
+ * every insertion and after every reload (penny_variants_trim()).
  *
  *-------------------------------------------------------------------------
  */
@@ -62,6 +62,8 @@ size_of(size_t head_len, size_t body_len)
 static size_t
 budget(void)
 {
+	if (penny_edge.settings.codings[0] == PENNY_IDENTITY)
+		return 0; /* nobody gets one */
 	return (size_t) penny_edge.settings.compression_cache_size * 1024;
 }
 
@@ -153,14 +155,20 @@ penny_variants_trim(void)
 	shrink(budget());
 }
 
+bool
+penny_variant_fits(size_t len)
+{
+	/* One that would drive out most of the others is not worth it. */
+	return len <= budget() / 4;
+}
+
 void
 penny_variant_keep(const PennyCacheKey *hash, PennyCoding coding, PennySpan head, PennySpan body)
 {
 	size_t size = size_of(head.len, body.len);
 	PennyVariant *variant;
 
-	/* One that would drive out most of the others is not worth it. */
-	if (size > budget() / 4 || look(hash, coding) != NULL)
+	if (!penny_variant_fits(size) || look(hash, coding) != NULL)
 		return;
 	shrink(budget() - size);
 	variant = penny_alloc(sizeof(*variant) + head.len + body.len);

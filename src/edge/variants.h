@@ -19,6 +19,8 @@ extern const PennyVariant *penny_variant_find(const PennyCacheKey *hash, PennyCo
 extern PennySpan penny_variant_head(const PennyVariant *variant);
 /* The compressed body; empty: compressing does not make it smaller. */
 extern PennySpan penny_variant_body(const PennyVariant *variant);
+/* Is one of that many bytes kept? */
+extern bool penny_variant_fits(size_t len);
 /* Keep one, within penny.compression_cache_size. */
 extern void penny_variant_keep(const PennyCacheKey *hash, PennyCoding coding, PennySpan head,
 							   PennySpan body);

@@ -37,6 +37,7 @@ static bool make_key(const PennyRun *run, const PennyHttpRoute *route, const Pen
 					 PennyCacheKey *key);
 static void restrict_caller(PennyRun *run, PennyScope scope, PennyParams *params);
 static void answer_hit(PennyRun *run, const PennyCacheRead *read);
+static const char *label_of(const PennyParams *params);
 static void keep(PennyRun *run, const PennyHttpRoute *route, PennyCacheRead *read);
 static bool may_keep(const PennyAnswer *answer, PennyScope scope);
 static void put_cache_control(PennyAnswer *answer, PennyScope scope);
@@ -53,6 +54,7 @@ penny_cached_run(PennyRun *run, const PennyHttpRoute *route, PennyParams *params
 	PennySpan headers = run->request.field[PENNY_FIELD_HEADERS];
 	PennyCacheRead read;
 	PennyCacheKey key;
+	const char *label = label_of(params);
 	bool around = run->request.field[PENNY_FIELD_BODY].len > 0 ||
 				  penny_params_directive(headers, "cache-control", "no-store") ||
 				  !make_key(run, route, params, &key);
@@ -60,12 +62,11 @@ penny_cached_run(PennyRun *run, const PennyHttpRoute *route, PennyParams *params
 	run->cached = true;
 	params->cached = true;
 	if (!around && penny_params_directive(headers, "cache-control", "no-cache"))
-		penny_cache_renew(&read, PENNY_CACHE_ROUTE, &key, run->activity);
+		penny_cache_renew(&read, PENNY_CACHE_ROUTE, &key, label);
 	else if (!around)
 	{
 		MemoryContext old = MemoryContextSwitchTo(run->context);
-		PennyCacheResult result =
-			penny_cache_open_key(&read, PENNY_CACHE_ROUTE, &key, run->activity);
+		PennyCacheResult result = penny_cache_open_key(&read, PENNY_CACHE_ROUTE, &key, label);
 
 		MemoryContextSwitchTo(old);
 		if (result == PENNY_CACHE_HIT)
@@ -85,6 +86,17 @@ penny_cached_run(PennyRun *run, const PennyHttpRoute *route, PennyParams *params
 	else
 		keep(run, route, &read);
 	penny_result_condition(&run->answer, &run->request);
+}
+
+/*
+ * What an entry is called, also by which redis knows the answers that go there:
+ * the path, and not what the query holds, which may be a token.
+ */
+static const char *
+label_of(const PennyParams *params)
+{
+	return psprintf("GET %.*s%s", (int) Min(params->path.len, PENNY_CACHE_LABEL), params->path.data,
+					params->query.len > 0 ? "?.." : "");
 }
 
 /* The key of the request's answer; false when it has none. */

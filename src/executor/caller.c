@@ -12,7 +12,7 @@
  * policies give to penny.user_id() = NULL is nothing.
  *
  * Sessions are looked up through the cache: the row of a token's hash, as long
- * as the row does not change.
+ * as the row does not change; not without the trigger that tells of its change.
  *
  * The edge remembers whom it may take a token for (PennyViewer), so that a hit
  * needs no executor.  It forgets when the token ends, when the keys are others,
@@ -52,6 +52,8 @@ typedef struct Session
 } Session;
 
 #define SESSION_TTL 3600000 /* ms */
+#define SESSION_TABLE "chat.sessions"
+#define SESSION_TAG "session"
 
 static void begin_viewer(PennyRun *run);
 static void end_viewer(PennyRun *run);
@@ -193,7 +195,9 @@ find_session(const uint8 *hash, const char *hex, Session *session)
 		penny_cache_abandon(&read);
 		return false;
 	}
-	penny_cache_depend("session", hex);
+	penny_cache_depend(SESSION_TAG, hex);
+	if (penny_cache_collecting() && !penny_cache_is_told(SESSION_TABLE, SESSION_TAG))
+		penny_cache_refuse(PENNY_CACHE_REFUSED_POLICY);
 	(void) penny_cache_fill(&read, 0, (PennySpan){"", 0}, value, NULL, SESSION_TTL);
 	return true;
 }
@@ -202,7 +206,7 @@ find_session(const uint8 *hash, const char *hex, Session *session)
 static void
 from_session(PennyRun *run, PennySpan token, PennyClaims *claims)
 {
-	static const char prefix[] = "session:";
+	static const char prefix[] = SESSION_TAG ":";
 	char tag[sizeof(prefix) + 2 * PENNY_TOKEN_HASH];
 	PennyViewer *viewer = &run->answer.extra.viewer;
 	uint8 hash[PENNY_TOKEN_HASH];
@@ -218,7 +222,8 @@ from_session(PennyRun *run, PennySpan token, PennyClaims *claims)
 	if (viewer->known)
 	{
 		viewer->stamp_slot = penny_stamp_slot(run->plane, tag, strlen(tag));
-		viewer->known = penny_cache_settled(viewer->stamp_slot, &seq);
+		viewer->known = penny_cache_settled(viewer->stamp_slot, &seq) &&
+						penny_cache_is_told(SESSION_TABLE, SESSION_TAG);
 		viewer->stamp_seq = seq;
 	}
 

@@ -244,20 +244,24 @@ bare_length(const char *tag, size_t len)
 	return len;
 }
 
-/* Is the tag in a list like `"a", W/"b"`, or is the list "*"?  Weak comparison. */
+/*
+ * Is the tag in a list like `"a", W/"b"`, or is the list "*"?  Weak comparison;
+ * a strong one leaves weak tags out (RFC 9110 8.8.3.2).
+ */
 static bool
-etag_listed(PennySpan list, const char *tag)
+etag_listed(PennySpan list, const char *tag, bool strong)
 {
 	const char *at = list.data;
 	const char *end = list.data + list.len;
+	bool weak = strncmp(tag, "W/", 2) == 0;
 	size_t len;
 
 	if (list.len == 1 && *at == '*')
 		return true;
-	if (strncmp(tag, "W/", 2) == 0)
+	if (weak)
 		tag += 2;
 	len = strlen(tag);
-	if (len < 2 || *tag != '"')
+	if (len < 2 || *tag != '"' || (weak && strong))
 		return false;
 	tag++;
 	len = bare_length(tag, len - 2);
@@ -268,11 +272,13 @@ etag_listed(PennySpan list, const char *tag)
 
 		if (quote == NULL)
 			return false;
+		weak = quote - at >= 2 && memcmp(quote - 2, "W/", 2) == 0;
 		quote++;
 		close = memchr(quote, '"', (size_t) (end - quote));
 		if (close == NULL)
 			return false;
-		if (bare_length(quote, (size_t) (close - quote)) == len && memcmp(quote, tag, len) == 0)
+		if (!(weak && strong) && bare_length(quote, (size_t) (close - quote)) == len &&
+			memcmp(quote, tag, len) == 0)
 			return true;
 		at = close + 1;
 	}
@@ -294,13 +300,22 @@ put_etag(PennyAnswer *answer)
 void
 penny_result_condition(PennyAnswer *answer, const PennyRequest *request)
 {
-	PennySpan known = penny_params_header(request->field[PENNY_FIELD_HEADERS], "if-none-match");
+	PennySpan headers = request->field[PENNY_FIELD_HEADERS];
+	PennySpan wanted = penny_params_header(headers, "if-match");
+	PennySpan known = penny_params_header(headers, "if-none-match");
 	char *tag;
 
-	if (answer->status != 200 || known.data == NULL)
+	if (answer->status != 200 || (known.data == NULL && wanted.data == NULL))
 		return;
 	tag = header_of(answer, "etag");
-	if (tag == NULL || !etag_listed(known, tag))
+	if (tag == NULL)
+		return;
+	/* for reads alone: what a write needs, its handler decides */
+	if (wanted.data != NULL && !etag_listed(wanted, tag, true) &&
+		(request->method == PENNY_GET || request->method == PENNY_HEAD))
+		ereport(ERROR, (errcode(ERRCODE_PENNY_PRECONDITION_FAILED),
+						errmsg("the entity tag is none of those in If-Match")));
+	if (known.data == NULL || !etag_listed(known, tag, false))
 		return;
 	answer->status = 304;
 	answer->body = "";

@@ -22,7 +22,10 @@
 extern void penny_result_answer(PennyAnswer *answer, const PennyRequest *request, Datum value,
 								bool isnull, Oid type);
 
-/* Make the answer a 304 where If-None-Match says that the client has it. */
+/*
+ * Make the answer a 304 where If-None-Match says that the client has it; raise
+ * PY412 where a read is not of what If-Match says.
+ */
 extern void penny_result_condition(PennyAnswer *answer, const PennyRequest *request);
 
 #endif /* PENNY_RESULT_H */

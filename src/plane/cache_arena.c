@@ -14,11 +14,13 @@
  */
 #include "plane/cache_layout.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/random.h>
 
-#define STEP 256 /* chunks that are given memory at once */
+#define STEP 256     /* chunks that are given memory at once */
+#define GROW_TRIES 8 /* when signals interrupt it */
 #define MAX_STAMPS (1u << 24)
 #define MAX_ENTRIES (1u << 22)
 #define MAX_CHUNKS (1u << 26)
@@ -87,20 +89,28 @@ penny_cache_start(PennyPlane *plane)
 	return getrandom(header->secret, sizeof(header->secret), 0) == sizeof(header->secret);
 }
 
-/* Give memory to the chunks below `chunks`; false when there is none. */
+/*
+ * Give memory to the chunks below `chunks`; false and errno when there is none,
+ * or when signals come so fast that it is not to be had now (EINTR).
+ */
 static bool
 grow(PennyPlane *plane, uint32_t chunks)
 {
 	PennyCacheHeader *header = penny_cache_header(plane);
 	uint32_t upto = (chunks + STEP - 1) / STEP * STEP;
 	off_t from = (off_t) (plane->sizes.cache_arena + (size_t) header->chunks_ready * PENNY_CHUNK);
+	int tries = 0;
 
 	if (chunks <= header->chunks_ready)
 		return true;
 	if (upto > header->chunks_limit)
 		upto = header->chunks_limit;
-	if (fallocate(plane->p_fd, 0, from, (off_t) (upto - header->chunks_ready) * PENNY_CHUNK) != 0)
-		return false;
+	while (fallocate(plane->p_fd, 0, from, (off_t) (upto - header->chunks_ready) * PENNY_CHUNK) !=
+		   0)
+	{
+		if (errno != EINTR || ++tries == GROW_TRIES)
+			return false;
+	}
 	header->chunks_ready = upto;
 	return true;
 }
@@ -118,6 +128,8 @@ penny_arena_has(PennyPlane *plane, uint32_t chunks)
 		return false;
 	if (grow(plane, header->chunks_used + chunks))
 		return true;
+	if (errno == EINTR)
+		return false;
 	header->chunks_limit = header->chunks_ready;
 	return chunks <= header->chunks_limit - header->chunks_used;
 }

@@ -295,9 +295,12 @@ add_query(Sip *sip, Decoder *decoder, PennySpan query)
 	while (query.len > 0)
 	{
 		PennySpan value = next_piece(&query, '&');
-		PennySpan name = next_piece(&value, '=');
+		PennySpan name;
 		Pair new;
 
+		if (value.len == 0)
+			continue; /* no parameter, for a handler neither */
+		name = next_piece(&value, '=');
 		if (pairs == MAX_PAIRS || !decode(decoder, name, true, &new.name) ||
 			!decode(decoder, value, true, &new.value))
 			return false;

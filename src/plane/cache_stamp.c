@@ -85,20 +85,14 @@ penny_stamp_view(const PennyPlane *plane, uint32_t slot, PennyStampView *view)
 }
 
 /*
- * Put a pusher into the ring, the newest first.  Finished ones make room; when
- * there is none, the older one goes, and from then on the ring does not tell all.
+ * Put a pusher into the ring before those that are left in it.  When there are
+ * two, the older one goes, and from then on the ring does not tell all.
  */
 static void
-remember(PennyStamp *stamp, uint64_t xid, bool (*finished)(uint64_t xid))
+remember(PennyStamp *stamp, uint64_t xid, uint64_t newer, uint64_t older)
 {
 	uint64_t maxxid = atomic_load_explicit(&stamp->maxxid, memory_order_relaxed);
-	uint64_t newer = atomic_load_explicit(&stamp->xid[0], memory_order_relaxed);
-	uint64_t older = atomic_load_explicit(&stamp->xid[1], memory_order_relaxed);
 
-	if (older != 0 && (older == xid || finished(older)))
-		older = 0;
-	if (newer != 0 && (newer == xid || finished(newer)))
-		newer = 0;
 	if (newer != 0)
 	{
 		if (older != 0)
@@ -112,18 +106,35 @@ remember(PennyStamp *stamp, uint64_t xid, bool (*finished)(uint64_t xid))
 	atomic_store_explicit(&stamp->maxxid, maxxid, memory_order_relaxed);
 }
 
+/* A pusher that stays in the ring beside a new one, or 0. */
+static uint64_t
+still_there(_Atomic uint64_t *place, uint64_t xid, bool (*finished)(uint64_t xid))
+{
+	uint64_t pusher = atomic_load_explicit(place, memory_order_relaxed);
+
+	return pusher == 0 || pusher == xid || finished(pusher) ? 0 : pusher;
+}
+
 /* Push, under the lock of the slot. */
 void
 penny_stamp_push(PennyPlane *plane, uint32_t slot, uint64_t xid, bool (*finished)(uint64_t xid))
 {
 	PennyStamp *stamp;
+	uint64_t newer = 0;
+	uint64_t older = 0;
 
 	if (!penny_cache_on(plane) || slot >= plane->config.cache_stamps)
 		return;
 	stamp = &penny_cache_stamps(plane)[slot];
+	if (xid != 0)
+	{
+		/* `finished` may take its time or fail: the stamp is whole until it has answered */
+		newer = still_there(&stamp->xid[0], xid, finished);
+		older = still_there(&stamp->xid[1], xid, finished);
+	}
 	penny_version_open(&stamp->seq);
 	if (xid != 0)
-		remember(stamp, xid, finished);
+		remember(stamp, xid, newer, older);
 	/* Whoever sees what the pusher's commit brings also sees the new seq. */
 	penny_version_close(&stamp->seq);
 	atomic_thread_fence(memory_order_seq_cst);

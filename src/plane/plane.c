@@ -158,8 +158,13 @@ create_region(const char *name, size_t size, size_t allocate, int seals, int *fd
 	*fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (*fd < 0)
 		return NULL;
-	if (ftruncate(*fd, (off_t) size) < 0 || fallocate(*fd, 0, 0, (off_t) allocate) < 0)
+	if (ftruncate(*fd, (off_t) size) < 0)
 		return NULL;
+	while (fallocate(*fd, 0, 0, (off_t) allocate) < 0)
+	{
+		if (errno != EINTR)
+			return NULL;
+	}
 	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
 	if (map == MAP_FAILED)
 		return NULL;

@@ -104,7 +104,8 @@ SELECT hit FROM get(3);
 UPDATE project SET name = 'three, changed' WHERE id = 3;
 SELECT * FROM get(3);
 DROP TRIGGER a_first ON project;
--- what harmless commands leave
+-- what harmless commands leave, for who has temporary objects already
+CREATE TEMP TABLE mine (id int);
 SELECT hit FROM get(3);
 SELECT hit FROM get(3);
 CREATE TEMP TABLE t (id int);

@@ -30,6 +30,8 @@ $node->sql(q{
 	GRANT USAGE ON SCHEMA app TO penny_user;
 	CREATE FUNCTION app.hello(r penny.request) RETURNS jsonb LANGUAGE sql AS $$SELECT '{"hello":true}'::jsonb$$;
 	INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('GET', '/hello', 'app.hello', 'public');
+	CREATE FUNCTION app.room(room text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+	INSERT INTO penny.room_policies VALUES ('team', 'app.room');
 });
 
 my @tables = split /\n/, $node->sql("SELECT relname FROM pg_class WHERE relnamespace = 'chat'::regnamespace AND relkind = 'r' ORDER BY 1");
@@ -69,6 +71,7 @@ sub compare
 		local $on->{database} = $database;
 		is($on->act($ada, 'penny_user', "SELECT penny.conversation('$talk') - 'position'"), $fetched, 'the eager fetch');
 		is($on->sql("SELECT handler FROM penny.routes WHERE pattern = '/hello'"), 'app.hello', 'the route of the user');
+		is($on->sql('SELECT * FROM penny.room_policies'), 'team|app.room', 'the policy of free rooms');
 		my $version = $on->sql("SELECT version FROM chat.conversations WHERE id = '$talk'");
 		$on->act($ada, 'penny_user', "SELECT penny.add_message('$talk', 'user', 'after the restore')");
 		is($on->sql("SELECT version FROM chat.conversations WHERE id = '$talk'"), $version + 1, 'triggers go on where they were');

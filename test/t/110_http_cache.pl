@@ -197,6 +197,14 @@ subtest 'conditional requests' => sub {
 	# built for a conditional request, and yet whole
 	$node->sql("UPDATE app.things SET name = 'again' WHERE id = 4");
 	is(said(get('/things/4', 'If-None-Match' => '*')), '304 miss', '304 of a miss');
+
+	my $now = get('/things/4')->{header}{etag};
+	(my $variant = $now) =~ s/"$/-gzip"/;
+	is(said(get('/things/4', 'If-Match' => $_)), '200 hit', "If-Match: $_") for $now, $variant, qq("x", $now), '*';
+	is(get('/things/4', 'If-Match' => $_)->{status}, 412, "412 for If-Match: $_") for '"x"', "W/$now", qq("x", W/$now), 'x';
+	is(get('/things/4', 'If-Match' => '"x"', 'If-None-Match' => $now)->{status}, 412, 'If-Match is looked at first');
+	is(get('/plain', 'If-Match' => '"x"')->{status}, 412, 'also of a route that is not kept');
+	is(get('/plain', 'If-Match' => '*')->{status}, 200, 'where "*" is anything');
 	is(get('/things/4')->{json}{name}, 'again', 'kept is the whole answer');
 	is(said(get('/things/999', 'If-None-Match' => '*')), '404 bypass', 'no 304 of what is not there');
 };

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # check.sh [PART...]: everything `make check` does, or only the named parts:
-#	layers messages format symbols unit regress isolation tap
+#	layers messages format symbols client unit regress isolation tap
 # and, for `make check-asan` (SANITIZE=1: plain C with ASan and UBSan):
 #	replay (of the fuzz corpus) sanitizer (reports found in the servers' logs)
 #
@@ -17,7 +17,7 @@ set -u
 . "$(dirname "$0")/common.sh"
 cd "$top" || exit 2
 
-parts=${*:-layers messages format symbols unit regress isolation tap}
+parts=${*:-layers messages format symbols client unit regress isolation tap}
 sanitize=${SANITIZE:-}
 sanitized_flags='-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -U_FORTIFY_SOURCE'
 passed=0 failed=0 skipped=0
@@ -92,6 +92,7 @@ prepare() {
 	[ -z "$sanitize" ] || cp .build/asan/penny-edge "$work/run/penny-edge"
 	mkdir -p "$work/run/data"
 	! [ -r ../shared/data/sgd-dev.jsonl.gz ] || cp ../shared/data/sgd-dev.jsonl.gz "$work/run/data/"
+	test/tools/client.sh --copy "$work/run/client"
 	own "$work/run"
 }
 
@@ -103,7 +104,20 @@ run_env() {
 		PERL5LIB="$work/run/test/t/lib:$pgxs/src/test/perl" \
 		PG_REGRESS="$pgxs/src/test/regress/pg_regress" TESTDIR="$work/run" \
 		PENNY_EDGE_PROGRAM="${sanitize:+$work/run/penny-edge}${PENNY_EDGE_PROGRAM:-}" \
-		PENNY_SAMPLE="$work/run/data/sgd-dev.jsonl.gz" "$@"
+		PENNY_SAMPLE="$work/run/data/sgd-dev.jsonl.gz" PENNY_CLIENT="$work/run/client" "$@"
+}
+
+# The JavaScript client, built anew; its tests are TAP files. Where there is no
+# node, or nothing to fetch its compilers from, it is skipped.
+part_client() {
+	local log=$work/log/client.log
+	"$top/test/tools/deps.sh" install client >"$log" 2>&1 || tail -n 3 "$log"
+	test/tools/client.sh >"$log" 2>&1
+	case $? in
+		0) count client 1 0 0; test/tools/client.sh --copy "$work/run/client"; own "$work/run/client" ;;
+		3) tail -n 1 "$log"; count client 0 0 1 ;;
+		*) cat "$log"; count client 0 1 0 ;;
+	esac
 }
 
 part_unit() {
@@ -209,7 +223,7 @@ for part in $parts; do
 	case $part in
 		replay | sanitizer) "part_$part" ;;
 		layers | messages | format | symbols) simple "$part" "test/tools/check_$part.sh" ;;
-		unit | regress | isolation | tap) "part_$part" ;;
+		client | unit | regress | isolation | tap) "part_$part" ;;
 		*) echo "unknown part: $part"; count "$part" 0 1 0 ;;
 	esac
 done

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What penny needs from the system, by purpose.
 #
-#	deps.sh missing build|run|check|bench|fuzz	print the Debian packages that are missing
-#	deps.sh install build|run|check|bench|fuzz	install them: as root or by sudo, else say how
+#	deps.sh missing build|run|check|client|bench|fuzz	print the Debian packages that are missing
+#	deps.sh install build|run|check|client|bench|fuzz	install them: as root or by sudo, else say how
 #
 # A thing is looked for where it is used (a header by the compiler, a program
 # in PATH), so that a self-built library counts.  Nothing is done when nothing
@@ -68,6 +68,14 @@ missing_bench() {
 	[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || echo nginx-light
 }
 
+# For the JavaScript client: Debian 12 has node 18, which builds it; its tests
+# want 20, which test/tools/client.sh fetches then.
+missing_client() {
+	command -v node >/dev/null || echo nodejs
+	command -v npm >/dev/null || echo npm
+	command -v chromium >/dev/null || echo chromium
+}
+
 # A clang that links libFuzzer.
 missing_fuzz() {
 	command -v make >/dev/null || echo make
@@ -98,8 +106,8 @@ apt_install() {
 
 purpose=${2:-build}
 case $purpose in
-	build | run | check | bench | fuzz) ;;
-	*) echo "usage: deps.sh missing|install build|run|check|bench|fuzz" >&2; exit 2 ;;
+	build | run | check | client | bench | fuzz) ;;
+	*) echo "usage: deps.sh missing|install build|run|check|client|bench|fuzz" >&2; exit 2 ;;
 esac
 packages=$("missing_$purpose" | tr '\n' ' ' | sed 's/ *$//')
 
@@ -123,7 +131,7 @@ case ${1:-} in
 		fi
 		;;
 	*)
-		echo "usage: deps.sh missing|install build|run|check|bench|fuzz" >&2
+		echo "usage: deps.sh missing|install build|run|check|client|bench|fuzz" >&2
 		exit 2
 		;;
 esac

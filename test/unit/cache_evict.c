@@ -6,9 +6,28 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "cache_plane.h"
+
+/* Signals that come while memory is given to the arena. */
+static int interruptions = 0;
+
+int
+fallocate(int fd, int mode, off_t from, off_t len)
+{
+	if (interruptions > 0)
+	{
+		interruptions--;
+		errno = EINTR;
+		return -1;
+	}
+	return (int) syscall(SYS_fallocate, fd, mode, from, len);
+}
 
 TEST(quotas)
 {
@@ -167,6 +186,26 @@ TEST(no_memory)
 	stop();
 }
 
+/* A signal is no shortage: the arena stays as large as it is. */
+TEST(interrupted)
+{
+	interruptions = 3;
+	start();
+	CHECK(interruptions == 0);
+	interruptions = 3;
+	CHECK(put_text("a", "a") == PENNY_CACHE_KEPT && there("a", "a") && interruptions == 0);
+	CHECK(penny_cache_header(&pg)->chunks_limit == small.cache_chunks);
+	stop();
+
+	start();
+	interruptions = 1000;
+	CHECK(put_text("a", "a") == PENNY_CACHE_TOO_LARGE && interruptions > 0);
+	interruptions = 0;
+	CHECK(put_text("a", "a") == PENNY_CACHE_KEPT && there("a", "a"));
+	CHECK(penny_cache_header(&pg)->chunks_limit == small.cache_chunks);
+	stop();
+}
+
 int
 main(void)
 {
@@ -175,6 +214,7 @@ main(void)
 	RUN(uses);
 	RUN(ghosts);
 	RUN(memory_when_needed);
+	RUN(interrupted);
 	RUN(no_memory);
 	return unit_done();
 }

@@ -203,6 +203,25 @@ def a_large_hit_and_a_slow_reader(fake):
     http.close()
 
 
+@test(cache_chunks=1 << 16, cache_max_object=16 << 20, write_timeout=60000)
+def hits_that_nobody_reads(fake):
+    """What waits for slow clients is bounded also when no executor waits with it."""
+    size = 15000000
+    http = Http(fake)
+    fill(fake, http, '/cached/l?n=%d' % size)
+    slow = []
+    for i in range(60):
+        slow.append(Http(fake, receive_buffer=4096, segment=536))
+        slow[i].request('/cached/l?n=%d' % size, headers=USER)
+    # 60 times 15 MB would be more than the 512 MB that may wait
+    fake.until(lambda: fake.counters()['cache_hits'] == 61, 'their answers')
+    fake.until(lambda: fake.counters()['connections'] < 45, 'some are cut')
+    equal(len(http.get('/cached/l?n=%d' % size, headers=USER).body), size, 'who reads is served')
+    for client in slow:
+        client.close()
+    http.close()
+
+
 @test(cache_chunks=0)
 def without_a_cache(fake):
     http = Http(fake)
@@ -263,6 +282,30 @@ def not_modified(fake):
             answer = http.get('/bytes?n=%d' % n, headers='If-None-Match: %s\r\n' % value)
             equal((answer.status, answer.headers['etag'], answer.body), (304, value, b''))
         equal(len(http.get('/bytes?n=%d' % n, headers='If-None-Match: "n-1"\r\n').body), n)
+    # an executor that says so does not know which coding the client has
+    for value, said in (('"abc-gzip"', '"abc-gzip"'), ('"x", "abc"', '"abc"'), ('*', '"abc"')):
+        answer = http.get('/unchanged', headers='If-None-Match: %s\r\n' % value)
+        equal((answer.status, answer.headers['etag'], answer.headers['vary']),
+              (304, said, 'Accept-Encoding'))
+    http.close()
+
+
+@test()
+def what_the_edge_says_is_said_once(fake):
+    """A handler's X-Cache and Age are not for clients: they would contradict."""
+    http = Http(fake)
+    lines = 'age%3A%207%0Ax-cache%3A%20of%20mine%0Avary%3A%20X-This%0A'
+    for _ in range(3):
+        http.request('/cached/a?lines=' + lines, headers=USER)
+        http.answer()
+    http.request('/cached/a?lines=' + lines, headers=USER)
+    while b'\r\n\r\n' not in http.data:
+        http.more()
+    head = http.data.lower()
+    equal((head.count(b'\r\nage: '), head.count(b'\r\nx-cache: '), head.count(b'\r\nage: 7')),
+          (1, 1, 0))
+    assert b'vary: x-this\r\n' in head and b'vary: accept-encoding\r\n' in head
+    http.answer()
     http.close()
 
 
@@ -318,6 +361,27 @@ def the_one_that_asked_goes_away(fake):
         equal(client.answer().status, 200)
         client.close()
     assert calls(fake) <= before + 2, calls(fake) - before
+    known.close()
+
+
+@test(executors=16)
+def those_that_asked_go_away_one_after_the_other(fake):
+    """Whoever leaves before each answer does not keep the others waiting for long."""
+    known = Http(fake)
+    fill(fake, known, '/cached/first')
+    before = calls(fake)
+    clients = [Http(fake) for _ in range(10)]
+    for i, client in enumerate(clients):
+        client.request('/cached/g?ms=3000', headers=USER)
+        fake.until(lambda: calls(fake) == before + 1 and fake.counters()['gathered'] == i,
+                   'in this order')
+    clients[0].close()
+    fake.until(lambda: calls(fake) == before + 2, 'the second makes another')
+    clients[1].close()
+    fake.until(lambda: calls(fake) == before + 10, 'all others make theirs', limit=2)
+    for client in clients[2:]:
+        equal(client.answer().status, 200)
+        client.close()
     known.close()
 
 
@@ -399,6 +463,40 @@ def variants_are_kept(fake):
         equal(expand(http.get(target, headers=accept)), plain)
         assert fake.counters()['variant_bytes'] <= 65536
     http.close()
+
+
+@test()
+def variants_are_given_up(fake):
+    http = Http(fake)
+    accept = USER + 'Accept-Encoding: gzip\r\n'
+    for setting, otherwise in (('compression_cache_size', 4096), ('codings', 2)):
+        plain = fill(fake, http, '/cached/%s?n=9000' % setting).body
+        equal(expand(http.get('/cached/%s?n=9000' % setting, headers=accept)), plain)
+        assert fake.counters()['variant_bytes'] > 0
+        fake.command('set %s 0' % setting)
+        fake.until(lambda: fake.counters()['variant_bytes'] == 0, setting)
+        fake.command('set %s %d' % (setting, otherwise))
+    http.close()
+
+
+@test(compression_cache_size=0)
+def compressing_leaves_time_for_others(fake):
+    """However often it is asked for: what is then not compressed goes out as it is."""
+    fill(fake, Http(fake), '/cached/v?n=250000')
+    clients = [Http(fake) for _ in range(8)]
+    text = 'GET /cached/v?n=250000 HTTP/1.1\r\nHost: h\r\n%sAccept-Encoding: gzip\r\n\r\n' % USER
+    codings = []
+    while None not in codings and len(codings) < 8000:
+        for client in clients:
+            client.send(text * 100)
+        codings += [client.answer().headers.get('content-encoding') for _ in range(100)
+                    for client in clients]
+    equal(set(codings), {'gzip', None})
+    fake.until(lambda: clients[0].get('/cached/v?n=250000',
+                                      headers=USER + 'Accept-Encoding: gzip\r\n')
+               .headers.get('content-encoding') == 'gzip', 'there is time again')
+    for client in clients:
+        client.close()
 
 
 @test(compression_cache_size=0)

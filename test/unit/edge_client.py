@@ -134,10 +134,12 @@ class Answer:
 class Http:
     """One connection; requests are bytes, answers are parsed."""
 
-    def __init__(self, fake, receive_buffer=None, tls=True, source=None):
+    def __init__(self, fake, receive_buffer=None, tls=True, source=None, segment=None):
         self.socket = socket.socket()
         if source:
             self.socket.bind((source, 0))
+        if segment:  # small as on a real network, where kernels buffer little
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, segment)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(LIMIT)

@@ -9,7 +9,8 @@
  *		/secret/{id}	for every agent
  *
  * with ?n= (bytes of the body, 100), &ms= (time it takes), &type= (content
- * type), &keep=0 (answer, and keep nothing).  What they give depends on the tag
+ * type), &lines= (further header lines, ended by LF), &keep=0 (answer, and keep
+ * nothing).  What they give depends on the tag
  * "thing:<id>", which "push" of the gateway's commands moves; it says how often
  * it was built.
  *
@@ -121,7 +122,9 @@ build(PennySpan path, PennySpan query, FakeBuilt *built)
 	static size_t size;
 	size_t n = number_of(query, "n", 100);
 	char type[64];
+	char more[80];
 	size_t type_len;
+	size_t more_len;
 
 	if (n + 1024 > size)
 	{
@@ -146,10 +149,12 @@ build(PennySpan path, PennySpan query, FakeBuilt *built)
 		type_len = (size_t) snprintf(type, sizeof(type), "application/json");
 	snprintf(built->etag, sizeof(built->etag), "\"%016lx\"",
 			 (unsigned long) penny_hash(text, built->body_len, 3));
+	if (!penny_http_query_value(query, "lines", more, sizeof(more), &more_len))
+		more_len = 0;
 	built->head_len =
 		(size_t) snprintf(built->head, sizeof(built->head),
-						  "content-type: %.*s\netag: %s\ncache-control: private, no-cache\n",
-						  (int) type_len, type, built->etag);
+						  "content-type: %.*s\netag: %s\ncache-control: private, no-cache\n%.*s",
+						  (int) type_len, type, built->etag, (int) more_len, more);
 }
 
 bool

@@ -7,6 +7,7 @@
  *		/bytes?n=N		an answer of N bytes (several pieces when large)
  *		/slow?ms=N		answers after N ms, or stops when it is cancelled
  *		/status?n=N		an answer of that status
+ *		/unchanged		304, for the tag "abc"
  *		/headers		headers, some of which an edge must not pass on
  *		/broken			breaks off after the first piece
  *
@@ -219,6 +220,7 @@ serve_http(const PennyCall *call, const PennyRequest *request)
 	static const char evil[] = "content-type: text/plain\nconnection: keep-alive\n"
 							   "content-length: 3\ntransfer-encoding: chunked\nx-good: yes\n"
 							   "bad name: x\nx-split: a\r\n\r\nHTTP/1.1 200 OK\n";
+	static const char unchanged[] = "content-type: application/json\netag: \"abc\"\n";
 	PennySpan target = request->field[PENNY_FIELD_TARGET];
 	PennySpan none = {NULL, 0};
 	PennyResponseExtra extra = {.mark = PENNY_MARK_NONE};
@@ -238,6 +240,8 @@ serve_http(const PennyCall *call, const PennyRequest *request)
 		bytes_of(call, number(target));
 	else if (starts_with(target, "/slow"))
 		slow(call, number(target));
+	else if (starts_with(target, "/unchanged"))
+		answer(call, 304, (PennySpan){unchanged, sizeof(unchanged) - 1}, none);
 	else if (starts_with(target, "/status"))
 		answer_text(call, (uint32_t) number(target), "{}");
 	else if (starts_with(target, "/headers"))
@@ -499,7 +503,7 @@ serve(const PennyCall *call)
 		"GET public /shared/{id} ttl=60000 scope=public\n"
 		"GET agent /agents/{id} ttl=60000 scope=role\n"
 		"GET agent /secret/{id} ttl=60000 scope=public\nGET public /status\nGET public "
-		"/headers\nGET "
+		"/headers\nGET public /unchanged\nGET "
 		"public /broken\n"
 		"GET public /extra\n";
 	PennyRequest request;

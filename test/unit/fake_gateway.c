@@ -139,6 +139,7 @@ static const Name names[] = {
 	{"compression_min_size", &settings.compression_min_size},
 	{"compression_cache_size", &settings.compression_cache_size},
 	{"cache_chunks", &config.cache_chunks},
+	{"cache_max_object", &config.cache_max_object},
 };
 
 static const char *const counters[PENNY_COUNTERS] = {

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """penny-edge against a fake gateway: HTTP, limits, faults, WebSocket, rooms.
 
-    t_edge.py <fake_gateway> <penny-edge> [name ...]
+    t_edge.py <fake_gateway> <penny-edge> [--cached] [name ...]
+
+--cached: the tests of edge_cached.py.
 
 Prints TAP.  Each test has a gateway and an edge of its own; at its end every
 client has gone, and the edge must have forgotten them and still live.
@@ -1380,8 +1382,9 @@ def who_conflates_skips_to_the_newest(fake):
 
 def memory_of(fake):
     """Private memory of the edge, kB."""
-    with open('/proc/%s/smaps_rollup' % fake.command('pid')) as rollup:
-        return sum(int(line.split()[1]) for line in rollup if line.startswith('Private'))
+    with open('/proc/%s/statm' % fake.command('pid')) as statm:
+        pages = [int(word) for word in statm.read().split()]
+    return (pages[1] - pages[2]) * resource.getpagesize() // 1024
 
 
 @test(write_timeout=60000, event_bytes=1 << 22, max_connections=1000)
@@ -1800,21 +1803,25 @@ def run_sandbox(edge):
 def main():
     global BUDGET
     program, edge, names = sys.argv[1], shutil.which(sys.argv[2]), sys.argv[3:]
+    cached = '--cached' in names
+    names = [name for name in names if name != '--cached']
     with open(edge, 'rb') as binary:
         if b'__asan_init' in binary.read():
             BUDGET = float('inf')
-    chosen = [t for t in TESTS + edge_cached.TESTS if not names or t[0].__name__ in names]
+    chosen = [t for t in (edge_cached.TESTS if cached else TESTS)
+              if not names or t[0].__name__ in names]
+    with_sandbox = not names and not cached
     failed = 0
     # Some tests open more sockets than a login session may by default.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    print('1..%d' % (len(chosen) + (not names)))
-    if not names:
+    print('1..%d' % (len(chosen) + with_sandbox))
+    if with_sandbox:
         good, lines = run_sandbox(edge)
         failed += not good
         print('%sok 1 - sandbox' % ('' if good else 'not '))
         print('\n'.join('# ' + line for line in lines if not good), flush=True)
-    for number, (function, settings, tls) in enumerate(chosen, 1 + (not names)):
+    for number, (function, settings, tls) in enumerate(chosen, 1 + with_sandbox):
         started = time.monotonic()
         problem = run_one(program, edge, function, settings, tls)
         failed += problem is not None

@@ -107,12 +107,38 @@ TEST(what_does_not_shrink)
 		  0);
 }
 
+TEST(time_for_compressing)
+{
+	uint64_t now = 1000000;
+	uint64_t spent = 0;
+
+	/* half of ten seconds, and what may be spent in advance */
+	while (now < 11000000)
+	{
+		if (penny_compress_may(now))
+		{
+			penny_compress_took(now, now + 3000);
+			spent += 3000;
+			now += 3000;
+		}
+		else
+			now += 1000;
+	}
+	CHECK(spent >= 5000000 && spent <= 5300000);
+	/* time that passed unused is not saved */
+	now += 100000000;
+	for (spent = 0; penny_compress_may(now); spent += 3000)
+		penny_compress_took(now, now + 3000);
+	CHECK(spent <= 110000);
+}
+
 TEST(keeping)
 {
 	PennyCacheKey a = key(1);
 	PennyCacheKey b = key(2);
 	const PennyVariant *variant;
 
+	penny_edge.settings.codings[0] = PENNY_GZIP;
 	penny_edge.settings.compression_cache_size = 64;
 	penny_variant_keep(&a, PENNY_GZIP, span("h: 1\n"), span("small"));
 	penny_variant_keep(&b, PENNY_GZIP, span(""), span(""));
@@ -168,6 +194,7 @@ main(void)
 {
 	RUN(compressing);
 	RUN(what_does_not_shrink);
+	RUN(time_for_compressing);
 	RUN(keeping);
 	RUN(budget);
 	return unit_done();

@@ -8,6 +8,8 @@ use warnings;
 
 use Bench::Measure;
 use Bench::Cached;
+use Bench::Coherence;
+use Bench::Hits;
 use Bench::Redis;
 use Bench::Crowds;
 use Bench::Faults;
@@ -30,11 +32,17 @@ our %FIGURES = (
 	13 => \&Bench::Crowds::coming_and_going,
 	14 => \&Bench::Crowds::slow,
 	15 => \&Bench::Restarts::killed,
+	20 => \&Bench::Coherence::stale,
 	21 => \&Bench::Cached::identity,
 	22 => \&Bench::Cached::compressed,
 	23 => \&Bench::Cached::not_modified,
+	24 => \&Bench::Hits::sql,
+	25 => \&Bench::Hits::in_process,
+	26 => \&Bench::Hits::commits,
 	27 => \&Bench::Redis::faults,
 	36 => \&Bench::Storms::all_at_once,
+	28 => \&Bench::Coherence::herd,
+	29 => \&Bench::Hits::trace,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same
