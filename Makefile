@@ -183,8 +183,12 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/room_audience.o \
 	src/edge/room_seats.o \
 	src/edge/room_frames.o \
-	src/edge/room_filter.o
+	src/edge/room_filter.o \
+	src/edge/room_presence.o
 EDGE = src/edge/main.o \
+	src/edge/presence.o \
+	src/edge/extension.o \
+	src/edge/packed.o \
 	src/edge/edge.o \
 	src/edge/sandbox.o \
 	src/edge/sandbox_test.o \

@@ -20,6 +20,7 @@ FUZZ_TARGETS = http \
 	plane_edge \
 	response \
 	encoding \
+	extension \
 	target \
 	utf8 \
 	wire
@@ -27,6 +28,7 @@ FUZZ_TARGETS = http \
 # What a target links beside the plain-C parts that all have.
 FUZZ_WITH_plane_edge = src/edge/calls.c src/edge/call_pieces.c src/edge/timer.c \
 	src/edge/token_memory.c src/edge/edge.c
+FUZZ_WITH_extension = src/edge/packed.c src/edge/compress.c
 FUZZ_WITH_response = src/edge/response.c src/edge/session_frames.c src/edge/edge.c
 
 FUZZ_PROGRAMS = $(addprefix .build/fuzz/fuzz_,$(FUZZ_TARGETS))

@@ -6,7 +6,7 @@
 UNIT_CC ?= cc
 UNIT_CFLAGS = -std=gnu11 -g -Wall -Wextra -Werror -Wmissing-prototypes \
 	-Wdeclaration-after-statement -D_GNU_SOURCE -Isrc -Itest/unit
-UNIT_LIBS = -lhiredis -pthread
+UNIT_LIBS = -lhiredis -lbrotlienc -lz -pthread
 UNIT_ASAN = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 
 # $(CURDIR) and the like stay out: paths are relative to the top directory.
@@ -41,6 +41,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/http_parse.c \
 	src/edge/http_fields.c \
 	src/edge/handshake.c \
+	src/edge/extension.c \
 	src/edge/encoding.c \
 	src/edge/websocket_frame.c \
 	src/edge/sse_text.c \
@@ -55,6 +56,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_seats.c \
 	src/edge/room_frames.c \
 	src/edge/room_filter.c \
+	src/edge/room_presence.c \
 	src/edge/wheel.c
 
 UNIT_TESTS = http \
@@ -71,6 +73,7 @@ UNIT_TESTS = http \
 	share \
 	encoding \
 	variants \
+	packed \
 	token_memory \
 	redis \
 	cache \
@@ -110,9 +113,12 @@ $(UNIT_ASAN_PROGRAMS): .build/unit-asan/%: .build/unit-asan/obj/test/unit/%.o \
 
 # What tests need beyond the plain-C parts that all have.
 UNIT_WITH_variants = src/edge/variants.c src/edge/compress.c src/edge/edge.c
+UNIT_WITH_packed = src/edge/packed.c src/edge/compress.c
 UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
 .build/unit/variants: $(addprefix .build/unit/obj/,$(UNIT_WITH_variants:.c=.o))
 .build/unit-asan/variants: $(addprefix .build/unit-asan/obj/,$(UNIT_WITH_variants:.c=.o))
+.build/unit/packed: $(addprefix .build/unit/obj/,$(UNIT_WITH_packed:.c=.o))
+.build/unit-asan/packed: $(addprefix .build/unit-asan/obj/,$(UNIT_WITH_packed:.c=.o))
 .build/unit/token_memory: $(addprefix .build/unit/obj/,$(UNIT_WITH_token_memory:.c=.o))
 .build/unit-asan/token_memory: $(addprefix .build/unit-asan/obj/,$(UNIT_WITH_token_memory:.c=.o))
 .build/unit/variants .build/unit-asan/variants: UNIT_LIBS += -lbrotlienc -lbrotlidec -lz

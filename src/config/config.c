@@ -107,6 +107,7 @@ penny_config_edge(PennyEdgeSettings *settings)
 	settings->rooms_per_connection = penny_rooms_per_connection;
 	settings->batch_window = penny_batch_window;
 	settings->stream_timeout = (uint32_t) penny_stream_timeout;
+	settings->websocket_compression = penny_websocket_compression;
 	settings->drain_timeout = penny_drain_timeout - Min(penny_drain_timeout / 10, 200);
 	settings->queue_size = penny_call_queue_size;
 	settings->compression_min_size = penny_compression_min_size;

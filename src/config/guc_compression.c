@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * guc_compression.c
- *		Settings of the compression of answers.
+ *		Settings of the compression of answers and messages.
  *
  * All take effect on reload; the edge does the work (edge/compress.c).
  *
@@ -19,6 +19,7 @@
 char *penny_compression = "br, gzip, deflate";
 int penny_compression_cache_size = 16 * KB;
 int penny_compression_min_size = 1 * KB;
+bool penny_websocket_compression = false;
 
 static const char *const coding_names[PENNY_CODINGS] = {
 	[PENNY_IDENTITY] = "off",
@@ -47,6 +48,10 @@ penny_config_compression(void)
 							"Sets the size from which answers are compressed.", NULL,
 							&penny_compression_min_size, penny_compression_min_size, 64, 1 * MB,
 							PGC_SIGHUP, GUC_UNIT_BYTE, NULL, NULL, NULL);
+	DefineCustomBoolVariable(
+		"penny.websocket_compression", "Compresses messages of WebSockets whose clients offer it.",
+		"By permessage-deflate. Takes effect for new connections.", &penny_websocket_compression,
+		penny_websocket_compression, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 void

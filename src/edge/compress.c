@@ -31,9 +31,15 @@
  * asked for and given back by each call; when there is none, the answer goes
  * out as it is.  "deflate" is the zlib format, as RFC 9110 8.4.1.2 says.
  *
+ * Messages of WebSockets are raw deflate data without the four bytes that every
+ * flush ends with (RFC 7692 7.2).  Each is by itself: the state is reset before
+ * it.  Unpacking stops at the limit, before anything beyond it is written.
+ *
  *-------------------------------------------------------------------------
  */
 #include "edge/compress.h"
+
+#include <stdlib.h>
 
 #include <string.h>
 
@@ -42,7 +48,9 @@
 
 #define WINDOW_GZIP (15 + 16) /* zlib: largest window, gzip's frame */
 #define WINDOW_ZLIB 15
+#define WINDOW_RAW -15 /* raw deflate data */
 #define MEMORY_LEVEL 8
+#define FIRST_BUFFER 4096 /* bytes that are unpacked into to begin with */
 
 #define COST 2       /* time that must pass for each that is spent */
 #define BURST 200000 /* us of such time that may be spent in advance */
@@ -160,4 +168,128 @@ penny_compress_took(uint64_t from, uint64_t to)
 	if (paid_at < from)
 		paid_at = from;
 	paid_at += COST * (to - from);
+}
+
+/* ---- messages --------------------------------------------------------------- */
+
+size_t
+penny_deflate(PennySpan text, char *out, size_t size)
+{
+	static z_stream stream;
+	const Level *level = level_for(PENNY_EFFORT_ONCE, text.len);
+	size_t len;
+
+	if (level == NULL)
+		return 0;
+	if (stream.state == NULL)
+	{
+		if (deflateInit2(&stream, level->gzip, Z_DEFLATED, WINDOW_RAW, MEMORY_LEVEL,
+						 Z_DEFAULT_STRATEGY) != Z_OK)
+		{
+			stream.state = NULL;
+			return 0;
+		}
+	}
+	else if (deflateReset(&stream) != Z_OK)
+		return 0;
+	stream.avail_in = 0;
+	stream.next_in = (Bytef *) text.data;
+	stream.next_out = (Bytef *) out;
+	stream.avail_out = (uInt) size;
+	if (deflateParams(&stream, level->gzip, Z_DEFAULT_STRATEGY) != Z_OK)
+		return 0;
+	stream.avail_in = (uInt) text.len;
+	if (deflate(&stream, Z_SYNC_FLUSH) != Z_OK || stream.avail_in > 0 || stream.avail_out == 0)
+		return 0; /* with no byte left, the flush may not be complete */
+	len = size - stream.avail_out;
+	return len > 4 ? len - 4 : 0;
+}
+
+/* Give the buffer twice its size, at most one byte more than may come; false without memory. */
+static bool
+grow_buffer(z_stream *stream, size_t most, char **buffer, size_t *size)
+{
+	size_t used = (size_t) ((char *) stream->next_out - *buffer);
+	size_t wanted = *size == 0 ? FIRST_BUFFER : *size * 2;
+	char *grown;
+
+	if (*size == 0)
+		used = 0;
+	if (wanted > most + 1)
+		wanted = most + 1;
+	grown = realloc(*buffer, wanted);
+	if (grown == NULL)
+		return false;
+	*buffer = grown;
+	*size = wanted;
+	stream->next_out = (Bytef *) grown + used;
+	stream->avail_out = (uInt) (wanted - used);
+	return true;
+}
+
+/* Unpack what is there of the input. */
+static PennyInflate
+inflate_piece(z_stream *stream, PennySpan piece, size_t most, char **buffer, size_t *size,
+			  bool *ended)
+{
+	stream->next_in = (Bytef *) piece.data;
+	stream->avail_in = (uInt) piece.len;
+	for (;;)
+	{
+		int result;
+
+		if (stream->avail_out == 0)
+		{
+			if (*size > most)
+				return PENNY_INFLATE_LARGE;
+			if (!grow_buffer(stream, most, buffer, size))
+				return PENNY_INFLATE_BAD;
+		}
+		result = inflate(stream, Z_SYNC_FLUSH);
+		if (result == Z_STREAM_END)
+		{
+			/* a last block; something may follow, if only what ends a message */
+			*ended = true;
+			if (stream->avail_in == 0)
+				return PENNY_INFLATED;
+			if (inflateReset(stream) != Z_OK)
+				return PENNY_INFLATE_BAD;
+		}
+		else if (result != Z_OK && result != Z_BUF_ERROR)
+			return PENNY_INFLATE_BAD;
+		else if (stream->avail_out > 0)
+			return PENNY_INFLATED; /* all input is used */
+	}
+}
+
+PennyInflate
+penny_inflate(PennySpan payload, size_t most, char **buffer, size_t *size, size_t *len)
+{
+	static const char flush[4] = {0, 0, (char) 0xff, (char) 0xff};
+	static z_stream stream;
+	PennyInflate result;
+	bool ended = false;
+
+	if (stream.state == NULL)
+	{
+		if (inflateInit2(&stream, WINDOW_RAW) != Z_OK)
+		{
+			stream.state = NULL;
+			return PENNY_INFLATE_BAD;
+		}
+	}
+	else if (inflateReset(&stream) != Z_OK)
+		return PENNY_INFLATE_BAD;
+	stream.next_out = (Bytef *) *buffer;
+	stream.avail_out = (uInt) (*size > most + 1 ? most + 1 : *size);
+	result = inflate_piece(&stream, payload, most, buffer, size, &ended);
+	if (result == PENNY_INFLATED)
+		result = inflate_piece(&stream, (PennySpan){flush, 4}, most, buffer, size, &ended);
+	if (result != PENNY_INFLATED)
+		return result;
+	/* The flush ends a block: where that is not so, the data are cut off. */
+	if (!ended && !(stream.data_type & 128))
+		return PENNY_INFLATE_BAD;
+	*len = (size_t) ((char *) stream.next_out - *buffer);
+	return *len > most ? PENNY_INFLATE_LARGE : PENNY_INFLATED;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * compress.h
- *		Compressing one body.
+ *		Compressing one body; compressing and unpacking one message.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,5 +32,22 @@ extern size_t penny_compress(PennyCoding coding, PennyEffort effort, PennySpan b
  */
 extern bool penny_compress_may(uint64_t now);
 extern void penny_compress_took(uint64_t from, uint64_t to);
+
+/*
+ * One message of RFC 7692 without context: compress it into at most `size`
+ * bytes; 0 when it does not fit or there is no memory.
+ */
+extern size_t penny_deflate(PennySpan text, char *out, size_t size);
+
+typedef enum PennyInflate
+{
+	PENNY_INFLATED,
+	PENNY_INFLATE_LARGE, /* it would have more than `most` bytes */
+	PENNY_INFLATE_BAD    /* it is none, or there is no memory */
+} PennyInflate;
+
+/* The other way round, into a buffer that grows as need be. */
+extern PennyInflate penny_inflate(PennySpan payload, size_t most, char **buffer, size_t *size,
+								  size_t *len);
 
 #endif /* PENNY_EDGE_COMPRESS_H */

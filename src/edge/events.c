@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "edge/calls.h"
+#include "edge/presence.h"
 #include "edge/session.h"
 #include "edge/timer.h"
 #include "plane/interest.h"
@@ -31,6 +32,7 @@
 #define BEHIND_TIME 8000       /* ms that a frame may wait; with the goodbye it is 10 s */
 #define BEHIND_MOST (8 << 20)  /* bytes that may wait at all */
 #define POSITION_INTERVAL 5000 /* ms, see rooms.h */
+#define HEARTBEAT 25000        /* ms, where there is none */
 #define READ_BUCKETS 1024
 
 typedef struct Read
@@ -144,6 +146,17 @@ on_read(void *owner, const PennyAnswer *answer)
 	return true;
 }
 
+/* Reads are the same for sockets that are signed in by the same token from the same place. */
+static bool
+is_same_reader(void *arg, void *member, void *other)
+{
+	const PennySession *one = ((PennySessionRoom *) member)->session;
+	const PennySession *two = ((PennySessionRoom *) other)->session;
+
+	(void) arg;
+	return one->local == two->local && strcmp(one->token, two->token) == 0;
+}
+
 /* ---- events --------------------------------------------------------------------- */
 
 static uint64_t
@@ -162,6 +175,18 @@ on_stall(PennyTimer *timer)
 	(void) timer;
 }
 
+/*
+ * ms after which it is repeated who is there: what is not repeated ends after
+ * three of them, and that is to be within two heartbeats.
+ */
+static uint32_t
+presence_renew(void)
+{
+	uint32_t heartbeat = penny_edge.settings.heartbeat_interval;
+
+	return (heartbeat > 0 ? heartbeat : HEARTBEAT) / 2;
+}
+
 void
 penny_events_init(void)
 {
@@ -171,8 +196,10 @@ penny_events_init(void)
 							   .behind_grace = BEHIND_GRACE,
 							   .behind_time = BEHIND_TIME,
 							   .behind_most = BEHIND_MOST,
-							   .position_interval = POSITION_INTERVAL};
-	static const PennyRoomsCallbacks callbacks = {
+							   .position_interval = POSITION_INTERVAL,
+							   .presence_window = penny_edge.settings.batch_window,
+							   .presence_renew = presence_renew()};
+	static PennyRoomsCallbacks callbacks = {
 		.read = start_read,
 		.forget = forget_read,
 		.joined = penny_session_joined,
@@ -180,8 +207,11 @@ penny_events_init(void)
 		.ready = penny_session_ready,
 		.takes = penny_session_takes,
 		.left = penny_session_left,
+		.same = is_same_reader,
 	};
 
+	if (penny_edge.plane.config.edges > 1)
+		callbacks.announce = penny_presence_announce;
 	config.edge = (uint64_t) penny_edge.plane.self + 1;
 	penny_random(&config.seed, sizeof(config.seed));
 	rooms = penny_rooms_create(&config, &callbacks, NULL);
@@ -265,7 +295,9 @@ penny_events_turn(void)
 {
 	bool more = penny_events_ready() && take_events();
 
+	penny_rooms_set_pace(rooms, penny_edge.settings.batch_window, presence_renew());
 	due = penny_rooms_tick(rooms, penny_edge.now);
+	penny_presence_turn(rooms);
 	return more;
 }
 

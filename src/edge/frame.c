@@ -21,6 +21,8 @@ penny_frame_raw(size_t head_len, size_t len, char **bytes)
 	if (frame == NULL)
 		return NULL;
 	frame->refs = 1;
+	frame->packing_tried = false;
+	frame->packed = NULL;
 	frame->head_len = (uint32_t) head_len;
 	frame->len = (uint32_t) len;
 	frame->events = NULL;
@@ -68,6 +70,7 @@ penny_frame_unref(PennyFrame *frame)
 		return;
 	penny_frame_unref(frame->events);
 	alive--;
+	penny_frame_unref(frame->packed);
 	free(frame);
 }
 

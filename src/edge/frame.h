@@ -19,8 +19,10 @@ typedef struct PennyFrame PennyFrame;
 struct PennyFrame
 {
 	uint32_t refs;
-	uint32_t len;       /* bytes of head and text */
-	uint32_t head_len;  /* bytes of the frame's head */
+	uint32_t len;      /* bytes of head and text */
+	uint32_t head_len; /* bytes of the frame's head */
+	bool packing_tried;
+	PennyFrame *packed; /* the same compressed, see packed.h; NULL: there is none */
 	PennyFrame *events; /* the same for event streams (sse_text.h); NULL: not made */
 	char bytes[];       /* head, then the text */
 };

@@ -259,7 +259,7 @@ go_live(PennyRooms *rooms, PennyMember *member, uint64_t version)
 		return;
 	}
 	member->doubted = false;
-	if (!tell_place(rooms, member))
+	if (!tell_place(rooms, member) || !penny_presence_enter(rooms, member))
 	{
 		retry(rooms, member, READ_MEMBER, 503, (PennySpan){"", 0});
 		return;
@@ -269,6 +269,7 @@ go_live(PennyRooms *rooms, PennyMember *member, uint64_t version)
 	room->live++;
 	room->waiting--;
 	penny_seat_loose(rooms, member);
+	penny_presence_mind(rooms, member);
 	if (room->waiting == 0)
 	{
 		penny_room_clear_log(rooms, room);
@@ -318,6 +319,7 @@ let_in(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySpan b
 	memcpy(member->user, answer->user, sizeof(member->user));
 	rooms->call.joined(rooms->arg, member->data, room_name(room), &how);
 	member->told = answer->recovered ? member->since_version : answer->version;
+	(void) penny_presence_enter(rooms, member); /* or when it goes live */
 	if (!take_lines(rooms, member, answer, body, false))
 	{
 		retry(rooms, member, READ_MEMBER, 503, (PennySpan){"", 0});
@@ -415,18 +417,13 @@ failed(PennyRooms *rooms, PennyMember *member, ReadKind kind, uint32_t status, P
 		penny_room_catch_up(rooms, room);
 }
 
-void
-penny_rooms_answer(PennyRooms *rooms, uint64_t read, uint32_t status, PennySpan head,
-				   PennySpan body, uint64_t now_ms)
+/* The answer to this member's read. */
+static void
+take_answer(PennyRooms *rooms, PennyMember *member, uint32_t status, PennySpan head, PennySpan body)
 {
-	PennyMember *member = penny_room_landed(rooms, read);
-	ReadKind kind;
+	ReadKind kind = member->read_kind;
 	Answer answer;
 
-	rooms->now = now_ms;
-	if (member == NULL)
-		return;
-	kind = member->read_kind;
 	member->read_kind = READ_NONE;
 	if (member->room->reader == member)
 		member->room->reader = NULL;
@@ -438,5 +435,16 @@ penny_rooms_answer(PennyRooms *rooms, uint64_t read, uint32_t status, PennySpan 
 		let_in(rooms, member, &answer, body);
 	else
 		catch_up(rooms, member, kind, &answer, body);
+}
+
+void
+penny_rooms_answer(PennyRooms *rooms, uint64_t read, uint32_t status, PennySpan head,
+				   PennySpan body, uint64_t now_ms)
+{
+	PennyMember *member = penny_room_landed(rooms, read);
+
+	rooms->now = now_ms;
+	for (; member != NULL; member = penny_room_landed_too(rooms))
+		take_answer(rooms, member, status, head, body);
 	penny_rooms_pump(rooms);
 }

@@ -41,12 +41,14 @@ item_size(const Item *item)
 
 /* The audience of a room with this window and filter, made if need be; NULL without memory. */
 Audience *
-penny_audience_find(PennyRooms *rooms, PennyRoom *room, uint32_t window, PennySpan filter)
+penny_audience_find(PennyRooms *rooms, PennyRoom *room, uint32_t window, bool presence,
+					PennySpan filter)
 {
 	Audience *audience = room->audiences;
 
 	while (audience != NULL &&
-		   (audience->window != window || audience->filter_len != filter.len ||
+		   (audience->window != window || audience->presence != presence ||
+			audience->filter_len != filter.len ||
 			(filter.len > 0 && memcmp(audience->filter, filter.data, filter.len) != 0)))
 		audience = audience->next;
 	if (audience != NULL)
@@ -56,6 +58,7 @@ penny_audience_find(PennyRooms *rooms, PennyRoom *room, uint32_t window, PennySp
 		return NULL;
 	audience->room = room;
 	audience->window = window;
+	audience->presence = presence;
 	audience->log_end = &audience->log;
 	audience->items_end = &audience->items;
 	audience->filter_len = (uint32_t) filter.len;
@@ -153,7 +156,7 @@ penny_audience_leave(PennyRooms *rooms, PennyMember *member)
 static bool
 has_unversioned(const Item *item)
 {
-	while (item != NULL && item->version != 0)
+	while (item != NULL && (item->version != 0 || item->presence))
 		item = item->next;
 	return item != NULL;
 }
@@ -243,13 +246,15 @@ penny_audience_mind_position(PennyRooms *rooms, Audience *audience)
 }
 
 static Item *
-make_item(PennyRooms *rooms, PennyFrame *frame, uint64_t version, uint64_t except)
+make_item(PennyRooms *rooms, const Item *what)
 {
 	Item *item = malloc(sizeof(Item));
 
 	if (item == NULL)
 		return NULL;
-	*item = (Item){.frame = penny_frame_ref(frame), .version = version, .except = except};
+	*item = *what;
+	item->next = NULL;
+	penny_frame_ref(item->frame);
 	rooms->counts.kept_bytes += item_size(item);
 	return item;
 }
@@ -280,29 +285,28 @@ emit_gathered(PennyRooms *rooms, Audience *audience)
 
 /* Emit a frame at once: nothing has gathered. */
 static void
-emit_single(PennyRooms *rooms, Audience *audience, uint64_t version, PennyFrame *frame,
-			uint64_t except)
+emit_single(PennyRooms *rooms, Audience *audience, const Item *what)
 {
 	Item *item = NULL;
 
-	if (except != 0 && (item = make_item(rooms, frame, version, except)) == NULL)
+	if (what->except != 0 && (item = make_item(rooms, what)) == NULL)
 	{
 		penny_seats_break(rooms, audience);
 		return;
 	}
-	if (version > audience->told)
-		audience->told = version;
-	emit(rooms, audience, penny_frame_ref(frame), item, version == 0);
+	if (what->version > audience->told)
+		audience->told = what->version;
+	emit(rooms, audience, penny_frame_ref(what->frame), item, has_unversioned(what));
 }
 
 /* A frame for the seated members of an audience. */
 static void
-gather(PennyRooms *rooms, Audience *audience, uint64_t version, PennyFrame *frame, uint64_t except)
+gather(PennyRooms *rooms, Audience *audience, const Item *what)
 {
 	Item *item;
 
-	if (version != 0)
-		audience->version = version;
+	if (what->version != 0)
+		audience->version = what->version;
 	if (!audience->open)
 	{
 		if (audience->window > 0)
@@ -311,10 +315,10 @@ gather(PennyRooms *rooms, Audience *audience, uint64_t version, PennyFrame *fram
 			penny_wheel_set(&rooms->wheel, &audience->window_timer, rooms->now + audience->window,
 							rooms->now);
 		}
-		emit_single(rooms, audience, version, frame, except);
+		emit_single(rooms, audience, what);
 		return;
 	}
-	item = make_item(rooms, frame, version, except);
+	item = make_item(rooms, what);
 	if (item == NULL)
 	{
 		penny_seats_break(rooms, audience);
@@ -346,7 +350,7 @@ tell_audience(PennyRooms *rooms, Audience *audience, uint64_t version, PennyFram
 			penny_member_deliver(rooms, member, version, frame);
 	}
 	if (audience->seated > 0 && passes)
-		gather(rooms, audience, version, frame, except);
+		gather(rooms, audience, &(Item){.frame = frame, .version = version, .except = except});
 	else if (audience->seated > 0 && version != 0)
 	{
 		audience->version = version;
@@ -365,6 +369,22 @@ penny_room_tell(PennyRooms *rooms, PennyRoom *room, uint64_t version, PennyFrame
 {
 	for (Audience *audience = room->audiences; audience != NULL; audience = audience->next)
 		tell_audience(rooms, audience, version, frame, except);
+}
+
+/* Tell who wants presence and is live a frame about it, whatever the filter. */
+void
+penny_room_tell_presence(PennyRooms *rooms, PennyRoom *room, PennyFrame *frame)
+{
+	for (Audience *audience = room->audiences; audience != NULL; audience = audience->next)
+	{
+		if (!audience->presence)
+			continue;
+		for (PennyMember *member = audience->loose; member != NULL; member = member->seat_next)
+			rooms->call.deliver(rooms->arg, member->data, frame);
+		if (audience->seated > 0)
+			gather(rooms, audience, &(Item){.frame = frame, .presence = true});
+		penny_seats_settle(rooms, audience);
+	}
 }
 
 /* The room's head has risen, and there was nothing more to tell. */

@@ -279,6 +279,7 @@ penny_rooms_signal(PennyRooms *rooms, PennyMember *from, PennySpan text, uint64_
 static void
 lose_all(PennyRooms *rooms, bool broadcasts)
 {
+	penny_presence_lost(rooms);
 	for (size_t i = 0; i < rooms->buckets; i++)
 	{
 		for (PennyRoom *room = rooms->bucket[i]; room != NULL; room = room->bucket_next)
@@ -327,6 +328,9 @@ penny_rooms_event(PennyRooms *rooms, const PennyEventIn *event, uint64_t now_ms)
 				break;
 			case PENNY_EVENT_RECHECK:
 				penny_room_lose(rooms, room, event->version == PENNY_EVENT_MISSED);
+				break;
+			case PENNY_EVENT_PRESENCE:
+				penny_presence_event(rooms, room, event);
 				break;
 			case PENNY_EVENT_LEFT:
 				left(rooms, room, event);

@@ -9,6 +9,12 @@
  * belongs to the member that asks and lies in its struct: nothing has to be
  * allocated when memory is short.
  *
+ * Single flight: a join that is equal to one in flight follows it.  It takes
+ * over what the room was like when that began, so everything that holds for an
+ * early snapshot holds for it: what came since is in the room's log, since
+ * somebody waited all the time.  When the leader leaves, the first who follows
+ * takes its place.
+ *
  *-------------------------------------------------------------------------
  */
 #include <stdio.h>
@@ -17,7 +23,8 @@
 
 #include "edge/rooms_private.h"
 
-#define REST 200 /* ms until a read that failed is tried again */
+#define LOOK_AT 32 /* members that are looked at for an equal join */
+#define REST 200   /* ms until a read that failed is tried again */
 
 /* ---- queues and the table of reads in flight -------------------------- */
 
@@ -51,6 +58,10 @@ queue_of(PennyRooms *rooms, const PennyMember *member)
 {
 	if (member->read_place == READ_RESTING)
 		return &rooms->resting;
+	if (member->read_place == READ_FOLLOWING)
+		return &member->leader->followers;
+	if (member->read_place == READ_LANDED)
+		return &rooms->landed;
 	return member->read_kind == READ_JOIN ? &rooms->joins : &rooms->catch_ups;
 }
 
@@ -129,6 +140,39 @@ penny_room_rest(PennyRooms *rooms, PennyMember *member)
 	enqueue(&rooms->resting, member);
 }
 
+/* List a read that is in flight. */
+static void
+list_read(PennyRooms *rooms, PennyMember *member)
+{
+	PennyMember **place = read_bucket(rooms, member->read);
+
+	member->read_place = READ_FLYING;
+	member->queue_next = *place;
+	*place = member;
+	rooms->counts.reads++;
+	if (member->read_kind != READ_JOIN)
+		rooms->unasked++;
+}
+
+/* A leader goes: the first who follows has the read from now on. */
+static void
+hand_on(PennyRooms *rooms, PennyMember *leader)
+{
+	PennyMember *first = leader->followers.first;
+	PennyMember *next;
+
+	dequeue(&leader->followers, first);
+	first->read = leader->read;
+	first->leader = NULL;
+	list_read(rooms, first);
+	while ((next = leader->followers.first) != NULL)
+	{
+		dequeue(&leader->followers, next);
+		next->leader = first;
+		enqueue(&first->followers, next);
+	}
+}
+
 /* Forget a member's read, wherever it stands. */
 void
 penny_room_drop_read(PennyRooms *rooms, PennyMember *member)
@@ -136,9 +180,12 @@ penny_room_drop_read(PennyRooms *rooms, PennyMember *member)
 	if (member->read_place == READ_FLYING)
 	{
 		unlist(rooms, member);
-		rooms->call.forget(rooms->arg, member->read);
+		if (member->followers.first != NULL)
+			hand_on(rooms, member);
+		else
+			rooms->call.forget(rooms->arg, member->read);
 	}
-	else if (member->read_place == READ_QUEUED || member->read_place == READ_RESTING)
+	else if (member->read_place != READ_NOWHERE && member->read_place != READ_WAITING)
 		dequeue(queue_of(rooms, member), member);
 	if (member->room->reader == member)
 		member->room->reader = NULL;
@@ -158,7 +205,63 @@ penny_room_landed(PennyRooms *rooms, uint64_t read)
 		return NULL;
 	unlist(rooms, member);
 	member->read_place = READ_NOWHERE;
+	while (member->followers.first != NULL)
+	{
+		PennyMember *next = member->followers.first;
+
+		dequeue(&member->followers, next);
+		next->leader = NULL;
+		next->read_place = READ_LANDED;
+		enqueue(&rooms->landed, next);
+	}
 	return member;
+}
+
+/* The next for whom that answer is, too; or NULL. */
+PennyMember *
+penny_room_landed_too(PennyRooms *rooms)
+{
+	PennyMember *member = rooms->landed.first;
+
+	if (member == NULL)
+		return NULL;
+	dequeue(&rooms->landed, member);
+	member->read_place = READ_NOWHERE;
+	return member;
+}
+
+/* May this join follow that one? */
+static bool
+is_equal(PennyRooms *rooms, const PennyMember *member, const PennyMember *other)
+{
+	return other->read_kind == READ_JOIN && other->read_place == READ_FLYING &&
+		   other->read_doubts == member->room->doubts && other->since_len == member->since_len &&
+		   memcmp(other->since, member->since, member->since_len) == 0 &&
+		   rooms->call.same(rooms->arg, member->data, other->data);
+}
+
+/* Follow an equal join that is in flight, if there is one. */
+static bool
+follow(PennyRooms *rooms, PennyMember *member)
+{
+	PennyMember *other = member->room->members;
+
+	if (rooms->call.same == NULL || member->read_kind != READ_JOIN)
+		return false;
+	for (int i = 0; i < LOOK_AT && other != NULL && !is_equal(rooms, member, other); i++)
+		other = other->next;
+	if (other == NULL || !is_equal(rooms, member, other))
+		return false;
+	dequeue(queue_of(rooms, member), member);
+	member->leader = other;
+	member->read_place = READ_FOLLOWING;
+	member->read_since = other->read_since;
+	member->read_newest = other->read_newest;
+	member->read_doubts = other->read_doubts;
+	member->read_losses = other->read_losses;
+	member->streams = other->streams;
+	enqueue(&other->followers, member);
+	return true;
 }
 
 /* Begin a queued read; false when the caller has no place for it. */
@@ -189,15 +292,9 @@ begin(PennyRooms *rooms, PennyMember *member)
 	member->read_doubts = room->doubts;
 	member->read_losses = room->losses;
 	member->streams = room->stream_count;
-	member->read_place = READ_FLYING;
-	member->queue_next = *read_bucket(rooms, number);
-	*read_bucket(rooms, number) = member;
-	rooms->counts.reads++;
+	list_read(rooms, member);
 	if (member->read_kind != READ_JOIN)
-	{
-		rooms->unasked++;
 		rooms->counts.resyncs++;
-	}
 	return true;
 }
 
@@ -216,7 +313,7 @@ penny_rooms_pump(PennyRooms *rooms)
 			return;
 		if (member == NULL)
 			member = rooms->catch_ups.first;
-		if (!begin(rooms, member))
+		if (!follow(rooms, member) && !begin(rooms, member))
 		{
 			rooms->retry = rooms->now + PENNY_ROOMS_RETRY;
 			return;

@@ -184,7 +184,7 @@ loses_unversioned(const PennyMember *member)
 
 	while (entry != NULL && !entry->unversioned)
 		entry = entry->next;
-	while (item != NULL && item->version != 0)
+	while (item != NULL && (item->version != 0 || item->presence))
 		item = item->next;
 	return entry != NULL || item != NULL;
 }
@@ -194,6 +194,7 @@ static void
 skip(PennyRooms *rooms, PennyMember *member)
 {
 	member->missed |= loses_unversioned(member);
+	member->listed = false;
 	member->cursor = version_at(member);
 	penny_seat_leave(rooms, member);
 }

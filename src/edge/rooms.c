@@ -136,6 +136,7 @@ free_room(PennyRooms *rooms, PennyRoom *room)
 	penny_room_clear_log(rooms, room);
 	penny_room_clear_held(rooms, room);
 	penny_room_clear_streams(rooms, room);
+	penny_presence_free(rooms, room);
 	rooms->counts.rooms--;
 	free(room);
 }
@@ -198,7 +199,7 @@ make_member(PennyRooms *rooms, PennyRoom *room, const PennyJoin *join, void *dat
 	Audience *audience = NULL;
 
 	if (member != NULL)
-		audience = penny_audience_find(rooms, room, join->window, join->filter);
+		audience = penny_audience_find(rooms, room, join->window, join->presence, join->filter);
 	if (audience == NULL)
 	{
 		free(member);
@@ -210,6 +211,7 @@ make_member(PennyRooms *rooms, PennyRoom *room, const PennyJoin *join, void *dat
 	member->number = ++rooms->last_number;
 	member->state = MEMBER_ENTERING;
 	member->conflate = join->conflate;
+	member->presence = join->presence;
 	member->since_version = version_of(join->since);
 	member->since_len = (uint32_t) join->since.len;
 	if (join->since.len > 0)
@@ -260,7 +262,8 @@ penny_rooms_set_window(PennyRooms *rooms, PennyMember *member, uint32_t window, 
 	rooms->now = now_ms;
 	if (audience->window == window)
 		return true;
-	audience = penny_audience_find(rooms, member->room, window, audience_filter(audience));
+	audience = penny_audience_find(rooms, member->room, window, audience->presence,
+								   audience_filter(audience));
 	if (audience == NULL)
 		return false;
 	if (member->state == MEMBER_LIVE)
@@ -296,6 +299,7 @@ penny_room_remove(PennyRooms *rooms, PennyMember *member)
 	bool was_reader = room->reader == member;
 
 	penny_room_drop_read(rooms, member);
+	penny_presence_leave(rooms, member);
 	penny_seat_leave(rooms, member);
 	penny_audience_leave(rooms, member);
 	if (member->prev != NULL)

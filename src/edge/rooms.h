@@ -21,6 +21,8 @@
  *	- An answer holds a snapshot's version V and the frames up to it.  Its
  *	  frames go to the member that asked; when it was asked from a version
  *	  that the room had already reached, they also serve the whole room.
+ *	- Equal joins (PennyRoomsCallbacks.same, one room, one since) share a read
+ *	  that is under way: who follows is treated as if it had asked then.
  *	- While a member waits for an answer, frames passed on are kept in the
  *	  room's log (bounded); when the answer is older than the log reaches back,
  *	  the member is read again from its cursor.
@@ -34,6 +36,8 @@
  *	- A seat that stays too far behind (PennyRoomsConfig) is put out as SLOW; or,
  *	  if the member wants that, it skips what lies between and is read again,
  *	  once its socket takes more, so it gets the newest state of each row.
+ *	- Who asks for presence is shown to, and told about, the others who do, at
+ *	  this edge and others (room_presence.c).
  *	- What does not fit the member's filter is not told; its position moves on
  *	  all the same, and is told now and then.
  *	- Whatever cannot be kept (no memory, bounds, an event without a frame)
@@ -83,6 +87,9 @@ typedef struct PennyRoomsConfig
 	uint32_t behind_time; /* ms */
 	uint32_t behind_most;
 	uint32_t position_interval; /* ms after which a position that moved unseen is told */
+
+	uint32_t presence_window; /* ms in which changes of presence gather */
+	uint32_t presence_renew;  /* ms after which edges repeat who is there */
 } PennyRoomsConfig;
 
 /* What a member wants. */
@@ -93,6 +100,7 @@ typedef struct PennyJoin
 	PennySpan filter; /* of penny_filter_read(), or empty: everything */
 	uint32_t window;  /* ms in which frames gather, 0 = they do not */
 	bool conflate;    /* when it is too far behind: skip, do not put it out */
+	bool presence;    /* be present, and be told who else is */
 } PennyJoin;
 
 /* The answer that let a member in. */
@@ -139,6 +147,16 @@ typedef struct PennyRoomsCallbacks
 	 */
 	void (*left)(void *arg, void *member, PennySpan room, PennyLeaving why, bool joined,
 				 uint32_t status, PennySpan problem);
+	/*
+	 * Pass a statement of presence on to the other edges, soon; false: it cannot
+	 * be taken now.  NULL: this is the only edge.
+	 */
+	bool (*announce)(void *arg, PennySpan room, PennySpan statement);
+	/*
+	 * Would a read for this member be allowed and answered as one for the other?
+	 * NULL: every member is asked for by itself.
+	 */
+	bool (*same)(void *arg, void *member, void *other);
 } PennyRoomsCallbacks;
 
 /* What is there now; all zero when everybody has left. */
@@ -150,7 +168,8 @@ typedef struct PennyRoomsCounts
 	uint64_t kept_bytes; /* in logs, held back, gathered */
 	uint64_t resyncs;    /* reads made because something was missing, ever */
 	uint64_t audiences;
-	uint64_t slow; /* put out, or skipped something, for being too far behind, ever */
+	uint64_t slow;    /* put out, or skipped something, for being too far behind, ever */
+	uint64_t present; /* users in rooms with presence, here and elsewhere */
 } PennyRoomsCounts;
 
 /* NULL without memory. */
@@ -205,6 +224,12 @@ extern bool penny_rooms_wanted(void *rooms, uint64_t room_hash);
 extern void penny_rooms_event(PennyRooms *rooms, const PennyEventIn *event, uint64_t now_ms);
 /* PENNY_EVENTS_LOST: read everything. */
 extern void penny_rooms_lost(PennyRooms *rooms, uint64_t now_ms);
+
+/* Of PennyRoomsConfig: from now on. */
+extern void penny_rooms_set_pace(PennyRooms *rooms, uint32_t window, uint32_t renew);
+/* Another edge (its number plus one) is a new process; what the old one said is over. */
+extern void penny_rooms_edge_began(PennyRooms *rooms, uint64_t edge, uint64_t incarnation,
+								   uint64_t now_ms);
 
 /* Do what is due; returns the time of the next, UINT64_MAX when there is none. */
 extern uint64_t penny_rooms_tick(PennyRooms *rooms, uint64_t now_ms);

@@ -2,8 +2,8 @@
  *
  * rooms_private.h
  *		Structures of the rooms, shared by rooms.c, room_log.c, room_seats.c,
- *		room_audience.c, room_frames.c, room_reads.c, room_answers.c and
- *		room_events.c; no interface of others.
+ *		room_audience.c, room_frames.c, room_reads.c, room_answers.c,
+ *		room_events.c and room_presence.c; no interface of others.
  *
  * States of a member:
  *
@@ -40,9 +40,11 @@
 #define PENNY_EDGE_ROOMS_PRIVATE_H
 
 #include "edge/rooms.h"
+#include "plane/presence.h"
 
 typedef struct PennyRoom PennyRoom;
 typedef struct Audience Audience;
+typedef struct Presence Presence;
 
 /* A frame kept: passed on already (log), or ahead of its turn (held). */
 typedef struct Kept
@@ -60,6 +62,7 @@ typedef struct Item
 	PennyFrame *frame;
 	uint64_t version; /* 0 = none */
 	uint64_t except;  /* number of the member that sent it, 0 = none here */
+	bool presence;    /* who misses it is told otherwise, see room_presence.c */
 } Item;
 
 /* What goes over the wire as one frame. */
@@ -84,7 +87,8 @@ struct Audience
 	uint32_t members; /* all with this window and filter, whatever their state */
 	uint32_t seated;
 	uint32_t window;
-	bool open; /* the window: frames gather */
+	bool presence; /* they want presence */
+	bool open;     /* the window: frames gather */
 	PennyMember *loose;
 	PennyMember *idle; /* seated, and have taken everything */
 	Entry *log;
@@ -130,11 +134,20 @@ typedef enum ReadKind
 typedef enum ReadPlace
 {
 	READ_NOWHERE,
-	READ_QUEUED,  /* in rooms->joins or rooms->catch_ups */
-	READ_RESTING, /* in rooms->resting: failed, to be tried again */
-	READ_WAITING, /* nowhere, until its socket takes more */
-	READ_FLYING   /* in rooms->read, the table by number */
+	READ_QUEUED,    /* in rooms->joins or rooms->catch_ups */
+	READ_RESTING,   /* in rooms->resting: failed, to be tried again */
+	READ_WAITING,   /* nowhere, until its socket takes more */
+	READ_FLYING,    /* in rooms->read, the table by number */
+	READ_FOLLOWING, /* with the equal one of its leader */
+	READ_LANDED     /* in rooms->landed: its leader's has been answered */
 } ReadPlace;
+
+/* A doubly-linked queue of members. */
+typedef struct Queue
+{
+	PennyMember *first;
+	PennyMember *last;
+} Queue;
 
 struct PennyMember
 {
@@ -148,6 +161,9 @@ struct PennyMember
 	bool doubted;  /* events were lost since its access was last read */
 	bool conflate; /* when it is too far behind: skip */
 	bool skipped;  /* it did: tell it */
+	bool presence; /* it wants presence, and is present, ... */
+	bool counted;  /* ... which is known, ... */
+	bool listed;   /* ... and it has all that was told about the others */
 	Sitting sitting;
 	Audience *audience;
 	Entry *at;              /* takes this next; NULL: all taken */
@@ -168,6 +184,8 @@ struct PennyMember
 	uint64_t read_losses; /* room->losses when it began */
 	uint64_t rest_until;  /* RESTING */
 	int tries;
+	PennyMember *leader;     /* FOLLOWING: whose read it waits for */
+	Queue followers;         /* who wait for this one's, FLYING */
 	PennyMember *queue_next; /* in the queue, or the bucket of the table */
 	PennyMember *queue_prev;
 
@@ -200,7 +218,8 @@ struct PennyRoom
 	uint64_t stream_count; /* ever */
 	uint64_t stream_floor; /* those up to this number are not kept */
 	size_t stream_bytes;
-	PennyTimer timer; /* when the hole counts as one */
+	Presence *presence; /* NULL: nobody wants that */
+	PennyTimer timer;   /* when the hole counts as one */
 	PennyRooms *rooms;
 	Audience *audiences;
 	uint32_t epoch_len;
@@ -208,13 +227,6 @@ struct PennyRoom
 	char epoch[PENNY_ROOMS_EPOCH_MAX]; /* JSON string, with its quotes */
 	char name[];
 };
-
-/* A doubly-linked queue of members. */
-typedef struct Queue
-{
-	PennyMember *first;
-	PennyMember *last;
-} Queue;
 
 struct PennyRooms
 {
@@ -235,7 +247,12 @@ struct PennyRooms
 	Queue joins;
 	Queue catch_ups;
 	Queue resting;
+	Queue landed;   /* followed a read whose answer is being taken */
 	uint64_t retry; /* no read is begun before this time; 0 = at once */
+
+	Presence *presences;                   /* of all rooms */
+	uint64_t last_statement;               /* of presence, made here */
+	uint64_t incarnation[PENNY_MAX_EDGES]; /* of edges, as far as told */
 
 	PennyRoomsCounts counts;
 };
@@ -282,13 +299,14 @@ extern bool penny_room_hand_over_streams(PennyRooms *rooms, PennyMember *member)
 
 /* room_audience.c */
 extern Audience *penny_audience_find(PennyRooms *rooms, PennyRoom *room, uint32_t window,
-									 PennySpan filter);
+									 bool presence, PennySpan filter);
 extern void penny_audience_enter(PennyMember *member, Audience *audience);
 extern void penny_audience_leave(PennyRooms *rooms, PennyMember *member);
 extern void penny_audience_trim(PennyRooms *rooms, Audience *audience);
 extern void penny_audience_mind_position(PennyRooms *rooms, Audience *audience);
 extern void penny_room_tell(PennyRooms *rooms, PennyRoom *room, uint64_t version, PennyFrame *frame,
 							uint64_t except);
+extern void penny_room_tell_presence(PennyRooms *rooms, PennyRoom *room, PennyFrame *frame);
 extern void penny_room_tell_head(PennyRooms *rooms, PennyRoom *room);
 
 /* room_seats.c */
@@ -300,6 +318,14 @@ extern void penny_seats_break(PennyRooms *rooms, Audience *audience);
 extern bool penny_seats_mind(PennyRooms *rooms, Audience *audience);
 extern void penny_member_deliver(PennyRooms *rooms, PennyMember *member, uint64_t version,
 								 PennyFrame *frame);
+
+/* room_presence.c */
+extern bool penny_presence_enter(PennyRooms *rooms, PennyMember *member);
+extern void penny_presence_leave(PennyRooms *rooms, PennyMember *member);
+extern void penny_presence_mind(PennyRooms *rooms, PennyMember *member);
+extern void penny_presence_free(PennyRooms *rooms, PennyRoom *room);
+extern void penny_presence_event(PennyRooms *rooms, PennyRoom *room, const PennyEventIn *event);
+extern void penny_presence_lost(PennyRooms *rooms);
 
 /* room_frames.c */
 extern PennyFrame *penny_room_make_missed(const PennyRoom *room);
@@ -313,6 +339,7 @@ extern void penny_room_read(PennyRooms *rooms, PennyMember *member, ReadKind kin
 extern void penny_room_rest(PennyRooms *rooms, PennyMember *member);
 extern void penny_room_drop_read(PennyRooms *rooms, PennyMember *member);
 extern PennyMember *penny_room_landed(PennyRooms *rooms, uint64_t read);
+extern PennyMember *penny_room_landed_too(PennyRooms *rooms);
 extern void penny_room_stop_live(PennyRooms *rooms, PennyMember *member);
 extern void penny_room_doubt(PennyRooms *rooms, PennyMember *member);
 extern void penny_room_catch_up(PennyRooms *rooms, PennyRoom *room);

@@ -32,6 +32,7 @@ typedef enum Wanted
 	EVENT,
 	FILTER,
 	CONFLATE,
+	PRESENCE,
 	BATCH_MS,
 	WANTED
 } Wanted;
@@ -175,6 +176,7 @@ penny_session_message(PennySession *session, PennySpan text)
 								  [EVENT] = {.name = "event"},
 								  [FILTER] = {.name = "filter"},
 								  [CONFLATE] = {.name = "conflate"},
+								  [PRESENCE] = {.name = "presence"},
 								  [BATCH_MS] = {.name = "batch_ms"}}};
 	char room[PENNY_ROOM_NAME_MAX];
 	size_t where;
@@ -225,13 +227,20 @@ is_absent(const PennyJsonMember *member)
 	return member->kind == PENNY_JSON_ABSENT || member->kind == PENNY_JSON_NULL;
 }
 
+/* Take a member that may be true, false or not there; false when it is something else. */
+static bool
+read_bool(const PennyJsonMember *member, bool *value)
+{
+	*value = member->kind == PENNY_JSON_TRUE;
+	return *value || member->kind == PENNY_JSON_FALSE || is_absent(member);
+}
+
 /* What a join wants; NULL, or what is wrong with it. */
 static const char *
 read_join(const Message *message, PennyJoin *join, char filter[PENNY_ROOMS_FILTER_MAX])
 {
 	const PennyJsonMember *since = &message->member[SINCE];
 	const PennyJsonMember *types = &message->member[FILTER];
-	const PennyJsonMember *conflate = &message->member[CONFLATE];
 	const char *wrong = NULL;
 
 	*join = (PennyJoin){.room = message->room};
@@ -248,10 +257,10 @@ read_join(const Message *message, PennyJoin *join, char filter[PENNY_ROOMS_FILTE
 		wrong = penny_filter_read(types->raw, filter, &join->filter.len);
 		join->filter.data = filter;
 	}
-	if (!is_absent(conflate) && conflate->kind != PENNY_JSON_TRUE &&
-		conflate->kind != PENNY_JSON_FALSE)
+	if (!read_bool(&message->member[CONFLATE], &join->conflate))
 		return "conflate must be true or false";
-	join->conflate = conflate->kind == PENNY_JSON_TRUE;
+	if (!read_bool(&message->member[PRESENCE], &join->presence))
+		return "presence must be true or false";
 	return wrong;
 }
 

@@ -26,8 +26,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "edge/extension.h"
 #include "edge/handshake.h"
 #include "edge/origin.h"
+#include "edge/packed.h"
 #include "edge/session.h"
 
 #define KEEP_MAX (64 * 1024)    /* bytes kept while busy */
@@ -75,18 +77,58 @@ offers_protocol(const PennyHttpParser *parser, const char *bytes)
 	return false;
 }
 
+/*
+ * Agree upon compression, if the client offers it; the header line that says
+ * so, or an empty one.  False: what it offers cannot be read.
+ */
+static bool
+agree(const PennyHttpParser *parser, const char *bytes, int *window_bits,
+	  char line[PENNY_EXTENSION_ANSWER])
+{
+	static const char name[] = "sec-websocket-extensions";
+
+	line[0] = '\0';
+	*window_bits = 0;
+	for (int i = 0; penny_edge.settings.websocket_compression && i < parser->headers; i++)
+	{
+		PennySpan header = penny_http_span(bytes, parser->header[i].name);
+		int bits;
+		bool asked;
+
+		if (header.len != sizeof(name) - 1 || memcmp(header.data, name, header.len) != 0)
+			continue;
+		switch (
+			penny_extension_read(penny_http_span(bytes, parser->header[i].value), &bits, &asked))
+		{
+			case PENNY_OFFER_MALFORMED:
+				return false;
+			case PENNY_OFFER_DEFLATE:
+				if (*window_bits == 0)
+				{
+					*window_bits = bits;
+					penny_extension_answer(line, bits, asked);
+				}
+				break;
+			case PENNY_OFFER_NONE:
+				break;
+		}
+	}
+	return true;
+}
+
 static void
-send_switch(PennyConnection *connection, const PennyHttpParser *parser, const char *bytes)
+send_switch(PennyConnection *connection, const PennyHttpParser *parser, const char *bytes,
+			const char *extensions)
 {
 	char accept[PENNY_WEBSOCKET_ACCEPT_LEN + 1];
-	char answer[256];
+	char answer[256 + PENNY_EXTENSION_ANSWER];
 	int len;
 
 	penny_handshake_accept(bytes + parser->websocket_key.at, accept);
 	len = snprintf(answer, sizeof(answer),
 				   "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-				   "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s\r\n",
-				   accept,
+				   "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n%s%s\r\n",
+				   accept, extensions,
 				   offers_protocol(parser, bytes) ? "Sec-WebSocket-Protocol: penny.v1\r\n" : "");
 	penny_connection_write(connection, answer, (size_t) len);
 }
@@ -119,6 +161,8 @@ penny_websocket_upgrade(PennyHttp *http, char *bytes)
 	bool good_token = penny_request_token(parser, bytes, &token);
 	bool good_origin = penny_origin_allowed(parser, bytes);
 	bool local = penny_request_is_local(http, bytes);
+	char extensions[PENNY_EXTENSION_ANSWER];
+	int window_bits;
 
 	if (!parser->websocket)
 	{
@@ -131,9 +175,16 @@ penny_websocket_upgrade(PennyHttp *http, char *bytes)
 		penny_http_unavailable(http, "the server is stopping");
 		return;
 	}
-	send_switch(connection, parser, bytes);
+	if (!agree(parser, bytes, &window_bits, extensions))
+	{
+		penny_http_problem(http, 400, "Sec-WebSocket-Extensions is malformed", NULL);
+		return;
+	}
+	send_switch(connection, parser, bytes, extensions);
 	penny_count(&penny_edge.plane, PENNY_COUNT_REQUESTS, 1);
 	websocket = make_websocket(connection);
+	websocket->window_bits = window_bits;
+	websocket->parser.packs = window_bits != 0;
 	websocket->session =
 		penny_session_open(&penny_websocket_transport, websocket, connection, local);
 	penny_websocket_deadline(websocket, penny_edge.now + penny_edge.settings.auth_timeout);
@@ -156,6 +207,20 @@ penny_websocket_limit(PennyWebsocket *websocket, uint32_t limit)
 
 /* ---- output ---------------------------------------------------------------------- */
 
+/* What goes to this client in place of a frame; borrowed from it. */
+static PennyFrame *
+form_for(const PennyWebsocket *websocket, PennyFrame *frame)
+{
+	return websocket->window_bits == 0 ? frame : penny_packed(frame, websocket->window_bits);
+}
+
+void
+penny_websocket_queue(PennyWebsocket *websocket, PennyFrame *frame)
+{
+	penny_connection_queue(websocket->connection, form_for(websocket, frame));
+	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, 1);
+}
+
 void
 penny_websocket_send(PennyWebsocket *websocket, PennySpan text)
 {
@@ -166,9 +231,8 @@ penny_websocket_send(PennyWebsocket *websocket, PennySpan text)
 		penny_connection_cut(websocket->connection);
 		return;
 	}
-	penny_connection_queue(websocket->connection, frame);
+	penny_websocket_queue(websocket, frame);
 	penny_frame_unref(frame);
-	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, 1);
 }
 
 static void
@@ -182,16 +246,25 @@ send_control(PennyWebsocket *websocket, PennyWebsocketOpcode opcode, const char 
 	penny_connection_write(websocket->connection, frame, head + len);
 }
 
-void
-penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason)
+/* Send a close frame, then close. */
+static void
+say_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason)
 {
 	uint8_t frame[PENNY_WEBSOCKET_CONTROL_MAX + 2];
 
-	if (websocket->connection->state != PENNY_OPEN)
-		return;
 	penny_connection_write(websocket->connection, (char *) frame,
 						   penny_websocket_close(frame, code, reason, strlen(reason)));
 	penny_connection_close(websocket->connection);
+}
+
+/* It leaves its rooms at once: the connection may be there for a while. */
+void
+penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason)
+{
+	if (websocket->connection->state != PENNY_OPEN)
+		return;
+	penny_session_leave_all(websocket->session);
+	say_goodbye(websocket, code, reason);
 }
 
 /* ms after which a client may come back. */
@@ -206,16 +279,18 @@ penny_come_back_after(void)
 
 /*
  * The close frame waits behind what the client has not read; one that goes on
- * not reading is cut.
+ * not reading is cut.  A room calls this, so it is not left here.
  */
 void
 penny_websocket_too_slow(PennyWebsocket *websocket)
 {
 	char reason[CLOSE_REASON_MAX];
 
+	if (websocket->connection->state != PENNY_OPEN)
+		return;
 	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u,\"reason\":\"slow\"}",
 			 penny_come_back_after());
-	penny_websocket_goodbye(websocket, PENNY_CLOSE_SLOW, reason);
+	say_goodbye(websocket, PENNY_CLOSE_SLOW, reason);
 	penny_connection_close_by(websocket->connection, penny_edge.now + SLOW_GOODBYE);
 }
 
@@ -273,12 +348,37 @@ release_message(PennyWebsocket *websocket)
 	websocket->message_len = websocket->message_size = 0;
 }
 
+/* Unpack a message; false when the connection ends. */
+static bool
+unpack(PennyWebsocket *websocket, PennySpan *text)
+{
+	switch (penny_unpack(*text, websocket->parser.limit, text))
+	{
+		case PENNY_UNPACKED:
+			if (penny_utf8_valid(text->data, text->len))
+				return true;
+			penny_websocket_goodbye(websocket, PENNY_CLOSE_INVALID_TEXT, "text is not UTF-8");
+			break;
+		case PENNY_UNPACK_LARGE:
+			penny_websocket_goodbye(websocket, PENNY_CLOSE_TOO_LARGE, "message is too large");
+			break;
+		case PENNY_UNPACK_BAD:
+			penny_websocket_goodbye(websocket, PENNY_CLOSE_INVALID_TEXT,
+									"message cannot be unpacked");
+			break;
+	}
+	penny_count(&penny_edge.plane, PENNY_COUNT_MALFORMED, 1);
+	return false;
+}
+
 /* A message is complete. */
 static void
-take_message(PennyWebsocket *websocket, PennySpan text, bool binary)
+take_message(PennyWebsocket *websocket, PennySpan text, const PennyWebsocketEvent *event)
 {
 	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_IN, 1);
-	if (binary)
+	if (event->packed && !event->binary && !unpack(websocket, &text))
+		return;
+	if (event->binary)
 	{
 		penny_count(&penny_edge.plane, PENNY_COUNT_MALFORMED, 1);
 		penny_websocket_goodbye(websocket, PENNY_CLOSE_MALFORMED, "messages must be text");
@@ -292,7 +392,7 @@ take_data(PennyWebsocket *websocket, const PennyWebsocketEvent *event)
 {
 	if (event->first && event->final)
 	{
-		take_message(websocket, (PennySpan){event->data, event->len}, event->binary);
+		take_message(websocket, (PennySpan){event->data, event->len}, event);
 		return;
 	}
 	gather(websocket, event);
@@ -301,7 +401,7 @@ take_data(PennyWebsocket *websocket, const PennyWebsocketEvent *event)
 		take_message(websocket,
 					 (PennySpan){websocket->message != NULL ? websocket->message : "",
 								 websocket->message_len},
-					 event->binary);
+					 event);
 		release_message(websocket);
 	}
 }
@@ -418,7 +518,15 @@ on_pull(PennyConnection *connection, size_t most)
 {
 	PennyWebsocket *websocket = connection->session;
 
-	return penny_session_pull(websocket->session, most);
+	PennyFrame *frame = penny_session_pull(websocket->session, most);
+	PennyFrame *form = frame != NULL ? form_for(websocket, frame) : NULL;
+
+	if (form != frame)
+	{
+		penny_frame_ref(form);
+		penny_frame_unref(frame);
+	}
+	return form;
 }
 
 static void

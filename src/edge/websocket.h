@@ -20,6 +20,7 @@ typedef struct PennyWebsocket
 	char *message; /* pieces of a message so far */
 	size_t message_len;
 	size_t message_size;
+	int window_bits;     /* of what it unpacks, 0: nothing compressed is sent */
 	PennyBucket bucket;  /* messages a second */
 	uint64_t ping_at;    /* ms of the next ping, 0 = none */
 	uint64_t session_at; /* deadline of the session, 0 = none */
@@ -30,9 +31,11 @@ typedef struct PennyWebsocket
 extern void penny_websocket_upgrade(PennyHttp *http, char *bytes);
 extern const PennyTransport penny_websocket_transport;
 
+/* Queue a frame that others may get, too. */
+extern void penny_websocket_queue(PennyWebsocket *websocket, PennyFrame *frame);
 /* Send a text message. */
 extern void penny_websocket_send(PennyWebsocket *websocket, PennySpan text);
-/* Say goodbye with a code and a reason, then close. */
+/* Leave all rooms, say goodbye with a code and a reason, then close; not from inside rooms.c. */
 extern void penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason);
 /* Goodbye with {"retry_after_ms"}, spread so that not all come back at once. */
 extern void penny_websocket_come_back(PennyWebsocket *websocket, uint16_t code);

@@ -56,7 +56,10 @@ check_start(const PennyWebsocketParser *parser)
 	uint8_t opcode = parser->head[0] & 0x0F;
 	bool fin = parser->head[0] & 0x80;
 
-	if (parser->head[0] & 0x70)
+	bool may_pack =
+		parser->packs && (opcode == PENNY_WEBSOCKET_TEXT || opcode == PENNY_WEBSOCKET_BINARY);
+
+	if (parser->head[0] & 0x70 & ~(may_pack ? PENNY_WEBSOCKET_PACKED : 0))
 		return "a reserved bit is set";
 	if (!(parser->head[1] & 0x80))
 		return "frame is not masked";
@@ -131,6 +134,7 @@ enter_frame(PennyWebsocketParser *parser, PennyWebsocketEvent *event)
 		parser->message = 0;
 		parser->fragments = 0;
 		parser->started = false;
+		parser->packed = parser->head[0] & PENNY_WEBSOCKET_PACKED;
 		memset(&parser->utf8, 0, sizeof(parser->utf8));
 	}
 	if (len > parser->limit - parser->message)
@@ -216,14 +220,16 @@ take_payload(PennyWebsocketParser *parser, char *bytes, size_t len, size_t *used
 	unmask(parser, bytes, take);
 	parser->left -= take;
 	event->binary = parser->message_opcode == PENNY_WEBSOCKET_BINARY;
+	event->packed = parser->packed;
 	event->first = !parser->started;
 	event->final = parser->fin && parser->left == 0;
 	event->data = bytes;
 	event->len = take;
 	event->expect = parser->left;
 	parser->started = true;
-	if (!event->binary && (!penny_utf8_feed(&parser->utf8, bytes, take) ||
-						   (event->final && !penny_utf8_complete(&parser->utf8))))
+	if (!event->binary && !event->packed &&
+		(!penny_utf8_feed(&parser->utf8, bytes, take) ||
+		 (event->final && !penny_utf8_complete(&parser->utf8))))
 		return fail(parser, event, PENNY_CLOSE_INVALID_TEXT, "text is not UTF-8");
 	if (parser->left == 0)
 		parser->phase = PHASE_HEAD;

@@ -18,7 +18,8 @@
  *	ERROR	close with `code`; whatever follows is swallowed
  *
  * Text is UTF-8 validated over fragments (1007).  Not accepted (1002): frames
- * without a mask, reserved bits (there are no extensions), unknown opcodes,
+ * without a mask, reserved bits (but RSV1 on the first frame of a message, where
+ * permessage-deflate was agreed upon), unknown opcodes,
  * long or fragmented control frames, lengths in a longer form than needed,
  * continuation without a start and the other way round, close codes that may
  * not be sent.  More than PENNY_WEBSOCKET_FRAGMENTS fragments are 1008, too
@@ -34,6 +35,7 @@
 #define PENNY_WEBSOCKET_FRAGMENTS 1024 /* of one message */
 #define PENNY_WEBSOCKET_HEAD_MAX 10    /* bytes of a server frame's head */
 #define PENNY_WEBSOCKET_CONTROL_MAX 125
+#define PENNY_WEBSOCKET_PACKED 0x40 /* RSV1 in a frame's first byte (RFC 7692) */
 
 typedef enum PennyWebsocketOpcode
 {
@@ -77,6 +79,7 @@ typedef struct PennyWebsocketEvent
 	bool first;    /* DATA: a message starts */
 	bool final;    /* DATA: the message is complete with this piece */
 	bool binary;   /* DATA: not text */
+	bool packed;   /* DATA: compressed; what it is after unpacking was not looked at */
 	uint16_t code; /* CLOSE, ERROR */
 	char *data;    /* payload, reason of CLOSE: in the input or the parser */
 	size_t len;
@@ -97,6 +100,8 @@ typedef struct PennyWebsocketParser
 	uint8_t mask_at;
 	uint8_t opcode;         /* of the current frame */
 	uint8_t message_opcode; /* of the message being gathered; 0 = none */
+	bool packs;             /* the caller's: compressed messages may come */
+	bool packed;            /* the message being gathered is one */
 	bool fin;
 	bool started; /* a piece of the message was given out */
 	PennyUtf8 utf8;

@@ -21,8 +21,7 @@ say(PennySession *session, PennySpan text)
 static void
 deliver(PennySession *session, PennyFrame *frame)
 {
-	penny_connection_queue(session->connection, frame);
-	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, 1);
+	penny_websocket_queue(session->client, frame);
 }
 
 static void

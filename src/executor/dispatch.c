@@ -19,6 +19,7 @@
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
+#include "base/clock.h"
 #include "base/epoch.h"
 #include "base/error.h"
 #include "executor/caller.h"
@@ -29,6 +30,7 @@
 #include "executor/routes.h"
 #include "executor/plans.h"
 #include "plane/event.h"
+#include "plane/presence.h"
 #include "realtime/publish.h"
 
 static void run_ready(PennyRun *run);
@@ -37,6 +39,7 @@ static void run_auth(PennyRun *run);
 static void run_join(PennyRun *run);
 static void run_message(PennyRun *run);
 static void run_signal(PennyRun *run);
+static void run_presence(PennyRun *run);
 
 bool
 penny_dispatch_writes(const PennyRequest *request)
@@ -77,6 +80,9 @@ penny_dispatch(PennyRun *run)
 			break;
 		case PENNY_OP_SIGNAL:
 			run_signal(run);
+			break;
+		case PENNY_OP_PRESENCE:
+			run_presence(run);
 			break;
 		case PENNY_OPS:
 			break;
@@ -382,5 +388,44 @@ run_signal(PennyRun *run)
 	appendStringInfoChar(&frame, '}');
 	utf8 = pg_server_to_any(frame.data, frame.len, PG_UTF8);
 	penny_publish_signal(room, utf8, (int) strlen(utf8), run->call.edge, sender_of(run));
+	run->answer.status = 204;
+}
+
+/*
+ * What an edge says about who is in rooms, for the other edges.  It is that
+ * edge's word, of no caller, and changes nothing here: so no transaction has to
+ * commit first, and it is published at once.
+ */
+static void
+run_presence(PennyRun *run)
+{
+	PennyEventSender sender = {.edge = (uint64) run->call.edge + 1,
+							   .member = run->call.incarnation};
+	PennySpan body = run->request.field[PENNY_FIELD_BODY];
+	PennyEventOut events[PENNY_PRESENCE_ROOMS];
+	PennyPresenceHead head;
+	PennySpan statement;
+	PennySpan room;
+	int n = 0;
+
+	penny_run_show(run, "PRESENCE");
+	while (n < PENNY_PRESENCE_ROOMS && penny_presence_record(&body, &room, &statement))
+	{
+		PennyEventOut *event = &events[n++];
+
+		if (!penny_presence_head(statement, &head))
+			ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("malformed presence")));
+		memset(event, 0, sizeof(*event));
+		event->kind = PENNY_EVENT_PRESENCE;
+		event->room = room.data;
+		event->room_len = (uint32) room.len;
+		event->frame = statement.data;
+		event->frame_len = (uint32) statement.len;
+		memcpy(event->user, &sender, sizeof(sender));
+	}
+	if (body.len > 0)
+		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("malformed presence")));
+	penny_event_publish(run->plane, events, n, penny_clock_ns());
+	penny_wake_edges(run->plane);
 	run->answer.status = 204;
 }

@@ -60,6 +60,7 @@ typedef enum PennyOp
 	PENNY_OP_JOIN,    /* TARGET room, BODY {"since":{…}} or {}; see join answer below */
 	PENNY_OP_MESSAGE, /* TARGET room, BODY the client's frame; 201/200 {"id","seq","version"} */
 	PENNY_OP_SIGNAL,  /* TARGET room, HEADERS sender, BODY event; 204: see below */
+	PENNY_OP_PRESENCE, /* BODY statements for the other edges, see presence.h; 204 */
 	PENNY_OPS
 } PennyOp;
 

@@ -41,6 +41,7 @@ typedef enum PennyEventKind
 	PENNY_EVENT_STREAM,  /* not versioned: a piece of a message that grows; see below */
 	PENNY_EVENT_RECHECK, /* who may be in the room has changed: ask for each member */
 	PENNY_EVENT_SESSION, /* no room: sessions of `user` (all zero: of anybody) may have ended */
+	PENNY_EVENT_PRESENCE, /* not versioned: who is in the room at another edge, see presence.h */
 	PENNY_EVENT_KINDS
 } PennyEventKind;
 

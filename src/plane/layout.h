@@ -107,6 +107,7 @@ typedef struct PennyEdgeSettings
 	uint32_t rooms_per_connection;    /* joined rooms of one socket */
 	uint32_t batch_window;            /* ms in which frames of a room gather */
 	uint32_t stream_timeout;          /* ms without a frame that end a followed answer */
+	uint32_t websocket_compression;   /* 1: permessage-deflate is agreed to */
 	uint32_t drain_timeout;           /* ms for running requests at an end */
 	uint32_t queue_size;              /* calls waiting in the edge */
 	uint32_t min_body_rate;           /* bytes a second of a body, 0 = any */

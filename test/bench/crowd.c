@@ -10,7 +10,7 @@
  *
  *	crowd -p port -k tokenfile -n rounds -a addresses -r room -f target -c processes
  *		Each round connects, has a request answered, upgrades the connection,
- *		joins and goes away: orderly, by end of file, by reset, without waiting
+ *		joins (with presence or a filter, or without) and goes away: orderly, by end of file, by reset, without waiting
  *		for the answer to its join, or with a request under way.  Prints one
  *		line of JSON.
  *
@@ -56,7 +56,7 @@ static bool churn_one(int serial);
 static bool request(int fd, bool wait);
 static void leave(WebSocket *ws, int serial);
 static bool say(WebSocket *ws, const char *text, const char *answer);
-static bool join(WebSocket *ws, bool wait);
+static bool join(WebSocket *ws, int serial, bool wait);
 
 int
 main(int argc, char **argv)
@@ -136,7 +136,7 @@ hold_one(int serial)
 
 	if (!websocket_open(&ws, opt.port, serial % opt.addresses + 2, opt.token) ||
 		!say(&ws, "{\"type\":\"ping\",\"ref\":\"p\"}", "\"pong\"") ||
-		(opt.room != NULL && !join(&ws, true)))
+		(opt.room != NULL && !join(&ws, 0, true)))
 		fail("WebSocket %d was refused", serial);
 	fd = dup(ws.fd);
 	websocket_close(&ws);
@@ -215,7 +215,7 @@ churn_one(int serial)
 		return true;
 	}
 	if (!request(ws.fd, true) || !websocket_upgrade(&ws, opt.port, opt.token) ||
-		!join(&ws, serial % 5 != 3))
+		!join(&ws, serial, serial % 5 != 3))
 	{
 		websocket_close(&ws);
 		return false;
@@ -289,11 +289,16 @@ say(WebSocket *ws, const char *text, const char *answer)
 	return false;
 }
 
+/* Plainly, or with something that the server has to keep for it. */
 static bool
-join(WebSocket *ws, bool wait)
+join(WebSocket *ws, int serial, bool wait)
 {
+	static const char *const wishes[] = {"", ",\"presence\":true",
+										 ",\"filter\":{\"types\":[\"message\"]}",
+										 ",\"presence\":true,\"conflate\":true"};
 	char text[256];
 
-	snprintf(text, sizeof(text), "{\"type\":\"join\",\"ref\":\"j\",\"room\":\"%s\"}", opt.room);
+	snprintf(text, sizeof(text), "{\"type\":\"join\",\"ref\":\"j\",\"room\":\"%s\"%s}", opt.room,
+			 wishes[serial % 4]);
 	return wait ? say(ws, text, "\"joined\"") : websocket_send(ws, text);
 }

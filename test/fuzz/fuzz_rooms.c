@@ -91,6 +91,24 @@ chaos_takes(void *arg, void *data)
 	return !((Seat *) data)->blocked;
 }
 
+static bool
+chaos_same(void *arg, void *member, void *other)
+{
+	(void) arg;
+	MUST(member != other);
+	return true;
+}
+
+static bool
+chaos_announce(void *arg, PennySpan room, PennySpan statement)
+{
+	Chaos *chaos = arg;
+	PennyPresenceHead head;
+
+	MUST(room.len > 0 && penny_presence_head(statement, &head));
+	return fuzz_byte(&chaos->input) % 8 != 0;
+}
+
 static void
 chaos_left(void *arg, void *data, PennySpan room, PennyLeaving why, bool joined, uint32_t status,
 		   PennySpan problem)
@@ -124,6 +142,23 @@ chaos_event(PennyRooms *rooms, Chaos *chaos, uint64_t now)
 	event.room_hash = penny_hash(&room, 1, 0);
 	event.frame = frame;
 	event.frame_len = (uint32_t) len;
+	if (event.kind == PENNY_EVENT_PRESENCE)
+	{
+		PennyEventSender sender = {.edge = fuzz_byte(&chaos->input) % 10, .member = event.version};
+		PennyPresenceHead head = {.number = fuzz_byte(&chaos->input),
+								  .users = (uint32_t) (len / sizeof(PennyPresenceUser)),
+								  .flags = event.version & 1};
+
+		memcpy(event.user, &sender, sizeof(sender));
+		if (event.version & 2 && len >= sizeof(head))
+		{
+			head.users = (uint32_t) ((len - sizeof(head)) / sizeof(PennyPresenceUser));
+			event.frame_len = (uint32_t) (sizeof(head) + head.users * sizeof(PennyPresenceUser));
+			memcpy(frame, &head, sizeof(head));
+		}
+		if (fuzz_byte(&chaos->input) % 16 == 0 && event.user[0] > 0 && event.user[0] <= 8)
+			penny_rooms_edge_began(rooms, event.user[0], event.version, now);
+	}
 	penny_rooms_event(rooms, &event, now);
 	free(frame);
 }
@@ -188,7 +223,8 @@ chaos_seat(PennyRooms *rooms, Chaos *chaos, Seat *seat, uint64_t now)
 					  .since = {since, strlen(since)},
 					  .filter = {"f1", form & 2 ? 3 : 0},
 					  .window = form & 4 ? form : 0,
-					  .conflate = form & 8};
+					  .conflate = form & 8,
+					  .presence = form & 16};
 
 	if (seat->member == NULL)
 	{
@@ -225,9 +261,9 @@ chaos_seat(PennyRooms *rooms, Chaos *chaos, Seat *seat, uint64_t now)
 static void
 run_chaos(const uint8_t *data, size_t size)
 {
-	static const PennyRoomsCallbacks callbacks = {chaos_read,    chaos_forget, chaos_joined,
-												  chaos_deliver, chaos_ready,  chaos_takes,
-												  chaos_left};
+	static const PennyRoomsCallbacks callbacks = {chaos_read,    chaos_forget,   chaos_joined,
+												  chaos_deliver, chaos_ready,    chaos_takes,
+												  chaos_left,    chaos_announce, chaos_same};
 	PennyRoomsConfig config = {.seed = 7,
 							   .kept_bytes = 4096,
 							   .reads = 2,
@@ -235,7 +271,9 @@ run_chaos(const uint8_t *data, size_t size)
 							   .behind_grace = 50,
 							   .behind_time = 200,
 							   .behind_most = 2000,
-							   .position_interval = 100};
+							   .position_interval = 100,
+							   .presence_window = 20,
+							   .presence_renew = 500};
 	Chaos chaos = {.input = {data, size}};
 	Seat seat[SEATS] = {{.member = NULL}};
 	PennyRooms *rooms = penny_rooms_create(&config, &callbacks, &chaos);
@@ -274,7 +312,8 @@ run_chaos(const uint8_t *data, size_t size)
 			penny_rooms_leave(rooms, seat[i].member);
 	}
 	counts = penny_rooms_counts(rooms);
-	MUST(counts.rooms == 0 && counts.members == 0 && counts.reads == 0 && counts.kept_bytes == 0);
+	MUST(counts.rooms == 0 && counts.members == 0 && counts.reads == 0 && counts.kept_bytes == 0 &&
+		 counts.present == 0);
 	MUST(penny_frames_alive() == 0);
 	penny_rooms_destroy(rooms);
 }

@@ -44,12 +44,13 @@ take_data(Outcome *outcome, const PennyWebsocketEvent *event)
 }
 
 static Outcome
-run(const uint8_t *data, size_t size, size_t step)
+run(const uint8_t *data, size_t size, size_t step, bool packs)
 {
 	Outcome outcome = {UINT64_C(14695981039346656037), 0, false, 0};
 	PennyWebsocketParser parser;
 
 	penny_websocket_init(&parser, LIMIT);
+	parser.packs = packs;
 	for (size_t at = 0; at < size; at += step)
 	{
 		size_t len = size - at < step ? size - at : step;
@@ -94,8 +95,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 1)
 		return 0;
-	whole = run(data + 1, size - 1, size);
-	steps = run(data + 1, size - 1, (size_t) data[0] % 16 + 1);
+	whole = run(data + 1, size - 1, size, data[0] & 128);
+	steps = run(data + 1, size - 1, (size_t) data[0] % 16 + 1, data[0] & 128);
 	MUST(whole.hash == steps.hash && whole.error == steps.error);
 	return 0;
 }

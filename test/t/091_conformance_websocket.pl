@@ -1,13 +1,15 @@
-# Conformance to RFC 6455: every case of test/conformance/websocket.table, in one
+# Conformance to RFC 6455 and RFC 7692: every case of test/conformance/websocket.table, in one
 # piece, frame by frame and byte by byte, on a socket that has signed in.
 use strict;
 use warnings;
+use Compress::Raw::Zlib;
 use Penny::Conformance;
 use Penny::WebSocket;
 use Test::More;
 
 my $node = echo_server('conformance', <<'CONF');
 penny.websocket_message_size = 262144
+penny.websocket_compression = on
 penny.websocket_messages_per_second = 100000
 penny.max_connections_per_address = 10000
 CONF
@@ -20,9 +22,21 @@ my %wrong;
 
 # ---- what is sent --------------------------------------------------------------
 
+# Compressed as one message without context.
+sub compressed
+{
+	my ($level, $text) = @_;
+	my $deflate = Compress::Raw::Zlib::Deflate->new(-Level => $level, -WindowBits => -15, -AppendOutput => 1);
+	my $out = '';
+	$deflate->deflate($text, $out);
+	$deflate->flush($out, Z_SYNC_FLUSH);
+	return substr $out, 0, -4;
+}
+
 sub payload_of
 {
 	my ($opcode, $text) = @_;
+	return compressed(length $1 ? $1 : 6, payload_of($opcode, $2)) if $text =~ /^z(\d?)\((.*)\)$/s;
 	return "$start,\"ref\":\"" . unescape($1) . '"}' if $text =~ /^json\((.*)\)$/s;
 	return "$start,\"a\":\"" . 'x' x ($1 - length($start) - 8) . '"}' if $text =~ /^size\((\d+)\)$/;
 	return pack('n', $1) . unescape($2 // '') if $opcode eq 'close' && $text =~ /^(\d+)(?:,(.*))?$/s;
@@ -46,11 +60,12 @@ sub frame_of
 # A text in fragments of so many bytes.
 sub pieces_of
 {
-	my ($text) = @_;
+	my ($flags, $text) = @_;
+	my $rsv = $flags =~ /r(\d)/ ? $1 : 0;
 	my ($payload, $size) = $text =~ /^(.*),(\d+)$/s or die "pieces($text)";
 	my @pieces = unpack "(a$size)*", payload_of('text', $payload);
 	return map {
-		Penny::WebSocket::format_frame($_ == 0 ? 1 : 0, $pieces[$_], fin => $_ == $#pieces ? 1 : 0)
+		Penny::WebSocket::format_frame($_ == 0 ? 1 : 0, $pieces[$_], fin => $_ == $#pieces ? 1 : 0, rsv => $_ == 0 ? $rsv : 0)
 	} 0 .. $#pieces;
 }
 
@@ -62,7 +77,7 @@ sub frames_of
 	{
 		my ($what, $flags, $inner) = ($1, $2, substr $3, 1, -1);
 		push @frames, $what eq 'raw' ? unescape($inner)
-		  : $what eq 'pieces' ? pieces_of($inner)
+		  : $what eq 'pieces' ? pieces_of($2, $inner)
 		  : frame_of($what, $flags, $inner);
 	}
 	die 'not frames: ' . substr $text, pos($text) // 0 if (pos($text) // 0) < length $text;
@@ -101,7 +116,8 @@ sub try_frame
 sub try_case
 {
 	my ($case, @pieces) = @_;
-	my $socket = Penny::WebSocket->open(port => $node->{http_port}, token => $token);
+	my @headers = $case->{id} =~ /^7692/ ? ('Sec-WebSocket-Extensions' => 'permessage-deflate; client_max_window_bits') : ();
+	my $socket = Penny::WebSocket->open(port => $node->{http_port}, token => $token, headers => \@headers);
 	return 'no handshake' unless $socket->{open};
 	$socket->send_text("$start,\"ref\":\"in\"}");
 	my $wrong = try_frame($socket, 'ref(in)');

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import tempfile
 import time
+import zlib
 
 LIMIT = 10.0  # seconds that anything may take
 
@@ -209,9 +210,15 @@ class Closed(Exception):
 class Ws(Http):
     """A WebSocket; frames() gives JSON objects."""
 
+    window_bits = 15  # of what it unpacks
+    packed = 0        # messages that came compressed
+    wire = 0          # bytes of payloads
+
     def __init__(self, fake, token='user-1', headers='', query='', receive_buffer=None,
-                 host='h:1'):
+                 host='h:1', deflate=None):
         Http.__init__(self, fake, receive_buffer)
+        if deflate is not None:
+            headers += 'Sec-WebSocket-Extensions: permessage-deflate%s\r\n' % deflate
         key = base64.b64encode(os.urandom(16)).decode()
         if token:
             headers += 'Authorization: Bearer %s\r\n' % token
@@ -239,6 +246,11 @@ class Ws(Http):
                   int.from_bytes(pad[:len(payload)], 'big')).to_bytes(len(payload), 'big')
         return head + key + masked
 
+    def say_packed(self, text, level=6, fin=True):
+        pack = zlib.compressobj(level, zlib.DEFLATED, -15)
+        data = pack.compress(text) + pack.flush(zlib.Z_SYNC_FLUSH)
+        self.send(self.frame(1, data[:-4], rsv=4, fin=fin))
+
     def say(self, **members):
         self.send(self.frame(1, json.dumps(members).encode()))
 
@@ -249,6 +261,7 @@ class Ws(Http):
                     raise Closed(None, 'without a close frame')
         need(2)
         opcode, length, at = self.data[0] & 15, self.data[1], 2
+        packed = self.data[0] & 0x40
         if length == 126:
             need(4)
             length, at = struct.unpack('>H', self.data[2:4])[0], 4
@@ -257,6 +270,10 @@ class Ws(Http):
             length, at = struct.unpack('>Q', self.data[2:10])[0], 10
         need(at + length)
         payload, self.data = self.data[at:at + length], self.data[at + length:]
+        self.wire += length
+        if packed:
+            self.packed += 1
+            payload = zlib.decompressobj(-self.window_bits).decompress(payload + b'\0\0\xff\xff')
         return opcode, payload
 
     def hear(self):

@@ -32,6 +32,7 @@
 #include <unistd.h>
 
 #include "edge/json_span.h"
+#include "plane/presence.h"
 
 FakeShared *fake_shared;
 
@@ -515,6 +516,30 @@ serve_auth(const PennyCall *call, const PennyRequest *request)
 
 /* ---- the loop ------------------------------------------------------------------ */
 
+/* Statements of presence: on to all edges, as an executor does it. */
+static void
+serve_presence(const PennyCall *call, const PennyRequest *request)
+{
+	PennySpan body = request->field[PENNY_FIELD_BODY];
+	PennySpan room;
+	PennySpan statement;
+
+	while (penny_presence_record(&body, &room, &statement))
+	{
+		PennyEventSender sender = {(uint64_t) call->edge + 1, call->incarnation};
+		PennyEventOut event = {.kind = PENNY_EVENT_PRESENCE,
+							   .room = room.data,
+							   .room_len = (uint32_t) room.len,
+							   .frame = statement.data,
+							   .frame_len = (uint32_t) statement.len};
+
+		memcpy(event.user, &sender, sizeof(sender));
+		penny_event_publish(plane, &event, 1, 0);
+	}
+	penny_wake_edges(plane);
+	answer(call, 204, (PennySpan){NULL, 0}, (PennySpan){NULL, 0});
+}
+
 static void
 serve(const PennyCall *call)
 {
@@ -564,6 +589,9 @@ serve(const PennyCall *call)
 			return;
 		case PENNY_OP_MESSAGE:
 			serve_message(call, &request);
+			return;
+		case PENNY_OP_PRESENCE:
+			serve_presence(call, &request);
 			return;
 		case PENNY_OP_SIGNAL:
 		case PENNY_OPS:

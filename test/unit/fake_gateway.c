@@ -131,6 +131,7 @@ static const Name names[] = {
 	{"websocket_message_size", &settings.websocket_message_size},
 	{"websocket_messages", &settings.websocket_messages},
 	{"heartbeat_interval", &settings.heartbeat_interval},
+	{"websocket_compression", &settings.websocket_compression},
 	{"rooms_per_connection", &settings.rooms_per_connection},
 	{"batch_window", &settings.batch_window},
 	{"stream_timeout", &settings.stream_timeout},

@@ -23,6 +23,7 @@
 
 #include "edge/json_span.h"
 #include "edge/rooms.h"
+#include "plane/presence.h"
 
 #define ROOMS 3
 #define FREE_ROOM 2 /* without versions */
@@ -44,6 +45,8 @@ typedef struct ModelRoom
 	uint64_t published;         /* broadcasts read from the ring */
 	uint64_t pieces;            /* of its stream, committed */
 	uint64_t revoked_at[USERS]; /* version at which the edge learned it */
+	uint32_t far[USERS];        /* devices at another edge, ... */
+	uint32_t stated[USERS];     /* ... and here, as that one was told */
 } ModelRoom;
 
 typedef struct ModelClient
@@ -65,6 +68,11 @@ typedef struct ModelClient
 	uint64_t own;    /* of them, sent by itself */
 	uint64_t pieces; /* of the stream */
 
+	bool presence;
+	bool listed;
+	uint32_t present[USERS]; /* devices, as it was told */
+	uint64_t count;
+
 	int filter; /* of model_filter[] */
 	bool conflate;
 	bool open;            /* its socket takes more */
@@ -82,6 +90,9 @@ typedef struct ModelEvent
 	uint64_t number; /* of a broadcast */
 	int row;
 	bool frame;
+	uint64_t incarnation; /* of PRESENCE, from the other edge */
+	bool ask;             /* it wants to know who is here */
+	uint32_t devices[USERS];
 } ModelEvent;
 
 typedef enum ModelReadState
@@ -96,6 +107,8 @@ typedef struct ModelRead
 	ModelReadState state;
 	uint64_t number;
 	ModelClient *client;
+	int room;
+	int user;
 	uint64_t since;
 	bool has_since;
 	int since_epoch;
@@ -129,7 +142,11 @@ struct Model
 	ModelEvent event[EVENTS];
 	int committed; /* events [published, committed) may be pushed in any order */
 	int published;
-	int window; /* how far a push may be reordered */
+	int window;           /* how far a push may be reordered */
+	uint64_t statements;  /* of the other edge */
+	uint64_t incarnation; /* of it */
+	uint64_t last_stated; /* number of the last from here */
+	uint64_t stirred;     /* when something was told last */
 	ModelRead read[READS];
 	int reads;
 	uint64_t broadcasts;
@@ -184,6 +201,8 @@ model_read(void *arg, uint64_t number, void *data, PennySpan room, PennySpan sin
 	read->state = READ_ASKED;
 	read->number = number;
 	read->client = client;
+	read->room = client->room;
+	read->user = client->user;
 	read->has_since = since.len > 0;
 	if (read->has_since)
 	{
@@ -307,6 +326,56 @@ model_hear_position(Model *model, ModelClient *client, const char *text)
 	client->last = number;
 }
 
+/* Take devices of users off a list of objects or of ids, which ends with ']'. */
+static const char *
+model_hear_users(Model *model, ModelClient *client, const char *at, bool there)
+{
+	for (; *at != ']' && *at != '\0'; at++)
+	{
+		int user = at[0] == '"' && at[1] == '0' && at[2] >= '1' && at[2] <= '9' ? at[2] - '1' : -1;
+		const char *devices = at;
+
+		if (user < 0)
+			continue;
+		if (user >= USERS)
+			model_wrong(model, "nobody is present");
+		if (there)
+			devices = strstr(at, "\"devices\":") + 10;
+		client->present[user] = there ? (uint32_t) strtoul(devices, NULL, 10) : 0;
+		if (there && client->present[user] == 0)
+			model_wrong(model, "present with no device");
+		at = there ? devices : at + 37;
+	}
+	return at;
+}
+
+/* A presence frame. */
+static void
+model_hear_presence(Model *model, ModelClient *client, const char *text)
+{
+	const char *members = strstr(text, "\"members\":[");
+	const char *joined = strstr(text, "\"joined\":[");
+	const char *left = strstr(text, "\"left\":[");
+	const char *end = strstr(text, "\"count\":");
+
+	if (!client->presence || end == NULL)
+		model_wrong(model, "presence for who does not want it");
+	if (members != NULL && members < end)
+	{
+		memset(client->present, 0, sizeof(client->present));
+		model_hear_users(model, client, members + 11, true);
+		client->listed = true;
+	}
+	else if (joined != NULL && left != NULL)
+	{
+		model_hear_users(model, client, joined + 10, true);
+		model_hear_users(model, client, left + 8, false);
+	}
+	else
+		model_wrong(model, "unknown frame");
+	client->count = end != NULL ? strtoull(end + 8, NULL, 10) : 0;
+}
+
 /* A frame has come. */
 static void
 model_hear(Model *model, ModelClient *client, PennyFrame *frame)
@@ -316,6 +385,7 @@ model_hear(Model *model, ModelClient *client, PennyFrame *frame)
 	bool batch = strncmp(copy, "{\"type\":\"batch\"", 15) == 0;
 	int n = 0;
 
+	model->stirred = model->now;
 	if (!client->in)
 		model_wrong(model, "frame before joined, or after left");
 	if (strstr(copy, "\"missed\"") != NULL)
@@ -332,6 +402,12 @@ model_hear(Model *model, ModelClient *client, PennyFrame *frame)
 		for (const char *at = strstr(copy, "\"f\":\""); at != NULL; at = strstr(at + 5, "\"f\":\""))
 		{
 			model_hear_one(model, client, at + 5);
+			n++;
+		}
+		for (const char *at = strstr(copy, "\"presence\""); at != NULL;
+			 at = strstr(at + 5, "\"presence\""))
+		{
+			model_hear_presence(model, client, at);
 			n++;
 		}
 		if (n != 1 && !(batch && n > 1))
@@ -459,6 +535,122 @@ model_commit(Model *model, PennyEventKind kind, int room, int user, int row)
 		model->room[room].row[row] = event->version;
 }
 
+/* The other edge states who is in a room there. */
+static void
+model_state(Model *model, int room, bool ask)
+{
+	ModelEvent *event;
+
+	if (model->committed == EVENTS)
+		return;
+	event = &model->event[model->committed++];
+	*event = (ModelEvent){.kind = PENNY_EVENT_PRESENCE,
+						  .room = room,
+						  .number = ++model->statements,
+						  .incarnation = model->incarnation,
+						  .ask = ask};
+	memcpy(event->devices, model->room[room].far, sizeof(event->devices));
+}
+
+/* Somebody comes or goes at the other edge, or it begins anew. */
+static void
+model_far(Model *model, int room)
+{
+	model->room[room].far[model->choose(model, USERS)] = (uint32_t) model->choose(model, 3);
+	if (model->choose(model, 8) == 0)
+	{
+		model->incarnation++;
+		model->statements = 0;
+		for (int i = 0; i < ROOMS; i++)
+		{
+			memset(model->room[i].far, 0, sizeof(model->room[i].far));
+			memset(model->room[i].stated, 0, sizeof(model->room[i].stated));
+			model_state(model, i, true);
+		}
+		penny_rooms_edge_began(model->rooms, 2, model->incarnation, model->now);
+	}
+	else
+	{
+		bool ask = model->choose(model, 3) == 0;
+
+		if (ask) /* it has forgotten */
+			memset(model->room[room].stated, 0, sizeof(model->room[room].stated));
+		model_state(model, room, ask);
+	}
+}
+
+/* What this edge states. */
+static bool
+model_announce(void *arg, PennySpan room, PennySpan statement)
+{
+	Model *model = arg;
+	PennyPresenceHead head;
+	PennyPresenceUser user;
+	int n = 0;
+
+	while (n < ROOMS && memcmp(room.data, model_room_name(n), 14) != 0)
+		n++;
+	if (n == ROOMS || !penny_presence_head(statement, &head) || head.number <= model->last_stated)
+	{
+		model_wrong(model, "malformed statement");
+		return true;
+	}
+	if (model->lossy && model->choose(model, 4) == 0)
+		return false;
+	model->stirred = model->now;
+	model->last_stated = head.number;
+	memset(model->room[n].stated, 0, sizeof(model->room[n].stated));
+	for (uint32_t i = 0; i < head.users; i++)
+	{
+		memcpy(&user, statement.data + sizeof(head) + i * sizeof(user), sizeof(user));
+		if (user.user[0] == 0 || user.user[0] > USERS)
+			model_wrong(model, "malformed statement");
+		else
+			model->room[n].stated[user.user[0] - 1] = user.devices;
+	}
+	if (head.flags & PENNY_PRESENCE_ASK)
+		model_state(model, n, false);
+	return true;
+}
+
+/* Reads of one user are the same. */
+static bool
+model_same(void *arg, void *member, void *other)
+{
+	(void) arg;
+	return ((ModelClient *) member)->user == ((ModelClient *) other)->user;
+}
+
+/* Feed a statement of the other edge. */
+static void
+model_feed_statement(Model *model, const ModelEvent *from)
+{
+	PennyPresenceHead head = {.number = from->number, .flags = from->ask ? PENNY_PRESENCE_ASK : 0};
+	PennyEventSender sender = {.edge = 2, .member = from->incarnation};
+	char frame[256];
+	char *end = frame + sizeof(head);
+	PennyEventIn event = {.kind = PENNY_EVENT_PRESENCE,
+						  .room = model_room_name(from->room),
+						  .room_len = 14,
+						  .room_hash = penny_hash(model_room_name(from->room), 14, 0),
+						  .frame = frame};
+
+	for (int i = 0; i < USERS; i++)
+	{
+		PennyPresenceUser user = {.devices = from->devices[i]};
+
+		if (user.devices == 0)
+			continue;
+		memset(user.user, i + 1, sizeof(user.user));
+		end = (char *) mempcpy(end, &user, sizeof(user));
+		head.users++;
+	}
+	memcpy(frame, &head, sizeof(head));
+	memcpy(event.user, &sender, sizeof(sender));
+	event.frame_len = (uint32_t) (end - frame);
+	penny_rooms_event(model->rooms, &event, model->now);
+}
+
 /* Feed one event to the rooms, as the ring would. */
 static void
 model_feed(Model *model, const ModelEvent *from)
@@ -468,6 +660,11 @@ model_feed(Model *model, const ModelEvent *from)
 	uint64_t hash = penny_hash(model_room_name(from->room), 14, 0);
 	uint64_t number = 0;
 
+	if (from->kind == PENNY_EVENT_PRESENCE)
+	{
+		model_feed_statement(model, from);
+		return;
+	}
 	/* numbered as read: pushes of different backends have no other order */
 	if (from->kind == PENNY_EVENT_PUBLISH)
 		number = ++model->room[from->room].published;
@@ -549,7 +746,7 @@ model_lose(Model *model)
 static void
 model_run(Model *model, ModelRead *read)
 {
-	ModelRoom *room = &model->room[read->client->room];
+	ModelRoom *room = &model->room[read->room];
 	uint64_t from = 0;
 	bool recovered = read->has_since && read->since_epoch == room->epoch;
 	uint64_t most = model->pages ? 1 + model->choose(model, 4) : UINT64_MAX;
@@ -560,7 +757,7 @@ model_run(Model *model, ModelRead *read)
 	read->len = 0;
 	if (room->gone)
 		read->status = 404;
-	else if (!room->access[read->client->user])
+	else if (!room->access[read->user])
 		read->status = 403;
 	else if (model->lossy && model->choose(model, 8) == 0)
 		read->status = 503;
@@ -584,23 +781,21 @@ model_run(Model *model, ModelRead *read)
 		read->len +=
 			(size_t) snprintf(read->body + read->len, sizeof(read->body) - read->len,
 							  "%" PRIu64 " {\"type\":\"%c\",\"f\":\"v %d %d %" PRIu64 "\"}\n", from,
-							  next % 2 == 0 ? 'x' : 'y', read->client->room, next, from);
+							  next % 2 == 0 ? 'x' : 'y', read->room, next, from);
 	}
 	if (reach == room->version)
 		read->len += (size_t) snprintf(read->body + read->len, sizeof(read->body) - read->len,
 									   "0 {\"type\":\"s\",\"f\":\"t %d %" PRIu64 "\"}\n",
-									   read->client->room, room->pieces);
+									   read->room, room->pieces);
 	snprintf(read->head, sizeof(read->head),
 			 "{\"position\":{\"epoch\":\"e%d\",\"version\":%" PRIu64
 			 "},\"recovered\":%s,\"more\":%s,\"user_id\":\"%02x%02x%02x%02x-%02x%02x-%02x%02x-"
 			 "%02x%02x-%02x%02x%02x%02x%02x%02x\"}",
 			 room->epoch, reach, recovered ? "true" : "false",
-			 reach < room->version ? "true" : "false", read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1,
-			 read->client->user + 1, read->client->user + 1, read->client->user + 1);
+			 reach < room->version ? "true" : "false", read->user + 1, read->user + 1,
+			 read->user + 1, read->user + 1, read->user + 1, read->user + 1, read->user + 1,
+			 read->user + 1, read->user + 1, read->user + 1, read->user + 1, read->user + 1,
+			 read->user + 1, read->user + 1, read->user + 1, read->user + 1);
 }
 
 /* Its answer arrives. */
@@ -640,11 +835,13 @@ model_join(Model *model)
 	client->open = true;
 	client->filter = (int) model->choose(model, 4) % 3;
 	client->conflate = model->choose(model, 2) == 0;
+	client->presence = model->choose(model, 2) == 0;
 	join.room = (PennySpan){model_room_name(client->room), 14};
 	join.since = (PennySpan){since, strlen(since)};
 	join.filter = model_filter[client->filter];
 	join.window = model->windows ? windows[model->choose(model, 3)] : 0;
 	join.conflate = client->conflate;
+	join.presence = client->presence;
 	client->member = penny_rooms_join(model->rooms, &join, client, model->now);
 	if (client->member == NULL)
 		client->asked = false;
@@ -786,7 +983,7 @@ model_check_bounds(Model *model)
 static void
 model_step(Model *model)
 {
-	uint64_t what = model->choose(model, 80);
+	uint64_t what = model->choose(model, 82);
 	int room = (int) model->choose(model, ROOMS);
 	ModelClient *client = &model->client[model->choose(model, CLIENTS)];
 	ModelRead *read;
@@ -829,6 +1026,8 @@ model_step(Model *model)
 		model_signal(model, client);
 	else if (what == 75)
 		model_set_window(model, client);
+	else if (what >= 80)
+		model_far(model, room);
 	else
 	{
 		penny_rooms_tick(model->rooms, model->now);
@@ -844,7 +1043,8 @@ model_rest(Model *model)
 	model->starved = false;
 	while (model->published < model->committed)
 		model_push(model);
-	for (int round = 0; round < 400; round++)
+	model->stirred = model->now;
+	for (int round = 0; round < 2000; round++)
 	{
 		uint64_t next;
 		bool answered = false;
@@ -870,16 +1070,50 @@ model_rest(Model *model)
 				answered = true;
 			}
 		}
-		if (!answered && next == UINT64_MAX && penny_rooms_counts(model->rooms).reads == 0)
+		if (!answered && penny_rooms_counts(model->rooms).reads == 0 &&
+			model->published == model->committed &&
+			(next == UINT64_MAX ||
+			 (penny_rooms_counts(model->rooms).present > 0 && model->now > model->stirred + 1000)))
 			return;
+		/* statements that were asked for */
+		while (model->published < model->committed)
+			model_push(model);
 		/* what is over need not be looked at again */
 		while (model->reads > 0 && model->read[model->reads - 1].state == READ_OVER)
 			model->reads--;
 		model->now += 5;
+		if (answered)
+			model->stirred = model->now;
 		if (!answered && next != UINT64_MAX && next > model->now)
 			model->now = next;
 	}
 	model_wrong(model, "does not come to rest");
+}
+
+/* Who a member must know to be there. */
+static void
+model_check_presence(Model *model, ModelClient *client)
+{
+	ModelRoom *room = &model->room[client->room];
+	uint64_t count = 0;
+
+	if (!client->listed)
+		model_wrong(model, "no list of who is there");
+	for (int user = 0; user < USERS; user++)
+	{
+		uint32_t here = 0;
+
+		for (int i = 0; i < CLIENTS; i++)
+			here += model->client[i].in && model->client[i].presence &&
+					model->client[i].room == client->room && model->client[i].user == user;
+		count += here + room->far[user] > 0;
+		if (client->present[user] != here + room->far[user])
+			model_wrong(model, "not told who is there");
+		if (room->stated[user] != here)
+			model_wrong(model, "the other edge was not told who is there");
+	}
+	if (client->count != count)
+		model_wrong(model, "wrong count of who is there");
 }
 
 /* What must be true of a member when everything is at rest. */
@@ -900,6 +1134,8 @@ model_check_client(Model *model, ModelClient *client)
 		model_wrong(model, "member of another epoch");
 	if (client->filter != 0 && client->in && client->last != room->version)
 		model_wrong(model, "member does not know how far it has come");
+	if (client->presence && client->in)
+		model_check_presence(model, client);
 	if (model_wants(client, 's') && client->pieces != room->pieces)
 		model_wrong(model, "member misses a piece of a stream");
 	for (int row = 0; row < ROWS; row++)
@@ -923,9 +1159,9 @@ model_check_client(Model *model, ModelClient *client)
 static const char *
 model_run_schedule(Model *model, int steps)
 {
-	static const PennyRoomsCallbacks callbacks = {model_read,    model_forget, model_joined,
-												  model_deliver, model_ready,  model_takes,
-												  model_left};
+	static const PennyRoomsCallbacks callbacks = {model_read,    model_forget,   model_joined,
+												  model_deliver, model_ready,    model_takes,
+												  model_left,    model_announce, model_same};
 	PennyRoomsCounts counts;
 
 	model->config = (PennyRoomsConfig){.seed = 1,
@@ -935,9 +1171,12 @@ model_run_schedule(Model *model, int steps)
 									   .behind_grace = 15,
 									   .behind_time = 50,
 									   .behind_most = 1 << 20,
-									   .position_interval = 30};
+									   .position_interval = 30,
+									   .presence_window = 10,
+									   .presence_renew = 100000};
 	if (model->choose(model, 4) == 0)
 		model->config.kept_bytes = 400; /* logs and holds hardly fit */
+	model->incarnation = 1;
 	model->window = 1 + (int) model->choose(model, 4);
 	model->windows = model->choose(model, 2) == 0;
 	model->lazy = model->choose(model, 2) == 0;
@@ -962,7 +1201,7 @@ model_run_schedule(Model *model, int steps)
 		model_leave(model, &model->client[i]);
 	counts = penny_rooms_counts(model->rooms);
 	if (counts.rooms != 0 || counts.members != 0 || counts.audiences != 0 || counts.reads != 0 ||
-		counts.kept_bytes != 0)
+		counts.kept_bytes != 0 || counts.present != 0)
 		model_wrong(model, "something is left behind");
 	if (penny_frames_alive() != 0)
 		model_wrong(model, "frames are left behind");

@@ -10,6 +10,7 @@
 #include "unit.h"
 
 #include "edge/rooms.h"
+#include "plane/presence.h"
 
 typedef struct Seat
 {
@@ -26,6 +27,7 @@ static char since_asked[64][160];
 static char asker[64];
 static int reads;
 static bool refuse_reads;
+static bool single_flight;
 static uint64_t now;
 static Seat seat[4] = {{.name = 'A'}, {.name = 'B'}, {.name = 'C'}, {.name = 'D'}};
 
@@ -94,6 +96,14 @@ on_takes(void *arg, void *data)
 	return !((Seat *) data)->blocked;
 }
 
+/* A and B are the same user. */
+static bool
+on_same(void *arg, void *data, void *other)
+{
+	(void) arg;
+	return single_flight && ((Seat *) data)->name <= 'B' && ((Seat *) other)->name <= 'B';
+}
+
 /* Sockets take what there is. */
 static void
 take_all(void)
@@ -130,8 +140,8 @@ on_left(void *arg, void *data, PennySpan room, PennyLeaving why, bool joined, ui
 static void
 start(void)
 {
-	static const PennyRoomsCallbacks callbacks = {on_read,  on_forget, on_joined, on_deliver,
-												  on_ready, on_takes,  on_left};
+	static const PennyRoomsCallbacks callbacks = {
+		on_read, on_forget, on_joined, on_deliver, on_ready, on_takes, on_left, NULL, on_same};
 	PennyRoomsConfig config = {.seed = 42,
 							   .edge = 3,
 							   .kept_bytes = 1 << 20,
@@ -140,12 +150,14 @@ start(void)
 							   .behind_grace = 100,
 							   .behind_time = 1000,
 							   .behind_most = 5000,
-							   .position_interval = 500};
+							   .position_interval = 500,
+							   .presence_window = 50,
+							   .presence_renew = 5000};
 
 	rooms = penny_rooms_create(&config, &callbacks, NULL);
 	told[0] = '\0';
 	reads = 0;
-	refuse_reads = false;
+	refuse_reads = single_flight = false;
 	now = 1000;
 }
 
@@ -822,6 +834,206 @@ TEST(rechecked)
 	stop();
 }
 
+static void
+join_present(int n)
+{
+	PennyJoin as = {.room = {"room", 4}, .presence = true};
+
+	seat[n].member = penny_rooms_join(rooms, &as, &seat[n], now);
+	CHECK(seat[n].member != NULL);
+}
+
+/* What another edge says: one user with so many devices, and others unnamed. */
+static void
+state(uint64_t edge, uint64_t incarnation, uint64_t number, int user, uint32_t devices,
+	  uint32_t more)
+{
+	PennyEventSender sender = {.edge = edge, .member = incarnation};
+	PennyPresenceHead head = {.number = number, .users = 1, .more = more};
+	PennyPresenceUser one = {.devices = devices};
+	char frame[sizeof(head) + sizeof(one)];
+	PennyEventIn in = {.kind = PENNY_EVENT_PRESENCE,
+					   .room = "room",
+					   .room_len = 4,
+					   .room_hash = penny_hash("room", 4, 0),
+					   .frame = frame,
+					   .frame_len = sizeof(frame)};
+
+	one.user[0] = (uint8_t) user;
+	memcpy(frame, &head, sizeof(head));
+	memcpy(frame + sizeof(head), &one, sizeof(one));
+	memcpy(in.user, &sender, sizeof(sender));
+	penny_rooms_event(rooms, &in, now);
+}
+
+#define USER(n) "0" #n "000000-0000-0000-0000-000000000000"
+#define ONE(n, devices) "{\"user_id\":\"" USER(n) "\",\"devices\":" #devices "}"
+#define LIST(members, count) \
+	"{\"type\":\"presence\",\"room\":\"room\",\"members\":[" members "],\"count\":" #count "} "
+#define CAME_LEFT(came, left, count)                                                 \
+	"{\"type\":\"presence\",\"room\":\"room\",\"joined\":[" came "],\"left\":[" left \
+	"],\"count\":" #count "} "
+
+TEST(presence)
+{
+	start();
+	join_present(0);
+	join(1, ""); /* does not want it */
+	answer_full(0, 200, "e", 10, false, "", 1);
+	answer_full(1, 200, "e", 10, false, "", 2);
+	expect("A:joined B:joined ");
+	pass(1);
+	expect("A:" LIST(ONE(1, 1), 1));
+	join_present(2);
+	answer_full(2, 200, "e", 10, false, "", 3);
+	pass(10); /* inside the window */
+	expect("C:joined ");
+	pass(40);
+	expect("C:" LIST(ONE(3, 1) "," ONE(1, 1),
+					 2) "A:" CAME_LEFT(ONE(3, 1), "", 2) "C:" CAME_LEFT(ONE(3, 1), "", 2));
+	/* a second device of the first user */
+	pass(100);
+	join_present(3);
+	answer_full(3, 200, "e", 10, false, "", 1);
+	pass(1);
+	expect("D:joined D:" LIST(ONE(3, 1) "," ONE(1, 2), 2) "A:" CAME_LEFT(
+		ONE(1, 2), "", 2) "C:" CAME_LEFT(ONE(1, 2), "", 2) "D:" CAME_LEFT(ONE(1, 2), "", 2));
+	/* who leaves and is back within the window was never away */
+	pass(100);
+	penny_rooms_leave(rooms, seat[3].member);
+	pass(30);
+	join_present(3);
+	answer_full(4, 200, "e", 10, false, "", 1);
+	pass(20);
+	expect("D:joined D:" LIST(ONE(3, 1) "," ONE(1, 2), 2));
+	/* access is lost */
+	pass(100);
+	{
+		PennyEventIn in = {.kind = PENNY_EVENT_LEFT,
+						   .version = 11,
+						   .room = "room",
+						   .room_len = 4,
+						   .room_hash = penny_hash("room", 4, 0),
+						   .user = {0x03}};
+
+		penny_rooms_event(rooms, &in, now);
+	}
+	expect("C:revoked403 ");
+	pass(50);
+	expect("A:" CAME_LEFT("", "\"" USER(3) "\"", 1) "D:" CAME_LEFT("", "\"" USER(3) "\"", 1));
+	stop();
+}
+
+TEST(presence_of_other_edges)
+{
+	start();
+	join_present(0);
+	answer_full(0, 200, "e", 10, false, "", 1);
+	pass(1);
+	expect("A:joined A:" LIST(ONE(1, 1), 1));
+	state(2, 7, 5, 1, 2, 0);
+	state(5, 1, 1, 4, 1, 3);
+	pass(50);
+	expect("A:" CAME_LEFT(ONE(4, 1) "," ONE(1, 3), "", 5));
+	state(3, 9, 6, 9, 1, 0); /* its own */
+	state(2, 7, 4, 1, 9, 0); /* overtaken */
+	state(2, 6, 9, 1, 9, 0); /* of a process before */
+	pass(100);
+	expect("");
+	penny_rooms_edge_began(rooms, 2, 8, now);
+	state(2, 7, 6, 1, 9, 0); /* the last words of the old one */
+	pass(1);
+	expect("A:" CAME_LEFT(ONE(1, 1), "", 5));
+	/* what is not repeated ends, within four times of repeating */
+	state(2, 8, 1, 5, 1, 0);
+	pass(100);
+	expect("A:" CAME_LEFT(ONE(5, 1), "", 6));
+	for (int i = 0; i < 4; i++)
+	{
+		pass(5000);
+		take_all();
+		state(2, 8, (uint64_t) i + 2, 5, 1, 0);
+	}
+	pass(1);
+	expect("A:" CAME_LEFT("", "\"" USER(4) "\"", 2));
+	stop();
+}
+
+/* A member that skips frames gets a list, and is not told that anything was missed. */
+TEST(presence_when_slow)
+{
+	PennyJoin as = {.room = {"room", 4}, .presence = true, .conflate = true};
+
+	start();
+	seat[0].member = penny_rooms_join(rooms, &as, &seat[0], now);
+	answer_full(0, 200, "e", 10, false, "", 1);
+	pass(1);
+	expect("A:joined A:" LIST(ONE(1, 1), 1));
+	seat[0].blocked = true;
+	state(2, 7, 5, 2, 1, 0);
+	pass(50);
+	pass(2000);
+	expect("");
+	seat[0].blocked = false;
+	penny_rooms_drained(rooms, seat[0].member, now);
+	answer_full(1, 200, "e", 10, true, "", 1);
+	pass(50);
+	expect("A:{\"type\":\"conflated\",\"room\":\"room\",\"from\":10,\"to\":10} "
+		   "A:" LIST(ONE(2, 1) "," ONE(1, 1), 2));
+	stop();
+}
+
+static void
+start_equal(void)
+{
+	start();
+	single_flight = true;
+	join(0, "{\"epoch\":\"e\",\"version\":8}");
+	join(1, "{\"epoch\":\"e\",\"version\":8}");
+	CHECK(reads == 1);
+}
+
+TEST(equal_joins)
+{
+	start_equal();
+	join(2, "{\"epoch\":\"e\",\"version\":8}");
+	CHECK(reads == 2); /* another user */
+	event(PENNY_EVENT_CHANGE, 11, "f11");
+	answer(0, 10, "9 t9\n10 t10\n");
+	expect("A:joined+ A:t9 A:t10 B:joined+ B:t9 B:t10 B:f11 A:f11 ");
+	stop();
+	/* who asked leaves */
+	start_equal();
+	penny_rooms_leave(rooms, seat[0].member);
+	seat[0].member = NULL;
+	answer(0, 9, "9 t9\n");
+	expect("B:joined+ B:t9 ");
+	stop();
+	/* both leave */
+	start_equal();
+	penny_rooms_leave(rooms, seat[1].member);
+	penny_rooms_leave(rooms, seat[0].member);
+	seat[0].member = seat[1].member = NULL;
+	expect("forget1 ");
+	stop();
+	/* refused together; another since is another read */
+	start_equal();
+	answer_full(0, 403, "e", 0, false, "", 0);
+	expect("A:not-refused403 B:not-refused403 ");
+	join(0, "{\"epoch\":\"e\",\"version\":8}");
+	join(1, "{\"epoch\":\"e\",\"version\":9}");
+	CHECK(reads == 3);
+	stop();
+	/* access was in doubt in between */
+	start_equal();
+	event(PENNY_EVENT_RECHECK, 0, "");
+	answer(0, 9, "9 t9\n");
+	CHECK(reads == 2); /* both again, by one read */
+	answer(1, 9, "9 t9\n");
+	expect("A:joined+ A:t9 B:joined+ B:t9 ");
+	stop();
+}
+
 int
 main(void)
 {
@@ -850,5 +1062,9 @@ main(void)
 	RUN(pages);
 	RUN(streams);
 	RUN(rechecked);
+	RUN(equal_joins);
+	RUN(presence);
+	RUN(presence_of_other_edges);
+	RUN(presence_when_slow);
 	return unit_done();
 }

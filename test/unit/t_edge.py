@@ -1411,6 +1411,100 @@ def many_slow_clients_cost_others_nothing(fake):
         ws.close()
 
 
+# ---- presence --------------------------------------------------------------------------
+
+@test(batch_window=30)
+def presence(fake):
+    room = 'conversation:1'
+    one, two = Ws(fake, token='user-1'), Ws(fake, token='user-2')
+    equal(one.ask(type='join', room=room, presence=1, ref=1)['code'], 'PY400')
+    equal(one.ask(type='join', room=room, presence=True)['type'], 'joined')
+    first = one.hear()
+    equal((first['type'], first['room'], first['count']), ('presence', room, 1))
+    me = first['members'][0]
+    equal(me['devices'], 1)
+    equal(two.ask(type='join', room=room, presence=True)['type'], 'joined')
+    came = one.hear()
+    equal([user['devices'] for user in came['joined']], [1])
+    assert came['joined'][0]['user_id'] != me['user_id']
+    equal(two.hear()['count'], 2)
+    two.close()
+    equal(one.hear(), {'type': 'presence', 'room': room, 'joined': [],
+                       'left': [came['joined'][0]['user_id']], 'count': 1})
+    one.close()
+    fake.idle()
+
+
+# ---- permessage-deflate -----------------------------------------------------------------
+
+NO_TAKEOVER = 'permessage-deflate; server_no_context_takeover; client_no_context_takeover'
+
+
+@test()
+def compression_is_off(fake):
+    ws = Ws(fake, deflate='')
+    equal(ws.handshake.headers.get('sec-websocket-extensions'), None)
+    ws.say_packed(b'{"type":"ping"}')
+    equal(ws.end(), 1002)
+    ws.close()
+
+
+@test(websocket_compression=1)
+def compression_is_agreed_upon(fake):
+    for offer, answer in (('', NO_TAKEOVER), ('; client_max_window_bits', NO_TAKEOVER),
+                          ('; server_max_window_bits=9', NO_TAKEOVER + '; server_max_window_bits=9'),
+                          ('; server_max_window_bits=99', None), ('; x', None),
+                          ('; x, permessage-deflate', NO_TAKEOVER),
+                          ('; x\r\nSec-WebSocket-Extensions: permessage-deflate', NO_TAKEOVER)):
+        ws = Ws(fake, deflate=offer)
+        equal(ws.handshake.headers.get('sec-websocket-extensions'), answer, offer)
+        ws.close()
+    try:
+        Ws(fake, deflate=';;')
+    except ConnectionError as error:
+        equal(str(error), 'no upgrade: 400')
+    else:
+        raise AssertionError('a malformed offer was taken')
+
+
+@test(tls=True, websocket_compression=1, batch_window=0)
+def compressed_frames(fake):
+    room = 'conversation:1'
+    plain, packed, small = Ws(fake), Ws(fake, deflate=''), Ws(fake, deflate='; server_max_window_bits=9')
+    small.window_bits = 9
+    for ws in (plain, packed, small):
+        ws.say(type='join', room=room)
+        ws.hear()
+    sizes = (10, 300, 2000, 60000)
+    for size in sizes:
+        fake.command('commit %s "%s"' % (room, 'abcdefgh' * (size // 8)))
+    for ws in (plain, packed, small):
+        equal([ws.hear()['version'] for _ in sizes], [1, 2, 3, 4])
+    equal((plain.packed, packed.packed, small.packed), (0, 3, 1), 'short ones, and long ones')
+    assert packed.wire < plain.wire / 10, (packed.wire, plain.wire)
+    packed.say_packed(b'{"type":"ping","ref":7}')
+    equal(packed.hear(), {'type': 'pong', 'ref': 7})
+    for ws in (plain, packed, small):
+        ws.close()
+    fake.idle()
+
+
+@test(websocket_compression=1, websocket_message_size=100000)
+def bombs(fake):
+    for size, level in ((100001, 0), (64 << 20, 9), (90000, 9)):
+        ws = Ws(fake, deflate='')
+        ws.join('conversation:1')
+        ws.say_packed(b'{"type":"ping","a":"%s"}' % (b'a' * size), level)
+        equal(ws.end(), 4413, size)
+        ws.close()
+    ws = Ws(fake, deflate='')
+    ws.join('conversation:1')
+    ws.say_packed(b'{"type":"ping","a":"%s"}' % (b'a' * 99000), 0)
+    equal(ws.hear(), {'type': 'pong'})
+    ws.close()
+    fake.idle()
+
+
 # ---- batches, filters, pages, streams -----------------------------------------------
 
 @test(tls=True, batch_window=200)

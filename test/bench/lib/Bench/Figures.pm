@@ -14,6 +14,7 @@ use Bench::Redis;
 use Bench::Crowds;
 use Bench::Faults;
 use Bench::Restarts;
+use Bench::Storms;
 use Time::HiRes qw(time sleep);
 
 use constant CONNECTIONS => 16;
@@ -39,6 +40,7 @@ our %FIGURES = (
 	25 => \&Bench::Hits::in_process,
 	26 => \&Bench::Hits::commits,
 	27 => \&Bench::Redis::faults,
+	36 => \&Bench::Storms::all_at_once,
 	28 => \&Bench::Coherence::herd,
 	29 => \&Bench::Hits::trace,
 );
