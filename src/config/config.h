@@ -28,8 +28,8 @@ extern char *penny_allowed_hosts;   /* space or comma separated; empty: any */
 extern char *penny_allowed_origins; /* space or comma separated */
 extern int penny_batch_window;      /* ms, 0 = none */
 extern bool penny_websocket_compression;
-extern int penny_body_timeout;      /* ms */
-extern int penny_call_queue_size;   /* calls waiting in the edge */
+extern int penny_body_timeout;    /* ms */
+extern int penny_call_queue_size; /* calls waiting in the edge */
 extern int penny_call_slots;
 extern int penny_connections_per_second; /* of one address, 0 = no limit */
 extern int penny_drain_timeout;          /* ms */

@@ -95,10 +95,9 @@ typedef struct Area
 } Area;
 
 static const char *const op_names[PENNY_OPS] = {
-	[PENNY_OP_HTTP] = "HTTP",     [PENNY_OP_READY] = "READY", [PENNY_OP_ROUTES] = "ROUTES",
-	[PENNY_OP_AUTH] = "AUTH",     [PENNY_OP_JOIN] = "JOIN",   [PENNY_OP_MESSAGE] = "MESSAGE",
-	[PENNY_OP_SIGNAL] = "SIGNAL",
-	[PENNY_OP_PRESENCE] = "PRESENCE",
+	[PENNY_OP_HTTP] = "HTTP",     [PENNY_OP_READY] = "READY",       [PENNY_OP_ROUTES] = "ROUTES",
+	[PENNY_OP_AUTH] = "AUTH",     [PENNY_OP_JOIN] = "JOIN",         [PENNY_OP_MESSAGE] = "MESSAGE",
+	[PENNY_OP_SIGNAL] = "SIGNAL", [PENNY_OP_PRESENCE] = "PRESENCE",
 };
 StaticAssertDecl(PENNY_OPS == PENNY_OP_PRESENCE + 1, "every op has a name here");
 

@@ -53,13 +53,13 @@ penny_p_settled(uint64_t word)
 
 typedef enum PennyOp
 {
-	PENNY_OP_HTTP,    /* a request by a route; answer: HTTP status, header lines, body */
-	PENNY_OP_READY,   /* is penny ready? 200, or 503 with the failing check; JSON body */
-	PENNY_OP_ROUTES,  /* the route table; body as route.h describes */
-	PENNY_OP_AUTH,    /* who is this token? 200 {"user_id","role","exp"} or a problem */
-	PENNY_OP_JOIN,    /* TARGET room, BODY {"since":{…}} or {}; see join answer below */
-	PENNY_OP_MESSAGE, /* TARGET room, BODY the client's frame; 201/200 {"id","seq","version"} */
-	PENNY_OP_SIGNAL,  /* TARGET room, HEADERS sender, BODY event; 204: see below */
+	PENNY_OP_HTTP,     /* a request by a route; answer: HTTP status, header lines, body */
+	PENNY_OP_READY,    /* is penny ready? 200, or 503 with the failing check; JSON body */
+	PENNY_OP_ROUTES,   /* the route table; body as route.h describes */
+	PENNY_OP_AUTH,     /* who is this token? 200 {"user_id","role","exp"} or a problem */
+	PENNY_OP_JOIN,     /* TARGET room, BODY {"since":{…}} or {}; see join answer below */
+	PENNY_OP_MESSAGE,  /* TARGET room, BODY the client's frame; 201/200 {"id","seq","version"} */
+	PENNY_OP_SIGNAL,   /* TARGET room, HEADERS sender, BODY event; 204: see below */
 	PENNY_OP_PRESENCE, /* BODY statements for the other edges, see presence.h; 204 */
 	PENNY_OPS
 } PennyOp;

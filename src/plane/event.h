@@ -33,14 +33,14 @@
 
 typedef enum PennyEventKind
 {
-	PENNY_EVENT_CHANGE,  /* versioned: a frame, or none = read it from the table */
-	PENNY_EVENT_PUBLISH, /* not versioned: deliver the frame as it comes */
-	PENNY_EVENT_LEFT,    /* versioned: `user` lost access to the room */
-	PENNY_EVENT_GONE,    /* the conversation was deleted */
-	PENNY_EVENT_RESYNC,  /* no room: anything may have changed, read all rooms */
-	PENNY_EVENT_STREAM,  /* not versioned: a piece of a message that grows; see below */
-	PENNY_EVENT_RECHECK, /* who may be in the room has changed: ask for each member */
-	PENNY_EVENT_SESSION, /* no room: sessions of `user` (all zero: of anybody) may have ended */
+	PENNY_EVENT_CHANGE,   /* versioned: a frame, or none = read it from the table */
+	PENNY_EVENT_PUBLISH,  /* not versioned: deliver the frame as it comes */
+	PENNY_EVENT_LEFT,     /* versioned: `user` lost access to the room */
+	PENNY_EVENT_GONE,     /* the conversation was deleted */
+	PENNY_EVENT_RESYNC,   /* no room: anything may have changed, read all rooms */
+	PENNY_EVENT_STREAM,   /* not versioned: a piece of a message that grows; see below */
+	PENNY_EVENT_RECHECK,  /* who may be in the room has changed: ask for each member */
+	PENNY_EVENT_SESSION,  /* no room: sessions of `user` (all zero: of anybody) may have ended */
 	PENNY_EVENT_PRESENCE, /* not versioned: who is in the room at another edge, see presence.h */
 	PENNY_EVENT_KINDS
 } PennyEventKind;

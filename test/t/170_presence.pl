@@ -66,7 +66,7 @@ subtest 'who comes and goes' => sub {
 	is($ada->{count}, 2, 'are one of two users');
 	comes_to_show($_, 'Ada1 Bob6', 5, 'each sees that') for @bobs;
 	my @edges = map { $_->{edge}{members} } @{ $node->sql_json('SELECT penny.stats()')->{gateways} };
-	ok(!(grep { $_ == 0 } @edges), "members at each edge: @edges");
+	cmp_ok(scalar(grep { $_ > 0 } @edges), '>=', 2, "members at several edges: @edges");
 	is($ada->{lists}, 1, 'who is there gets no list again');
 	$_->{ws}->close_now for @bobs[0 .. 2];
 	comes_to_show($ada, 'Ada1 Bob3', 5, 'three are gone');
@@ -135,10 +135,8 @@ subtest 'a peer that is dead' => sub {
 subtest 'an edge that is dead' => sub {
 	my @bob = map { present('Bob') } 1 .. 9;
 	comes_to_show($ada, 'Ada1 Bob9', 5);
-	my @members = map { $_->{edge}{members} } @{ $node->sql_json('SELECT penny.stats()')->{gateways} };
-	my @pids = $node->edge_pids;
-	my %with = map { $_->{edge}{pid} => $_->{edge}{members} } grep { $_->{edge}{pid} } @{ $node->sql_json('SELECT penny.stats()')->{gateways} };
-	kill 'KILL', $pids[0];
+	my ($fullest) = sort { $b->{edge}{members} <=> $a->{edge}{members} } @{ $node->sql_json('SELECT penny.stats()')->{gateways} };
+	kill 'KILL', $fullest->{edge_pid};
 	# who is cut off comes back; Ada may be one of them
 	my @alive = grep { my $pong = eval { $_->{ws}->call({ type => 'ping' }, 3) }; $pong && $pong->{type} eq 'pong' } @bob;
 	cmp_ok(scalar(@alive), '<', 9, 'some were at that edge: ' . (9 - @alive));
