@@ -228,7 +228,7 @@ penny_join_room(PG_FUNCTION_ARGS)
 	if (!penny_room_conversation(PG_GETARG_TEXT_PP(0), &conversation))
 		right = penny_room_right(PG_GETARG_TEXT_PP(0));
 	else
-		right.read = penny_read_changes(&frames, &conversation, since, &version, &more);
+		right.read = penny_cached_changes(&frames, &conversation, since, &version, &more);
 	if (!right.read)
 		return (Datum) 0;
 	values[0] = Int64GetDatum(version);

@@ -40,4 +40,8 @@ typedef struct PennyReadArgs
  */
 extern struct varlena *penny_cached_read(PennyStoreRead what, const PennyReadArgs *args);
 
+/* As penny_read_changes(), from memory for who has missed nothing. */
+extern bool penny_cached_changes(StringInfo out, const pg_uuid_t *id, int64 since, int64 *version,
+								 bool *more);
+
 #endif /* PENNY_CACHED_H */
