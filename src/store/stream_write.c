@@ -46,16 +46,6 @@ static PennyStatement add_chunk = {
 	6,
 	{UUIDOID, INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
 
-static PennyStatement drop_chunks = {
-	"DELETE FROM _penny.stream_chunks WHERE message_id" PENNY_EQ "$1", 1, {UUIDOID}};
-
-static PennyStatement drop_orphans = {"DELETE FROM _penny.stream_chunks s WHERE NOT EXISTS"
-									  " (SELECT FROM chat.messages m WHERE m.id" PENNY_EQ
-									  "s.message_id"
-									  " AND m.status" PENNY_EQ "'streaming')",
-									  0,
-									  {0}};
-
 static PennyStatement save_content = {
 	"UPDATE chat.messages SET content = $2 WHERE id" PENNY_EQ "$1", 2, {UUIDOID, TEXTOID}};
 
@@ -73,15 +63,27 @@ chunks_owner(void)
 	return owner;
 }
 
-void
-penny_stream_lock(const pg_uuid_t *message)
+static bool
+lock(const pg_uuid_t *message, bool wait)
 {
 	LOCKTAG tag;
 	uint32 key[2];
 
 	memcpy(key, message->data + UUID_LEN - sizeof(key), sizeof(key));
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, key[0], key[1], STREAM_LOCK);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+penny_stream_lock(const pg_uuid_t *message)
+{
+	(void) lock(message, true);
+}
+
+bool
+penny_stream_try_lock(const pg_uuid_t *message)
+{
+	return lock(message, false);
 }
 
 /* The conversation of a message that the caller sees and may stream. */
@@ -140,7 +142,7 @@ find_open(const pg_uuid_t *message, Snapshot snapshot, PennyRow *row, PennyStrea
 						errdetail("The server began anew since the message was written.")));
 }
 
-/* Was the message, which has no pieces, last written before the server began? */
+/* Was the message, which has no pieces, last written before those that are kept? */
 bool
 penny_stream_is_lost(const PennyRow *message)
 {
@@ -315,18 +317,4 @@ penny_stream_fold(const PennyRow *old, const PennyRow *row, Datum *content)
 	}
 	*content = whole.value[PENNY_MESSAGE_CONTENT];
 	return ends && same && !whole.isnull[PENNY_MESSAGE_CONTENT];
-}
-
-void
-penny_stream_forget(const pg_uuid_t *message)
-{
-	Datum value = UUIDPGetDatum(message);
-
-	penny_statement_run_as(&drop_chunks, chunks_owner(), &value, NULL);
-}
-
-void
-penny_stream_drop_orphans(void)
-{
-	penny_statement_run_as(&drop_orphans, chunks_owner(), NULL, NULL);
 }
