@@ -150,7 +150,8 @@ penny_stream_is_lost(const PennyRow *message)
 
 	if (!message->isnull[PENNY_UPDATED_AT])
 		written = Max(written, DatumGetTimestampTz(message->value[PENNY_UPDATED_AT]));
-	return penny_registry() != NULL && written < penny_registry()->begun;
+	return penny_registry() != NULL &&
+		   written < (TimestampTz) pg_atomic_read_u64(&penny_registry()->begun);
 }
 
 /* Does the caller's index say that the piece is known, or that one is missing? */
