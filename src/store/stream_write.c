@@ -40,6 +40,20 @@
 static PennyStatement see_message = {
 	"SELECT m.conversation_id FROM chat.messages m WHERE m.id" PENNY_EQ "$1", 1, {UUIDOID}};
 
+/*
+ * The policies for UPDATE let rows through to the function, which notes the
+ * conversation and holds the row back, so that none is locked: that would cost
+ * a write, and with it waiting for the disk.
+ */
+static PennyStatement find_writable = {
+	"SELECT FROM chat.messages m WHERE m.id" PENNY_EQ
+	"$1 AND _penny.stream_writable(m.conversation_id) FOR KEY SHARE",
+	1,
+	{UUIDOID}};
+
+static pg_uuid_t writable_in; /* the conversation that was noted */
+static bool is_writable;
+
 static PennyStatement add_chunk = {
 	"INSERT INTO _penny.stream_chunks (message_id, index, chunk, pending, saved_at, written_at)"
 	" VALUES ($1, $2, $3, $4, $5, $6)",
@@ -86,28 +100,46 @@ penny_stream_try_lock(const pg_uuid_t *message)
 	return lock(message, false);
 }
 
-/* The conversation of a message that the caller sees and may stream. */
-static void
-check_producer(const pg_uuid_t *message, pg_uuid_t *conversation)
+/* Note that the caller may change a message in this conversation. */
+void
+penny_stream_note_writable(const pg_uuid_t *conversation)
+{
+	writable_in = *conversation;
+	is_writable = true;
+}
+
+/* Run a statement about a message; did it find a row? */
+static bool
+finds(PennyStatement *statement, const pg_uuid_t *message)
 {
 	Datum value = UUIDPGetDatum(message);
 	bool found;
 
 	SPI_connect();
-	found = penny_statement_run(&see_message, &value, NULL, false) > 0;
-	if (found)
-	{
-		bool isnull;
-
-		*conversation =
-			*DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	}
+	found = penny_statement_run(statement, &value, NULL, false) > 0;
 	SPI_finish();
-	if (!found)
+	return found;
+}
+
+/* The conversation of a message that the caller may stream. */
+static void
+check_producer(const pg_uuid_t *message, pg_uuid_t *conversation)
+{
+	bool may_stream = penny_access_is_agent() || penny_access_is_above();
+
+	is_writable = false;
+	if (may_stream)
+		(void) finds(&find_writable, message);
+	*conversation = writable_in;
+	if (is_writable)
+		return;
+	if (!finds(&see_message, message))
 		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("message not found")));
-	if (!penny_access_is_agent() && !penny_access_is_above())
+	if (!may_stream)
 		ereport(ERROR, (errcode(ERRCODE_PENNY_FORBIDDEN),
 						errmsg("streaming a message needs penny_agent")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PENNY_FORBIDDEN), errmsg("the caller may not change the message")));
 }
 
 /*
@@ -209,7 +241,12 @@ penny_stream_append(const pg_uuid_t *message, text *chunk, int64 wanted)
 						errmsg("a piece of a message has 1 to %d bytes, not %d", PENNY_STREAM_CHUNK,
 							   len)));
 	check_producer(message, &conversation);
-	penny_stream_lock(message);
+	if (!penny_stream_try_lock(message))
+	{
+		/* the transaction waited for may have taken the right away */
+		penny_stream_lock(message);
+		check_producer(message, &conversation);
+	}
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	find_open(message, snapshot, &row, &tail);
@@ -233,6 +270,30 @@ penny_stream_append(const pg_uuid_t *message, text *chunk, int64 wanted)
 	UnregisterSnapshot(snapshot);
 	publish_chunk(&conversation, message, tail.index, chunk);
 	return tail.index;
+}
+
+/*
+ * Put the pieces into the row, if the message grows and has any: so other
+ * content, which replaces them, is seen to be other than that of the row.
+ */
+void
+penny_stream_save(const pg_uuid_t *message)
+{
+	PennyStreamTail tail;
+	Snapshot snapshot;
+	PennyRow row;
+
+	if (!finds(&see_message, message))
+		return;
+	penny_stream_lock(message);
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (penny_stream_tail(message, snapshot, &tail) && tail.pending > 0)
+	{
+		find_open(message, snapshot, &row, &tail);
+		checkpoint(&row, snapshot, &tail, cstring_to_text(""));
+	}
+	UnregisterSnapshot(snapshot);
 }
 
 static void

@@ -12,6 +12,7 @@ my $bot = $node->add_user('Bot');
 my $eve = $node->add_user('Eve');
 my $talk = $node->add_conversation($ada);
 my $room = "conversation:$talk";
+my $held;
 $node->act($ada, 'penny_user', "SELECT penny.add_participant('$talk', '$bot')");
 my $token = $node->token($ada);
 my $agent = $node->http(token => $node->token($bot, 'penny_agent'));
@@ -140,6 +141,38 @@ chunk($message, { delta => 'x' });
 is($agent->request(DELETE => "/api/v1/conversations/$talk/messages/$message")->{status} < 300 ? 1 : $node->sql("DELETE FROM chat.messages WHERE id = '$message'; SELECT 1"), 1, 'a message that grows is deleted');
 is($node->sql('SELECT count(*) FROM _penny.stream_chunks'), 0, 'with its pieces');
 
+# Content that is that of the row without its pieces takes their place, too.
+$message = start();
+chunk($message, { delta => 'not to be said' });
+is(chunk($message, { finish => 'completed', content => '' })->{json}{content}, '', 'the end says that there is no text');
+$message = start('Hm ');
+chunk($message, { delta => 'not to be said' });
+$agent->request(PATCH => "/api/v1/conversations/$talk/messages/$message", json => { content => 'Hm ' });
+is(shown($message), 'streaming: Hm ', 'and so does a plain change');
+chunk($message, { delta => 'yes', finish => 'completed' });
+is(shown($message), 'completed: Hm yes', 'after which it grows on');
+
+# Who may not change the message may not let it grow.
+$message = start();
+$node->sql("CREATE POLICY sealed ON chat.messages AS RESTRICTIVE FOR UPDATE USING (metadata ->> 'sealed' IS NULL); UPDATE chat.messages SET metadata = '{\"sealed\":true}' WHERE id = '$message'");
+is(chunk($message, { delta => 'x' })->{status}, 403, 'own policies for UPDATE are asked');
+$node->sql("DROP POLICY sealed ON chat.messages");
+my $before = $node->sql("SELECT ctid, xmax FROM chat.messages WHERE id = '$message'");
+is(chunk($message, { delta => 'x' })->{status}, 200, 'each time');
+is($node->sql("SELECT ctid, xmax FROM chat.messages WHERE id = '$message'"), $before, 'without a write');
+
+# One who waited for the transaction that put him out.
+$held = $node->background_psql('postgres');
+$held->query_safe("BEGIN; SELECT penny.stream_append('$message', 'y'); DELETE FROM chat.participants WHERE user_id = '$bot' AND conversation_id = '$talk'");
+my $late_bot = $node->background_sql("BEGIN; SELECT penny.act_as('$bot', 'penny_agent'); SELECT penny.stream_append('$message', 'behind the removal'); COMMIT");
+ok($node->wait_until(sub { $node->sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") > 0 }, 10), 'a producer waits');
+$held->query_safe('COMMIT');
+$held->quit;
+eval { $late_bot->finish };
+is(shown($message), 'streaming: xy', 'and writes nothing behind the removal');
+$node->act($ada, 'penny_user', "SELECT penny.add_participant('$talk', '$bot')");
+chunk($message, { finish => 'completed' });
+
 # ---- several producers, and watchers that come and go -------------------------------------
 
 $message = start();
@@ -210,7 +243,7 @@ my $stuck = start('stuck');
 my $refused = $node->sql("INSERT INTO chat.messages (conversation_id, role, content, status) VALUES ('$other', 'assistant', 'refused', 'streaming') RETURNING id");
 $node->sql(q{CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'never'; END $$;
 CREATE TRIGGER refuse BEFORE UPDATE ON chat.messages FOR EACH ROW WHEN (NEW.content = 'refused') EXECUTE FUNCTION refuse();});
-my $held = $node->background_psql('postgres');
+$held = $node->background_psql('postgres');
 $held->query_safe("BEGIN; SELECT id FROM chat.conversations WHERE id = '$talk' FOR UPDATE");
 my $free = $node->sql("INSERT INTO chat.messages (conversation_id, role, content, status) VALUES ('$third', 'assistant', 'free', 'streaming') RETURNING id");
 ok($node->wait_until(sub { $node->sql("SELECT status FROM chat.messages WHERE id = '$free'") eq 'interrupted' }, 15),
