@@ -169,5 +169,15 @@ $node->sql('TRUNCATE chat.sessions');
 is($eve_ws[1]->wait_close, 4401, 'TRUNCATE ends all');
 ok($ada_ws->join_room("user:$ada"), 'but nobody who signed in otherwise');
 
+# An owner without a participation is in the room as the owner, and for as long.
+my $own = $node->add_user('Own');
+my $own_ws = $node->websocket(token => $node->token($own));
+my $given = $node->add_conversation($own);
+$node->sql("DELETE FROM chat.participants WHERE conversation_id = '$given'");
+is($own_ws->join_room("conversation:$given")->{type}, 'joined', 'the owner joins');
+$node->sql("UPDATE chat.conversations SET owner_id = '$ada' WHERE id = '$given'");
+my $out = $own_ws->wait_for(sub { $_[0]{type} eq 'left' || $_[0]{type} eq 'error' });
+is($out && $out->{room}, "conversation:$given", 'and is out when the conversation is given away') or diag(explain($out));
+
 $node->stop('fast');
 done_testing();
