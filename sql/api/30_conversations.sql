@@ -219,6 +219,9 @@ BEGIN
 	END IF;
 	IF EXISTS (SELECT FROM chat.messages m WHERE m.id = update_message.id AND m.status = 'streaming') THEN
 		PERFORM _penny.stream_lock(id);
+		IF content IS NOT NULL THEN
+			PERFORM _penny.stream_save(id);
+		END IF;
 	END IF;
 	-- nothing to change is no change: no new version, no event
 	UPDATE chat.messages m SET

@@ -11,6 +11,16 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_stream_lock_sql';
 COMMENT ON FUNCTION _penny.stream_lock(uuid) IS 'Keep producers off a message until the end of the transaction; after its conversation, before its row';
 
+CREATE OR REPLACE FUNCTION _penny.stream_save(message uuid) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_stream_save_sql';
+COMMENT ON FUNCTION _penny.stream_save(uuid) IS 'Put the pieces of a message that grows into its content, which is about to be replaced; under the locks of stream_lock()';
+
+CREATE OR REPLACE FUNCTION _penny.stream_writable(conversation uuid) RETURNS boolean
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_stream_writable_sql';
+COMMENT ON FUNCTION _penny.stream_writable(uuid) IS 'Within penny.stream_append() alone: note that the policies let the caller change a message of the conversation; always false';
+
 CREATE OR REPLACE FUNCTION _penny.stream_sweep() RETURNS integer
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_stream_sweep_sql';
@@ -40,6 +50,9 @@ BEGIN
 		PERFORM _penny.not_found('message', message);
 	END IF;
 	IF known = 'streaming' THEN
+		IF content IS NOT NULL THEN
+			PERFORM _penny.stream_save(message);
+		END IF;
 		UPDATE chat.messages m SET
 			status = stream_end.status,
 			content = coalesce(stream_end.content, m.content),
@@ -85,10 +98,11 @@ END
 $$;
 COMMENT ON FUNCTION penny.stream_fail(uuid, text) IS 'End a message that grows as failed, with the text so far and {"error"} in its metadata, and give it. Needs penny_agent';
 
-REVOKE EXECUTE ON FUNCTION penny.stream_append(uuid, text, bigint), _penny.stream_lock(uuid), _penny.stream_sweep(),
+REVOKE EXECUTE ON FUNCTION penny.stream_append(uuid, text, bigint), _penny.stream_lock(uuid), _penny.stream_save(uuid),
+	_penny.stream_writable(uuid), _penny.stream_sweep(),
 	_penny.stream_end(uuid, text, text, jsonb, jsonb, bigint, bigint),
 	penny.stream_finish(uuid, text, text, jsonb, jsonb, bigint, bigint), penny.stream_fail(uuid, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION _penny.stream_lock(uuid) TO penny_user;
+GRANT EXECUTE ON FUNCTION _penny.stream_lock(uuid), _penny.stream_save(uuid), _penny.stream_writable(uuid) TO penny_user;
 GRANT EXECUTE ON FUNCTION penny.stream_append(uuid, text, bigint),
 	_penny.stream_end(uuid, text, text, jsonb, jsonb, bigint, bigint),
 	penny.stream_finish(uuid, text, text, jsonb, jsonb, bigint, bigint), penny.stream_fail(uuid, text) TO penny_agent;

@@ -11,6 +11,9 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
+#include "access/xlog.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -69,6 +72,31 @@ registry_size(void)
 	return sizeof(PennyRegistry);
 }
 
+/*
+ * Since when rows of unlogged tables are kept.  A crash takes them, and so does
+ * the end of recovery in a standby: that comes later than this memory, and
+ * until the supervisor, who begins then, has said when, they may all be gone.
+ */
+static TimestampTz
+kept_since(void)
+{
+	struct stat signal;
+
+	if (stat(STANDBY_SIGNAL_FILE, &signal) == 0 || stat(RECOVERY_SIGNAL_FILE, &signal) == 0)
+		return DT_NOEND;
+	return GetCurrentTimestamp();
+}
+
+/*
+ * The server is out of recovery; from the supervisor.
+ */
+void
+penny_registry_recovered(void)
+{
+	if (pg_atomic_read_u64(&registry->begun) == (uint64) DT_NOEND)
+		pg_atomic_write_u64(&registry->begun, (uint64) GetCurrentTimestamp());
+}
+
 /* All fields start at zero; atomics and the mutex want their initialisers. */
 static void
 registry_create(void)
@@ -78,7 +106,7 @@ registry_create(void)
 	pg_atomic_init_u32(&registry->look, 1);
 	pg_atomic_init_u32(&registry->slots_reported, 0);
 	pg_atomic_init_u32(&registry->changed, 0);
-	registry->begun = GetCurrentTimestamp();
+	pg_atomic_init_u64(&registry->begun, (uint64) kept_since());
 	pg_atomic_init_u32(&registry->rights, 0);
 	pg_atomic_init_u32(&registry->sweep, 0);
 	pg_atomic_init_u32(&registry->streams, 1); /* what grew before the last end */

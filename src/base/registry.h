@@ -86,7 +86,7 @@ typedef struct PennyRegistry
 	pg_atomic_uint32 look;         /* supervisor shall look again; anybody sets, it clears */
 	pg_atomic_uint32 slots_reported; /* the log has it that worker slots are short */
 	pg_atomic_uint64 sockets_stamp;  /* raised when a gateway has opened a socket */
-	TimestampTz begun;               /* when this memory was made; constant */
+	pg_atomic_uint64 begun;          /* since when unlogged tables are kept; see registry.c */
 	pg_atomic_uint32 streams;        /* raised when a message begins to grow; 0 = none does */
 	pg_atomic_uint32 sweep;          /* an executor shall look for dead producers */
 	pg_atomic_uint32 changed;        /* some prepared transaction changes what we watch */
@@ -98,6 +98,8 @@ typedef struct PennyRegistry
 /* The registry; NULL when penny was not preloaded. */
 extern PennyRegistry *penny_registry(void);
 extern void penny_registry_init(void);
+/* The server is out of recovery; from the supervisor. */
+extern void penny_registry_recovered(void);
 
 extern PennyReadiness penny_readiness(void);
 /* What is missing, as a sentence's start in lower case; NULL when ready. */

@@ -118,6 +118,7 @@ penny_supervisor_main(Datum main_arg)
 
 	penny_worker_begin(PENNY_SUPERVISOR, DatumGetInt32(main_arg));
 	penny_worker_connect(NULL, NULL);
+	penny_registry_recovered();
 	penny_supervisor_attach();
 	penny_key_load(); /* before anything is served */
 	penny_cache_apply_settings();

@@ -18,8 +18,8 @@
  *	  transaction; those in a call finish it first.  PostgreSQL waits five
  *	  seconds for them by itself, and refuses as ever if somebody stays.
  *
- * 3. Commands about roles, memberships, privileges and policies may take a
- *	  right away that somebody used when joining a room or signing in.  When
+ * 3. Commands about roles, memberships, privileges and policies, and functions
+ *	  that are replaced (which policies and rooms may ask), may take a right away that somebody used when joining a room or signing in.  When
  *	  such a transaction has committed and sent its invalidations, all tokens
  *	  and all rooms are asked for again (realtime/publish.h).  Roles are the
  *	  server's, so this is noticed in every database.
@@ -122,6 +122,22 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		rights = true; /* it may be that one */
 }
 
+/* Are policies of the table asked of others than before? */
+static bool
+changes_row_security(AlterTableStmt *statement)
+{
+	ListCell *lc;
+
+	foreach (lc, statement->cmds)
+	{
+		AlterTableType type = lfirst_node(AlterTableCmd, lc)->subtype;
+
+		if (type == AT_EnableRowSecurity || type == AT_ForceRowSecurity || type == AT_ChangeOwner)
+			return true;
+	}
+	return false;
+}
+
 /* May the statement take somebody's right to a room away? */
 static bool
 changes_rights(Node *statement)
@@ -132,7 +148,12 @@ changes_rights(Node *statement)
 		case T_AlterRoleStmt:
 		case T_DropRoleStmt:
 		case T_DropOwnedStmt:
+		case T_ReassignOwnedStmt:
 			return true;
+		case T_CreateFunctionStmt:
+			return ((CreateFunctionStmt *) statement)->replace && penny_publish_active();
+		case T_AlterTableStmt:
+			return changes_row_security((AlterTableStmt *) statement) && penny_publish_active();
 		case T_GrantStmt:
 		case T_CreatePolicyStmt:
 		case T_AlterPolicyStmt:

@@ -52,7 +52,9 @@ PG_FUNCTION_INFO_V1(penny_publish_sql);
 PG_FUNCTION_INFO_V1(penny_room_recheck);
 PG_FUNCTION_INFO_V1(penny_stream_append_sql);
 PG_FUNCTION_INFO_V1(penny_stream_lock_sql);
+PG_FUNCTION_INFO_V1(penny_stream_save_sql);
 PG_FUNCTION_INFO_V1(penny_stream_sweep_sql);
+PG_FUNCTION_INFO_V1(penny_stream_writable_sql);
 PG_FUNCTION_INFO_V1(penny_room_policies_changed);
 
 /* ---- questions of policies ------------------------------------------------- */
@@ -298,6 +300,22 @@ Datum
 penny_stream_lock_sql(PG_FUNCTION_ARGS)
 {
 	penny_stream_lock(PG_GETARG_UUID_P(0));
+	PG_RETURN_VOID();
+}
+
+/* _penny.stream_writable(conversation uuid): always false */
+Datum
+penny_stream_writable_sql(PG_FUNCTION_ARGS)
+{
+	penny_stream_note_writable(PG_GETARG_UUID_P(0));
+	PG_RETURN_BOOL(false);
+}
+
+/* _penny.stream_save(message uuid) */
+Datum
+penny_stream_save_sql(PG_FUNCTION_ARGS)
+{
+	penny_stream_save(PG_GETARG_UUID_P(0));
 	PG_RETURN_VOID();
 }
 

@@ -33,6 +33,7 @@
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "utils/inval.h"
@@ -243,16 +244,25 @@ close_indexes(Indexes *open)
 	open->result = NULL;
 }
 
-/* Update the row in the slot of a look-up. */
+/*
+ * Update the row in the slot of a look-up, as the table's owner: indexes may
+ * have functions.
+ */
 static void
 update_row(PennyLookup *lookup, Indexes *open, Set *what)
 {
+	Oid saved_user;
+	int saved_context;
+
 	TupleDesc desc = RelationGetDescr(lookup->table);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, table_slot_callbacks(lookup->table));
 	PennyUpdatedIndexes indexes;
 	HeapTuple old;
 	bool should_free;
 
+	GetUserIdAndSecContext(&saved_user, &saved_context);
+	SetUserIdAndSecContext(lookup->table->rd_rel->relowner,
+						   saved_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
 	old = ExecFetchSlotHeapTuple(lookup->slot, false, &should_free);
 	ExecForceStoreHeapTuple(
 		heap_modify_tuple_by_cols(old, desc, what->n, what->attribute, what->value, what->isnull),
@@ -262,6 +272,7 @@ update_row(PennyLookup *lookup, Indexes *open, Set *what)
 	if (penny_indexes_updated(indexes))
 		insert_index_entries(open, lookup->table, slot, indexes);
 	ExecDropSingleTupleTableSlot(slot);
+	SetUserIdAndSecContext(saved_user, saved_context);
 }
 
 /* Is a statement to be run in any case? */

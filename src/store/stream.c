@@ -34,8 +34,10 @@
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type_d.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -89,18 +91,23 @@ penny_stream_table(void)
 	return relid;
 }
 
-/* By its primary key, past privileges: who may see the message may see them. */
+/*
+ * By its primary key, past privileges: who may see the message may see them.
+ * Without a message: all pieces, by message.
+ */
 static void
-walk_begin(Walk *walk, const pg_uuid_t *message, Snapshot snapshot)
+walk_begin(Walk *walk, const pg_uuid_t *message, Snapshot snapshot, LOCKMODE lockmode)
 {
+	int nkeys = message != NULL ? 1 : 0;
 	ScanKeyData key;
 
-	walk->table = table_open(penny_stream_table(), AccessShareLock);
-	walk->index = index_open(RelationGetPrimaryKeyIndex(walk->table), AccessShareLock);
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(message));
+	walk->table = table_open(penny_stream_table(), lockmode);
+	walk->index = index_open(RelationGetPrimaryKeyIndex(walk->table), lockmode);
+	if (message != NULL)
+		ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(message));
 	walk->slot = table_slot_create(walk->table, NULL);
-	walk->scan = penny_index_beginscan(walk->table, walk->index, snapshot, 1);
-	index_rescan(walk->scan, &key, 1, NULL, 0);
+	walk->scan = penny_index_beginscan(walk->table, walk->index, snapshot, nkeys);
+	index_rescan(walk->scan, &key, nkeys, NULL, 0);
 }
 
 static bool
@@ -136,7 +143,7 @@ penny_stream_tail(const pg_uuid_t *message, Snapshot snapshot, PennyStreamTail *
 	Walk walk;
 
 	memset(tail, 0, sizeof(*tail));
-	walk_begin(&walk, message, snapshot);
+	walk_begin(&walk, message, snapshot, AccessShareLock);
 	found = walk_next(&walk, BackwardScanDirection);
 	if (found)
 	{
@@ -156,7 +163,7 @@ append_chunks(StringInfo out, const pg_uuid_t *message, Snapshot snapshot)
 	int64 index = 0;
 	Walk walk;
 
-	walk_begin(&walk, message, snapshot);
+	walk_begin(&walk, message, snapshot, AccessShareLock);
 	while (walk_next(&walk, ForwardScanDirection))
 	{
 		text *chunk = DatumGetTextPP(walk_value(&walk, CHUNK_TEXT));
@@ -166,6 +173,78 @@ append_chunks(StringInfo out, const pg_uuid_t *message, Snapshot snapshot)
 	}
 	walk_end(&walk);
 	return index;
+}
+
+/*
+ * Delete the pieces of a message: all that are there, whatever the snapshot of
+ * the transaction sees, as what goes into the message's row is all, too.
+ */
+void
+penny_stream_forget(const pg_uuid_t *message)
+{
+	Snapshot snapshot;
+	Walk walk;
+
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	walk_begin(&walk, message, snapshot, RowExclusiveLock);
+	while (walk_next(&walk, ForwardScanDirection))
+		simple_table_tuple_delete(walk.table, &walk.slot->tts_tid, snapshot);
+	walk_end(&walk);
+	UnregisterSnapshot(snapshot);
+	CommandCounterIncrement();
+}
+
+/* Is there such a message, and does it grow? */
+static bool
+is_growing(const pg_uuid_t *message)
+{
+	Datum key = UUIDPGetDatum(message);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	PennyLookup lookup;
+	bool yes = false;
+
+	penny_lookup_begin(&lookup, PENNY_KEY_MESSAGE, snapshot, AccessShareLock, 1, &key);
+	if (penny_lookup_next(&lookup, ForwardScanDirection))
+	{
+		PennyRow row;
+
+		penny_row_from_slot(&row, PENNY_MESSAGES, lookup.slot);
+		yes = penny_stream_is_open(&row);
+	}
+	penny_lookup_end(&lookup);
+	UnregisterSnapshot(snapshot);
+	return yes;
+}
+
+/*
+ * Delete pieces whose message does not grow or is gone.  The pieces belong to
+ * the extension and the messages to somebody who may do less: no statement
+ * reads both, since it would run with the rights of one over what the other
+ * has made of the table.
+ */
+void
+penny_stream_drop_orphans(void)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	pg_uuid_t last = {{0}};
+	Walk walk;
+
+	walk_begin(&walk, NULL, snapshot, AccessShareLock);
+	while (walk_next(&walk, ForwardScanDirection))
+	{
+		pg_uuid_t message = *DatumGetUUIDP(walk_value(&walk, CHUNK_MESSAGE));
+
+		CHECK_FOR_INTERRUPTS();
+		if (penny_uuid_equal(&message, &last))
+			continue;
+		last = message;
+		/* whoever has the lock is at it, and the pieces are younger than they look */
+		if (!is_growing(&message) && penny_stream_try_lock(&message) && !is_growing(&message))
+			penny_stream_forget(&message);
+	}
+	walk_end(&walk);
+	UnregisterSnapshot(snapshot);
 }
 
 /* ---- reading ------------------------------------------------------------------ */

@@ -28,6 +28,10 @@ extern void penny_stream_lock(const pg_uuid_t *message);
  * be that one: a piece that is there already is not added again.
  */
 extern int64 penny_stream_append(const pg_uuid_t *message, text *chunk, int64 wanted);
+/* From _penny.stream_writable(), in a statement of penny_stream_append(). */
+extern void penny_stream_note_writable(const pg_uuid_t *conversation);
+/* Before content that replaces the text so far: put the pieces into the row. */
+extern void penny_stream_save(const pg_uuid_t *message);
 /* Give a row that grows its text so far, as the snapshot sees it; and the index. */
 extern int64 penny_stream_complete(PennyRow *message, Snapshot snapshot);
 /* The line with the state of a message that grows, for who joins its room. */

@@ -32,6 +32,8 @@ extern Oid penny_stream_table(void);
 extern void penny_stream_begin_frame(StringInfo out, const pg_uuid_t *conversation,
 									 const pg_uuid_t *message, int64 index);
 extern bool penny_stream_tail(const pg_uuid_t *message, Snapshot snapshot, PennyStreamTail *tail);
+/* Like penny_stream_lock(), but false instead of waiting. */
+extern bool penny_stream_try_lock(const pg_uuid_t *message);
 /* Without a row of pieces: may it have lost some? */
 extern bool penny_stream_is_lost(const PennyRow *message);
 

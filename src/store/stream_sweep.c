@@ -9,7 +9,10 @@
  * table runs with no more rights than there.  A message is looked at once more
  * under its locks, so a piece that comes at the same moment is not cut off.
  *
- * A sweep closes so many at most; the rest are for the next one.
+ * Nobody's message keeps those of others open: each is closed in a
+ * subtransaction of its own, whose error is logged, locks are waited for only
+ * for a moment, and a sweep begins anywhere.  It closes so many and takes so
+ * long at most; the rest are for the next one.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +22,9 @@
 #include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/resowner.h"
+#include "utils/fmgrprotos.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
@@ -30,6 +36,8 @@
 #include "store/stream_private.h"
 
 #define MAX_CLOSED 50
+#define MAX_TIME 2000 /* ms, of the executor's 5 s */
+#define LOCK_TIMEOUT_TEXT "100ms"
 
 typedef struct Open
 {
@@ -110,8 +118,6 @@ interrupt(const Open *open)
 {
 	Datum value = UUIDPGetDatum(&open->message);
 
-	if (!is_dead(&open->message))
-		return false;
 	if (penny_change_open(&open->conversation)->gone)
 		return false;
 	penny_stream_lock(&open->message);
@@ -124,25 +130,98 @@ interrupt(const Open *open)
 	return true;
 }
 
+/* After an error within the subtransaction: is it one that only concerns this message? */
+static void
+give_up(const Open *open, ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE &&
+		error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+		ereport(
+			LOG,
+			(errcode(error->sqlerrcode),
+			 errmsg("could not close message %s, whose producer is gone: %s",
+					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&open->message))),
+					error->message)));
+	FreeErrorData(error);
+}
+
+/* Close one in a subtransaction. */
+static bool
+try_interrupt(const Open *open)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+	volatile bool closed = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		closed = interrupt(open);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		closed = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resources;
+	if (error != NULL)
+		give_up(open, error);
+	return closed;
+}
+
+/* Close what is dead among these; gives how many were. */
+static int
+interrupt_all(const Open *open, int n)
+{
+	TimestampTz begun = GetCurrentTimestamp();
+	int first = n > 0 ? (int) ((uint64) begun % (uint64) n) : 0;
+	int closed = 0;
+
+	for (int i = 0; i < n && closed < MAX_CLOSED &&
+					!TimestampDifferenceExceeds(begun, GetCurrentTimestamp(), MAX_TIME);
+		 i++)
+	{
+		const Open *one = &open[(first + i) % n];
+
+		CHECK_FOR_INTERRUPTS();
+		if (is_dead(&one->message))
+			closed += try_interrupt(one);
+	}
+	return closed;
+}
+
 int
 penny_stream_sweep(void)
 {
 	Oid owner = penny_table_owner(PENNY_MESSAGES);
-	int closed = 0;
+	int settings = NewGUCNestLevel();
+	int closed;
 	Oid saved_user;
 	int saved_context;
 	Open *open;
 	int n;
 
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT_TEXT, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(owner, saved_context | SECURITY_LOCAL_USERID_CHANGE |
 									  SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
 	n = find_open(&open);
-	for (int i = 0; i < n && closed < MAX_CLOSED; i++)
-		closed += interrupt(&open[i]);
+	closed = interrupt_all(open, n);
 	SetUserIdAndSecContext(saved_user, saved_context);
 	pfree(open);
 	if (n == closed)
 		penny_stream_drop_orphans();
+	AtEOXact_GUC(true, settings);
 	return n - closed;
 }

@@ -40,21 +40,25 @@
 static PennyStatement see_message = {
 	"SELECT m.conversation_id FROM chat.messages m WHERE m.id" PENNY_EQ "$1", 1, {UUIDOID}};
 
+/*
+ * The policies for UPDATE let rows through to the function, which notes the
+ * conversation and holds the row back, so that none is locked: that would cost
+ * a write, and with it waiting for the disk.
+ */
+static PennyStatement find_writable = {
+	"SELECT FROM chat.messages m WHERE m.id" PENNY_EQ
+	"$1 AND _penny.stream_writable(m.conversation_id) FOR KEY SHARE",
+	1,
+	{UUIDOID}};
+
+static pg_uuid_t writable_in; /* the conversation that was noted */
+static bool is_writable;
+
 static PennyStatement add_chunk = {
 	"INSERT INTO _penny.stream_chunks (message_id, index, chunk, pending, saved_at, written_at)"
 	" VALUES ($1, $2, $3, $4, $5, $6)",
 	6,
 	{UUIDOID, INT8OID, TEXTOID, INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
-
-static PennyStatement drop_chunks = {
-	"DELETE FROM _penny.stream_chunks WHERE message_id" PENNY_EQ "$1", 1, {UUIDOID}};
-
-static PennyStatement drop_orphans = {"DELETE FROM _penny.stream_chunks s WHERE NOT EXISTS"
-									  " (SELECT FROM chat.messages m WHERE m.id" PENNY_EQ
-									  "s.message_id"
-									  " AND m.status" PENNY_EQ "'streaming')",
-									  0,
-									  {0}};
 
 static PennyStatement save_content = {
 	"UPDATE chat.messages SET content = $2 WHERE id" PENNY_EQ "$1", 2, {UUIDOID, TEXTOID}};
@@ -73,39 +77,69 @@ chunks_owner(void)
 	return owner;
 }
 
-void
-penny_stream_lock(const pg_uuid_t *message)
+static bool
+lock(const pg_uuid_t *message, bool wait)
 {
 	LOCKTAG tag;
 	uint32 key[2];
 
 	memcpy(key, message->data + UUID_LEN - sizeof(key), sizeof(key));
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, key[0], key[1], STREAM_LOCK);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/* The conversation of a message that the caller sees and may stream. */
-static void
-check_producer(const pg_uuid_t *message, pg_uuid_t *conversation)
+void
+penny_stream_lock(const pg_uuid_t *message)
+{
+	(void) lock(message, true);
+}
+
+bool
+penny_stream_try_lock(const pg_uuid_t *message)
+{
+	return lock(message, false);
+}
+
+/* Note that the caller may change a message in this conversation. */
+void
+penny_stream_note_writable(const pg_uuid_t *conversation)
+{
+	writable_in = *conversation;
+	is_writable = true;
+}
+
+/* Run a statement about a message; did it find a row? */
+static bool
+finds(PennyStatement *statement, const pg_uuid_t *message)
 {
 	Datum value = UUIDPGetDatum(message);
 	bool found;
 
 	SPI_connect();
-	found = penny_statement_run(&see_message, &value, NULL, false) > 0;
-	if (found)
-	{
-		bool isnull;
-
-		*conversation =
-			*DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	}
+	found = penny_statement_run(statement, &value, NULL, false) > 0;
 	SPI_finish();
-	if (!found)
+	return found;
+}
+
+/* The conversation of a message that the caller may stream. */
+static void
+check_producer(const pg_uuid_t *message, pg_uuid_t *conversation)
+{
+	bool may_stream = penny_access_is_agent() || penny_access_is_above();
+
+	is_writable = false;
+	if (may_stream)
+		(void) finds(&find_writable, message);
+	*conversation = writable_in;
+	if (is_writable)
+		return;
+	if (!finds(&see_message, message))
 		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("message not found")));
-	if (!penny_access_is_agent() && !penny_access_is_above())
+	if (!may_stream)
 		ereport(ERROR, (errcode(ERRCODE_PENNY_FORBIDDEN),
 						errmsg("streaming a message needs penny_agent")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PENNY_FORBIDDEN), errmsg("the caller may not change the message")));
 }
 
 /*
@@ -140,7 +174,7 @@ find_open(const pg_uuid_t *message, Snapshot snapshot, PennyRow *row, PennyStrea
 						errdetail("The server began anew since the message was written.")));
 }
 
-/* Was the message, which has no pieces, last written before the server began? */
+/* Was the message, which has no pieces, last written before those that are kept? */
 bool
 penny_stream_is_lost(const PennyRow *message)
 {
@@ -148,7 +182,8 @@ penny_stream_is_lost(const PennyRow *message)
 
 	if (!message->isnull[PENNY_UPDATED_AT])
 		written = Max(written, DatumGetTimestampTz(message->value[PENNY_UPDATED_AT]));
-	return penny_registry() != NULL && written < penny_registry()->begun;
+	return penny_registry() != NULL &&
+		   written < (TimestampTz) pg_atomic_read_u64(&penny_registry()->begun);
 }
 
 /* Does the caller's index say that the piece is known, or that one is missing? */
@@ -206,7 +241,12 @@ penny_stream_append(const pg_uuid_t *message, text *chunk, int64 wanted)
 						errmsg("a piece of a message has 1 to %d bytes, not %d", PENNY_STREAM_CHUNK,
 							   len)));
 	check_producer(message, &conversation);
-	penny_stream_lock(message);
+	if (!penny_stream_try_lock(message))
+	{
+		/* the transaction waited for may have taken the right away */
+		penny_stream_lock(message);
+		check_producer(message, &conversation);
+	}
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	find_open(message, snapshot, &row, &tail);
@@ -230,6 +270,30 @@ penny_stream_append(const pg_uuid_t *message, text *chunk, int64 wanted)
 	UnregisterSnapshot(snapshot);
 	publish_chunk(&conversation, message, tail.index, chunk);
 	return tail.index;
+}
+
+/*
+ * Put the pieces into the row, if the message grows and has any: so other
+ * content, which replaces them, is seen to be other than that of the row.
+ */
+void
+penny_stream_save(const pg_uuid_t *message)
+{
+	PennyStreamTail tail;
+	Snapshot snapshot;
+	PennyRow row;
+
+	if (!finds(&see_message, message))
+		return;
+	penny_stream_lock(message);
+	CommandCounterIncrement();
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (penny_stream_tail(message, snapshot, &tail) && tail.pending > 0)
+	{
+		find_open(message, snapshot, &row, &tail);
+		checkpoint(&row, snapshot, &tail, cstring_to_text(""));
+	}
+	UnregisterSnapshot(snapshot);
 }
 
 static void
@@ -315,18 +379,4 @@ penny_stream_fold(const PennyRow *old, const PennyRow *row, Datum *content)
 	}
 	*content = whole.value[PENNY_MESSAGE_CONTENT];
 	return ends && same && !whole.isnull[PENNY_MESSAGE_CONTENT];
-}
-
-void
-penny_stream_forget(const pg_uuid_t *message)
-{
-	Datum value = UUIDPGetDatum(message);
-
-	penny_statement_run_as(&drop_chunks, chunks_owner(), &value, NULL);
-}
-
-void
-penny_stream_drop_orphans(void)
-{
-	penny_statement_run_as(&drop_orphans, chunks_owner(), NULL, NULL);
 }

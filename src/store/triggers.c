@@ -67,6 +67,7 @@ static PennyStatement empty_conversations = {
 
 static void published_internally(TriggerData *trigger);
 static void session_changed(TriggerData *trigger);
+static void publish_recheck(const PennyRow *conversation);
 static void participant_changed(TriggerData *trigger, const PennyRow *row);
 static void message_written(PennyChange *change, PennyRow *row);
 static void message_deleted(PennyChange *change, PennyRow *row);
@@ -155,6 +156,9 @@ penny_trigger_publish(TriggerData *trigger)
 		penny_row_from_tuple(&old, table, trigger->tg_trigtuple, desc);
 		invalidate_lists(&old, &row);
 	}
+	if (table == PENNY_CONVERSATIONS && update &&
+		!penny_row_same_uuid(&old, &row, PENNY_CONVERSATION_OWNER))
+		publish_recheck(&row);
 	if (penny_trigger_is_replicated())
 	{
 		penny_rows_publish_replicated(table, &row, TRIGGER_FIRED_BY_DELETE(trigger->tg_event));
@@ -185,6 +189,16 @@ penny_trigger_publish(TriggerData *trigger)
 	if (table == PENNY_MESSAGES && !update)
 		message_written(change, &row);
 	penny_rows_publish(change, table, &row, !update);
+}
+
+/* Who owned the conversation may have been in its room for that alone. */
+static void
+publish_recheck(const PennyRow *conversation)
+{
+	char room[sizeof(PENNY_CONVERSATION_ROOM) + PENNY_UUID_TEXT];
+
+	penny_room_write(room, PENNY_UUID(conversation, PENNY_ID));
+	penny_publish_recheck(room);
 }
 
 /* What penny writes itself: of a new message participants learn by their rows. */

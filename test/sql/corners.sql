@@ -136,6 +136,17 @@ SELECT message_count, last_seq, version FROM chat.conversations WHERE message_co
 RESET enable_seqscan;
 SELECT c.last_message_at = p.active_at AS moved FROM chat.conversations c JOIN chat.participants p ON p.conversation_id = c.id WHERE c.id = '00000000-0000-7000-8000-0000000000d9';
 DROP INDEX chat.counts;
+-- a function of an index is the owner's, as in a statement
+CREATE FUNCTION public.hidden(timestamptz) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT extract(epoch FROM $1)::bigint';
+REVOKE EXECUTE ON FUNCTION public.hidden(timestamptz) FROM PUBLIC;
+CREATE INDEX hidden ON chat.participants (public.hidden(active_at));
+BEGIN;
+SELECT penny.act_as('00000000-0000-7000-8000-0000000000f9', 'penny_user');
+SELECT penny.add_message('00000000-0000-7000-8000-0000000000d9', 'user', 'six') ->> 'seq' AS seq;
+COMMIT;
+SELECT penny.act_as(NULL);
+DROP INDEX chat.hidden;
+DROP FUNCTION public.hidden(timestamptz);
 DROP TABLE public.seen;
 DROP FUNCTION public.see();
 DELETE FROM chat.conversations WHERE id = '00000000-0000-7000-8000-0000000000d9';

@@ -6,12 +6,13 @@ use JSON::PP;
 use Penny::Cluster;
 use Test::More;
 
-my $node = Penny::Cluster->serving('streams', conf => "penny.stream_timeout = '2s'\n");
+my $node = Penny::Cluster->serving('streams', init => { allows_streaming => 1 }, conf => "penny.stream_timeout = '2s'\n");
 my $ada = $node->add_user('Ada');
 my $bot = $node->add_user('Bot');
 my $eve = $node->add_user('Eve');
 my $talk = $node->add_conversation($ada);
 my $room = "conversation:$talk";
+my $held;
 $node->act($ada, 'penny_user', "SELECT penny.add_participant('$talk', '$bot')");
 my $token = $node->token($ada);
 my $agent = $node->http(token => $node->token($bot, 'penny_agent'));
@@ -140,6 +141,38 @@ chunk($message, { delta => 'x' });
 is($agent->request(DELETE => "/api/v1/conversations/$talk/messages/$message")->{status} < 300 ? 1 : $node->sql("DELETE FROM chat.messages WHERE id = '$message'; SELECT 1"), 1, 'a message that grows is deleted');
 is($node->sql('SELECT count(*) FROM _penny.stream_chunks'), 0, 'with its pieces');
 
+# Content that is that of the row without its pieces takes their place, too.
+$message = start();
+chunk($message, { delta => 'not to be said' });
+is(chunk($message, { finish => 'completed', content => '' })->{json}{content}, '', 'the end says that there is no text');
+$message = start('Hm ');
+chunk($message, { delta => 'not to be said' });
+$agent->request(PATCH => "/api/v1/conversations/$talk/messages/$message", json => { content => 'Hm ' });
+is(shown($message), 'streaming: Hm ', 'and so does a plain change');
+chunk($message, { delta => 'yes', finish => 'completed' });
+is(shown($message), 'completed: Hm yes', 'after which it grows on');
+
+# Who may not change the message may not let it grow.
+$message = start();
+$node->sql("CREATE POLICY sealed ON chat.messages AS RESTRICTIVE FOR UPDATE USING (metadata ->> 'sealed' IS NULL); UPDATE chat.messages SET metadata = '{\"sealed\":true}' WHERE id = '$message'");
+is(chunk($message, { delta => 'x' })->{status}, 403, 'own policies for UPDATE are asked');
+$node->sql("DROP POLICY sealed ON chat.messages");
+my $before = $node->sql("SELECT ctid, xmax FROM chat.messages WHERE id = '$message'");
+is(chunk($message, { delta => 'x' })->{status}, 200, 'each time');
+is($node->sql("SELECT ctid, xmax FROM chat.messages WHERE id = '$message'"), $before, 'without a write');
+
+# One who waited for the transaction that put him out.
+$held = $node->background_psql('postgres');
+$held->query_safe("BEGIN; SELECT penny.stream_append('$message', 'y'); DELETE FROM chat.participants WHERE user_id = '$bot' AND conversation_id = '$talk'");
+my $late_bot = $node->background_sql("BEGIN; SELECT penny.act_as('$bot', 'penny_agent'); SELECT penny.stream_append('$message', 'behind the removal'); COMMIT");
+ok($node->wait_until(sub { $node->sql("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted") > 0 }, 10), 'a producer waits');
+$held->query_safe('COMMIT');
+$held->quit;
+eval { $late_bot->finish };
+is(shown($message), 'streaming: xy', 'and writes nothing behind the removal');
+$node->act($ada, 'penny_user', "SELECT penny.add_participant('$talk', '$bot')");
+chunk($message, { finish => 'completed' });
+
 # ---- several producers, and watchers that come and go -------------------------------------
 
 $message = start();
@@ -201,6 +234,46 @@ is(chunk($message, { delta => 'late' })->{status}, 409, 'who comes back too late
 chunk($slow, { finish => 'completed' });
 ok($node->wait_until(sub { $node->sql("SELECT count(*) FROM chat.messages WHERE status = 'streaming'") == 0 }, 10), 'nothing grows any more');
 
+# A conversation that somebody has locked, and one whose owner's trigger refuses:
+# both keep their messages, and nobody else's.
+my $other = $node->add_conversation($ada);
+my $third = $node->add_conversation($ada);
+$node->act($ada, 'penny_user', "SELECT penny.add_participant('$_', '$bot')") for $other, $third;
+my $stuck = start('stuck');
+my $refused = $node->sql("INSERT INTO chat.messages (conversation_id, role, content, status) VALUES ('$other', 'assistant', 'refused', 'streaming') RETURNING id");
+$node->sql(q{CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'never'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON chat.messages FOR EACH ROW WHEN (NEW.content = 'refused') EXECUTE FUNCTION refuse();});
+$held = $node->background_psql('postgres');
+$held->query_safe("BEGIN; SELECT id FROM chat.conversations WHERE id = '$talk' FOR UPDATE");
+my $free = $node->sql("INSERT INTO chat.messages (conversation_id, role, content, status) VALUES ('$third', 'assistant', 'free', 'streaming') RETURNING id");
+ok($node->wait_until(sub { $node->sql("SELECT status FROM chat.messages WHERE id = '$free'") eq 'interrupted' }, 15),
+	'messages that cannot be closed keep no other one open');
+is($node->sql("SELECT string_agg(status, ',') FROM chat.messages WHERE id IN ('$stuck', '$refused')"), 'streaming,streaming', 'they stay as they are');
+ok($node->wait_until(sub { $node->log_text =~ /could not close message $refused, whose producer is gone: never/ }, 15), 'the log says why');
+$held->query_safe('COMMIT');
+$held->quit;
+$node->sql('DROP TRIGGER refuse ON chat.messages; DROP FUNCTION refuse()');
+ok($node->wait_until(sub { $node->sql("SELECT count(*) FROM chat.messages WHERE status = 'streaming'") == 0 }, 15), 'and are closed when they can be');
+
+# The owner of the tables makes them what he likes: nothing of it runs as the owner of the extension.
+$node->sql(q{CREATE ROLE keeper; GRANT CREATE ON DATABASE postgres TO keeper; GRANT ALL ON SCHEMA public, chat TO keeper;
+SELECT format('ALTER TABLE %s OWNER TO keeper', oid::regclass) FROM pg_class WHERE relnamespace = 'chat'::regnamespace AND relkind = 'r' \gexec
+CREATE TABLE ran_as (name text); GRANT ALL ON ran_as TO keeper; SET ROLE keeper;
+CREATE FUNCTION trap() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN INSERT INTO ran_as VALUES (current_user); RETURN true; END $$;
+CREATE FUNCTION swap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+	IF pg_trigger_depth() > 1 AND EXISTS (SELECT FROM pg_class WHERE oid = 'chat.messages'::regclass AND relkind = 'r') THEN
+		ALTER TABLE chat.messages RENAME TO messages_hidden;
+		CREATE VIEW chat.messages AS SELECT NULL::uuid AS id, 'x'::text AS status WHERE trap();
+	END IF; RETURN NULL; END $$;});
+$message = start();
+chunk($message, { delta => 'x' });
+$node->sql('SET ROLE keeper; CREATE TRIGGER swap BEFORE UPDATE ON chat.conversations FOR EACH STATEMENT EXECUTE FUNCTION swap()');
+$node->psql('postgres', "BEGIN; SET LOCAL ROLE keeper; TRUNCATE chat.messages CASCADE; COMMIT");
+is($node->sql("SELECT coalesce(string_agg(name, ','), 'nobody') FROM ran_as"), 'nobody', 'a view in the place of the table is not read with more rights');
+$node->psql('postgres', 'DROP VIEW chat.messages; ALTER TABLE chat.messages_hidden RENAME TO messages');
+$node->sql('DROP TRIGGER swap ON chat.conversations');
+chunk($message, { finish => 'completed' });
+
 # A crash takes pieces: no message goes on with a hole in it.
 $message = start('kept ');
 chunk($message, { delta => 'maybe lost' });
@@ -222,5 +295,26 @@ $agent = $node->http(token => $node->token($bot, 'penny_agent'));
 is(index_of($message, { delta => ' two' }), 2, 'and outlives an orderly restart');
 is(shown($message), 'streaming: new one two', 'with its text');
 
+
+# The end of recovery takes the pieces, too, and comes long after the standby's start.
+$node->backup('copy');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'copy', has_streaming => 1);
+$standby->append_conf('postgresql.conf', 'penny.port = ' . Penny::Cluster::free_port() . "\n");
+$standby->start;
+$message = start('logged ');
+chunk($message, { delta => 'not logged' });
+$node->wait_for_catchup($standby);
 $node->stop('fast');
+$standby->promote;
+my $sure = time;
+my $status = '';
+until ($status eq 'interrupted' || time - $sure > 20)
+{
+	$standby->psql('postgres', "SELECT penny.stream_append('$message', 'hole')") if $standby->safe_psql('postgres', 'SELECT pg_is_in_recovery()') eq 'f';
+	$status = $standby->safe_psql('postgres', "SELECT status FROM chat.messages WHERE id = '$message'");
+}
+is($standby->safe_psql('postgres', "SELECT status, content FROM chat.messages WHERE id = '$message'"), 'interrupted|logged ',
+	'after a promotion no message goes on with a hole in it');
+$standby->stop('fast');
 done_testing();
