@@ -51,6 +51,12 @@ changed(const char *uuid)
 	penny_cache_push_now("conversation", uuid);
 }
 
+void
+penny_l2_trim(void)
+{
+	penny_redis_trim();
+}
+
 char *
 penny_l2_get(const PennyCacheHit *hit)
 {

@@ -26,4 +26,7 @@ extern char *penny_l2_get(const PennyCacheHit *hit);
 extern void penny_l2_put(PennyCacheKind kind, uint32 status, const char *label,
 						 const PennyCacheKey *key, const PennyCacheKey *hash, int64 took_us);
 
+/* Settings were read again: give up what they do not allow any more. */
+extern void penny_l2_trim(void);
+
 #endif /* PENNY_L2_H */

@@ -40,6 +40,7 @@
 #include "base/registry.h"
 #include "base/worker.h"
 #include "cache/cache.h"
+#include "cache/l2.h"
 #include "config/config.h"
 #include "executor/chores.h"
 #include "executor/pool.h"
@@ -99,6 +100,7 @@ penny_executor_main(Datum arg)
 		{
 			limit_memory();
 			penny_reset_baseline();
+			penny_l2_trim();
 			/* what this executor let in or built by the settings before ends with them */
 			penny_cache_push_all_now();
 		}

@@ -6,7 +6,8 @@
  * A process has at most one connection, opened when it first reads.  All
  * processes together have at most penny.redis_pool_max; who finds no place
  * does without Redis.  The first penny.redis_pool_min processes keep theirs,
- * the others close it after each read.
+ * the others close it after each read.  When a setting is lowered, an executor
+ * above it gives its place up at once, another process at its next read.
  *
  * Nobody waits longer than penny.redis_connect_timeout to be connected and
  * penny.redis_command_timeout for the answer.  The wait is on latch and socket,
@@ -330,23 +331,37 @@ wait_socket(int events, int64 until)
 
 /* ---- the pool --------------------------------------------------------------- */
 
+void
+penny_redis_trim(void)
+{
+	PennyRedisShared *shared = penny_redis_shared;
+
+	if ((placed && pg_atomic_read_u32(&shared->connections) > (uint32) penny_redis_pool_max) ||
+		(kept && pg_atomic_read_u32(&shared->kept) > (uint32) penny_redis_pool_min))
+		drop();
+}
+
 /* Count this process in, if it is not and there is room. */
 static bool
 take_place(void)
 {
 	static bool registered = false;
+	pg_atomic_uint32 *connections = &penny_redis_shared->connections;
+	uint32 taken;
 
+	penny_redis_trim();
 	if (placed)
 		return true;
 	if (!registered)
 		before_shmem_exit(exit_callback, (Datum) 0);
 	registered = true;
-	if (pg_atomic_fetch_add_u32(&penny_redis_shared->connections, 1) >=
-		(uint32) penny_redis_pool_max)
+	/* never more than allowed, not for a moment: those who have a place would give it up */
+	taken = pg_atomic_read_u32(connections);
+	do
 	{
-		pg_atomic_fetch_sub_u32(&penny_redis_shared->connections, 1);
-		return false;
-	}
+		if (taken >= (uint32) penny_redis_pool_max)
+			return false;
+	} while (!pg_atomic_compare_exchange_u32(connections, &taken, taken + 1));
 	placed = true;
 	return true;
 }

@@ -63,6 +63,9 @@ typedef enum PennyRedisResult
 /* GET; a palloc'd value, or why not.  Raises nothing but what an interrupt does. */
 extern PennyRedisResult penny_redis_get(const char *key, size_t key_len, char **value, size_t *len);
 
+/* Close this process's connection, if settings do not allow so many any more. */
+extern void penny_redis_trim(void);
+
 /* How long reads and builds take; is it worth to read (it is tried once in so many anyway)? */
 extern void penny_redis_read_took(int64 us);
 extern void penny_redis_build_took(int64 us);
