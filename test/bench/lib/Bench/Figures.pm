@@ -14,6 +14,7 @@ use Bench::Redis;
 use Bench::Crowds;
 use Bench::Faults;
 use Bench::Restarts;
+use Bench::Rooms;
 use Time::HiRes qw(time sleep);
 
 use constant CONNECTIONS => 16;
@@ -41,6 +42,11 @@ our %FIGURES = (
 	27 => \&Bench::Redis::faults,
 	28 => \&Bench::Coherence::herd,
 	29 => \&Bench::Hits::trace,
+	31 => \&Bench::Rooms::commit_to_frame,
+	32 => \&Bench::Rooms::against_ws,
+	33 => \&Bench::Rooms::many_rooms,
+	34 => \&Bench::Rooms::cost_of_triggers,
+	35 => \&Bench::Rooms::who_does_not_read,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same
