@@ -38,10 +38,10 @@
 #include "client.h"
 
 #define MAX_MEMBERS 256
-#define SILENT_NS 1000000000u  /* then it asks */
-#define GONE_NS 3000000000u    /* then it goes */
-#define AGAIN_NS 50000000u     /* between two attempts */
-#define CLOSED 8               /* opcode */
+#define SILENT_NS 1000000000u /* then it asks */
+#define GONE_NS 3000000000u   /* then it goes */
+#define AGAIN_NS 50000000u    /* between two attempts */
+#define CLOSED 8              /* opcode */
 
 typedef struct Member
 {

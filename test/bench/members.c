@@ -32,10 +32,10 @@
 #include "client.h"
 
 #define ANSWER_MS 30000
-#define LATE_MS 10000  /* for the last frames to come */
-#define SERIALS 65536  /* messages that may be under way */
+#define LATE_MS 10000 /* for the last frames to come */
+#define SERIALS 65536 /* messages that may be under way */
 #define MAX_CONTENT 60000
-#define CLOSED 8       /* opcode */
+#define CLOSED 8           /* opcode */
 #define SMALL_BUFFER 16384 /* of a member that does not read: the sooner the server notices */
 
 typedef struct Member

@@ -117,8 +117,9 @@ run(PGconn *conn, const char *sql)
 	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 
 	/* read only: the standby that is to take over, or the end of a server (57P0x, 08xxx) */
-	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && PQstatus(conn) == CONNECTION_OK &&
-		state != NULL && strcmp(state, "25006") != 0 && strncmp(state, "57P", 3) != 0)
+	if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK &&
+		PQstatus(conn) == CONNECTION_OK && state != NULL && strcmp(state, "25006") != 0 &&
+		strncmp(state, "57P", 3) != 0)
 		fail("%s: %s", sql, PQerrorMessage(conn));
 	PQclear(result);
 	return status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;

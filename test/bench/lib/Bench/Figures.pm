@@ -15,6 +15,7 @@ use Bench::Crowds;
 use Bench::Faults;
 use Bench::Restarts;
 use Bench::Rooms;
+use Bench::RoomLog;
 use Time::HiRes qw(time sleep);
 
 use constant CONNECTIONS => 16;
@@ -47,6 +48,7 @@ our %FIGURES = (
 	33 => \&Bench::Rooms::many_rooms,
 	34 => \&Bench::Rooms::cost_of_triggers,
 	35 => \&Bench::Rooms::who_does_not_read,
+	37 => \&Bench::RoomLog::faults,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same

@@ -244,24 +244,28 @@ sub plain_tables
 	$bench->{server}->sql(<<'EOF_SQL');
 CREATE SCHEMA plain;
 CREATE TABLE plain.messages (LIKE chat.messages INCLUDING ALL);
+CREATE TABLE plain.counted (LIKE chat.messages INCLUDING ALL);
 CREATE TABLE plain.conversations (LIKE chat.conversations INCLUDING ALL);
 INSERT INTO plain.conversations OVERRIDING SYSTEM VALUE SELECT * FROM chat.conversations;
 DO $$
 DECLARE
 	def text;
 	name text;
+	twin text;
 BEGIN
+	FOREACH twin IN ARRAY '{plain.messages,plain.counted}'::text[] LOOP
 	FOR name, def IN SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint
 		WHERE conrelid = 'chat.messages'::regclass AND contype = 'f'
 	LOOP
-		EXECUTE format('ALTER TABLE plain.messages ADD CONSTRAINT %I %s', name,
-			replace(def, 'chat.messages', 'plain.messages'));
+		EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', twin, name,
+			replace(def, 'chat.messages', twin));
 	END LOOP;
 	FOR name, def IN SELECT tgname, pg_get_triggerdef(oid) FROM pg_trigger
 		WHERE tgrelid = 'chat.messages'::regclass AND tgname LIKE 'penny_invalidate%'
 	LOOP
-		EXECUTE replace(def, 'chat.messages', 'plain.messages');
-		EXECUTE format('ALTER TABLE plain.messages ENABLE ALWAYS TRIGGER %I', name);
+		EXECUTE replace(def, 'chat.messages', twin);
+		EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', twin, name);
+	END LOOP;
 	END LOOP;
 END $$;
 EOF_SQL
@@ -281,7 +285,7 @@ sub scripts
 		counted => "BEGIN;\nUPDATE plain.conversations SET version = version + 1, last_seq = last_seq + 1,
 			message_count = message_count + 1, last_message_at = now(), updated_at = now()
 			WHERE id = '$conversation' RETURNING last_seq AS n \\gset\n"
-			. "INSERT INTO plain.messages ($columns) VALUES (" . sprintf($values, ':n') . ");\nCOMMIT;",
+			. "INSERT INTO plain.counted ($columns) VALUES (" . sprintf($values, ':n') . ");\nCOMMIT;",
 	);
 
 	for my $name (keys %script)
@@ -309,9 +313,13 @@ sub cost_of_triggers
 	my $run = sub {
 		my ($name) = @_;
 		my $n = $server->sql('SELECT coalesce(max(seq), 0) FROM plain.messages');
+
+		# a backend that is still ending would be taken for the one that is measured
+		sleep(0.01) while Bench::Figures::backends($server) > 0;
 		my $result = Bench::Figures::pgbench_run($bench, 1, '-D', "n=$n", '-f', $script->{$name});
 
-		$server->sql('VACUUM chat.messages, chat.conversations, chat.participants, plain.messages, plain.conversations');
+		$server->sql('VACUUM chat.messages, chat.conversations, chat.participants,
+			plain.messages, plain.counted, plain.conversations');
 		return $result->{cpu};
 	};
 	for my $with (0, 1)

@@ -202,11 +202,20 @@ sub add_standby
 sub wait_standby
 {
 	my ($self) = @_;
-	$self->{node}->wait_until(sub {
-		my ($code, $out) = $self->{node}->psql('postgres',
-			"SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'");
-		return $code == 0 && $out eq '1';
-	}, PATIENCE) or die 'the standby does not follow';
+	$self->wait_answer("SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'")
+	  or die 'the standby does not follow';
+}
+
+# Until a query, asked of a server that may not accept sessions yet, returns 1.
+sub wait_answer
+{
+	my ($self, $sql) = @_;
+	my $node = $self->{node};
+	return $node->wait_until(sub {
+		# psql that is refused before it has read the query is no answer, and an exception
+		my ($code, $out) = eval { $node->psql('postgres', $sql) };
+		return defined $code && $code == 0 && $out eq '1';
+	}, PATIENCE);
 }
 
 sub fault
@@ -214,12 +223,22 @@ sub fault
 	my ($self, $kind) = @_;
 	my $node = $self->{node};
 	$self->{faults}{$kind}++;
-	if ($kind eq 'edge') { kill 'KILL', $node->edge_pids; }
+	if ($kind eq 'edge')
+	{
+		my @edges;
+		$node->wait_until(sub { @edges = $node->edge_pids }, PATIENCE) or die 'there is no edge';
+		kill 'KILL', @edges;
+	}
 	elsif ($kind eq 'cut') { kill 'USR1', $self->{cutter}{pid}; }
 	elsif ($kind eq 'executor')
 	{
-		my @pids = $node->backend_pids('penny executor');
+		my @pids;
+		my $before = $node->crash_restarts;
+		$node->wait_until(sub { @pids = $node->backend_pids('penny executor') }, PATIENCE) or die 'there is no executor';
 		kill 'KILL', $pids[ rand @pids ];
+		# PostgreSQL ends all sessions before it begins anew
+		$node->wait_until(sub { $node->crash_restarts > $before }, PATIENCE) or die 'nothing happened';
+		$self->wait_answer('SELECT 1') or die 'no sessions';
 	}
 	elsif ($kind eq 'immediate')
 	{
