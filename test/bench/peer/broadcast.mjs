@@ -11,6 +11,7 @@ const require = createRequire(process.argv[3] + '/');
 const { WebSocketServer } = require('ws');
 const server = new WebSocketServer({ host: '127.0.0.1', port: Number(process.argv[2]) });
 let version = 0;
+let last = null;
 
 server.on('connection', (socket) => {
 	socket.on('error', () => {});
@@ -20,17 +21,18 @@ server.on('connection', (socket) => {
 		const at = new Date().toISOString();
 
 		version += 1;
-		// as many bytes as penny's frame of such a message, member by member
+		// what penny's frame of such a message has in it
 		const frame = Buffer.from(JSON.stringify({
 			type: 'message', room: said.room, version,
 			message: {
-				id, seq: version, role: 'user', content: said.content, status: 'complete',
-				user: { id: '00000000-0000-4000-8000-000000000001', name: 'Somebody called 1' },
-				parent_id: null, client_id: null, model: null, input_tokens: null, output_tokens: null,
-				created_at: at, updated_at: at, version, metadata: {}, tool_executions: [],
+				id, seq: version, version, parent_id: last, role: 'user', status: 'completed',
+				content: said.content, created_at: at,
+				user: { id: '00000000-0000-4000-8000-000000000001', name: 'Somebody called 1', avatar_url: null },
+				tool_executions: [],
 			},
 		}));
 
+		last = id;
 		socket.send(JSON.stringify({ type: 'ack', ref: said.ref, id, seq: version, version, created: true }));
 		for (const other of server.clients)
 			if (other.readyState === 1)
