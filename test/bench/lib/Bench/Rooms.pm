@@ -377,7 +377,7 @@ sub who_does_not_read
 {
 	my ($bench) = @_;
 	my $server = $bench->{server};
-	my ($healthy, $slow) = (200, $bench->{quick} ? 200 : 1000);
+	my ($healthy, $slow) = (200, 1000);
 	my $rooms = rooms($bench, 1);
 	my $seconds = 15;
 	my (@memory, @cut);
