@@ -7,6 +7,8 @@ package Bench::Rooms;
 use strict;
 use warnings;
 
+use Bench::Crowds;
+use Bench::Hits;
 use Bench::Measure;
 use Bench::Server;
 use IPC::Open2;
@@ -243,6 +245,7 @@ sub plain_tables
 
 	$bench->{server}->sql(<<'EOF_SQL');
 CREATE SCHEMA plain;
+CREATE SEQUENCE plain.numbers CACHE 1000;
 CREATE TABLE plain.messages (LIKE chat.messages INCLUDING ALL);
 CREATE TABLE plain.counted (LIKE chat.messages INCLUDING ALL);
 CREATE TABLE plain.conversations (LIKE chat.conversations INCLUDING ALL);
@@ -271,102 +274,76 @@ END $$;
 EOF_SQL
 }
 
-# Scripts of pgbench: one message a transaction.
-sub scripts
+# Statements that insert one message each: as penny has it, plain, and plain with
+# an UPDATE that numbers and counts.
+sub inserts
 {
 	my ($bench, $conversation) = @_;
 	my $content = 'A message of the length that people write when they have something to say to others.';
 	my $columns = 'id, conversation_id, seq, version, created_version, role, user_id, content';
-	my $values = "gen_random_uuid(), '$conversation', %1\$s, %1\$s, %1\$s, 'user', '$bench->{user}', '$content'";
-	my %script = (
-		penny => "INSERT INTO chat.messages (conversation_id, role, user_id, content)
-			VALUES ('$conversation', 'user', '$bench->{user}', '$content');",
-		plain => "\\set n :n + 1\nINSERT INTO plain.messages ($columns) VALUES (" . sprintf($values, ':n') . ');',
-		counted => "BEGIN;\nUPDATE plain.conversations SET version = version + 1, last_seq = last_seq + 1,
-			message_count = message_count + 1, last_message_at = now(), updated_at = now()
-			WHERE id = '$conversation' RETURNING last_seq AS n \\gset\n"
-			. "INSERT INTO plain.counted ($columns) VALUES (" . sprintf($values, ':n') . ");\nCOMMIT;",
-	);
+	my $values = sub { "gen_random_uuid(), '$conversation', $_[0], $_[1], $_[1], 'user', '$bench->{user}', '$content'" };
 
-	for my $name (keys %script)
-	{
-		$script{$name} =~ s/\n\t+/ /g;
-		$script{$name} = Bench::Data::write_lines($bench, "message.$name.sql", $script{$name});
-	}
-	return \%script;
+	return (
+		"INSERT INTO chat.messages (conversation_id, role, user_id, content)
+			VALUES ('$conversation', 'user', '$bench->{user}', '$content')",
+		"INSERT INTO plain.messages ($columns) VALUES ("
+			. $values->("nextval('plain.numbers')", "currval('plain.numbers')") . ')',
+		"WITH c AS (UPDATE plain.conversations SET version = version + 1, last_seq = last_seq + 1,
+			message_count = message_count + 1, last_message_at = now(), updated_at = now()
+			WHERE id = '$conversation' RETURNING last_seq)
+			INSERT INTO plain.counted ($columns) SELECT " . $values->('last_seq', 'last_seq') . ' FROM c');
 }
 
-# Both without and with members in the room; every pair is followed by a vacuum.
+# Without and with members in the room; vacuumed between the rounds.
 sub cost_of_triggers
 {
 	my ($bench) = @_;
 	my $server = $bench->{server};
 	my $conversation = $server->sql("$bench->{act_as};
 		SELECT penny.create_conversation(title => 'Costs') ->> 'id'") =~ s/.*\n//sr;
-	my $room = Bench::Data::write_lines($bench, 'rooms.cost', $conversation);
 	my @rows;
 
 	plain_tables($bench) if !$bench->{plain}++;
-	my $script = scripts($bench, $conversation);
-	$server->sql("ALTER SYSTEM SET synchronous_commit = off");
-	$server->sql('SELECT pg_reload_conf()');
-	my $run = sub {
-		my ($name) = @_;
-		my $n = $server->sql('SELECT coalesce(max(seq), 0) FROM plain.messages');
-
-		# a backend that is still ending would be taken for the one that is measured
-		sleep(0.01) while Bench::Figures::backends($server) > 0;
-		my $result = Bench::Figures::pgbench_run($bench, 1, '-D', "n=$n", '-f', $script->{$name});
-
-		$server->sql('VACUUM chat.messages, chat.conversations, chat.participants,
-			plain.messages, plain.counted, plain.conversations');
-		return $result->{cpu};
-	};
+	my ($penny, @bases) = inserts($bench, $conversation);
 	for my $with (0, 1)
 	{
-		my $members = $with ? gather($bench, $server->{port}, $room, '-n', 20, '-t', 0.1, '-i', 1) : undef;
+		my $members = $with ? Bench::Crowds::gather($bench, 20, '-r', "conversation:$conversation") : undef;
+		my $limit = $with ? 40 : 15;
+		my %added;
 		my %cpu;
 
-		# members that are not told to go stand in the room, and the edge sends to them
-		for my $round (0 .. $bench->{runs})
+		for my $round (1 .. ($bench->{quick} ? 2 : 5))
 		{
-			for my $name (qw(plain counted penny))
+			for my $base (0, 1)
 			{
-				my $cpu = $run->($name);
-				push @{ $cpu{$name} }, $cpu if $round > 0;
+				my $result = Bench::Hits::pairs($bench, 20, 100, -s => 'SET synchronous_commit = off',
+					-a => $bases[$base], -b => $penny);
+
+				push @{ $added{$base} }, map { $result->{b_cpu}[$_] - $result->{a_cpu}[$_] }
+					0 .. $#{ $result->{a_cpu} };
+				push @{ $cpu{$base} }, @{ $result->{a_cpu} };
+				push @{ $cpu{penny} }, @{ $result->{b_cpu} };
+				$server->sql('VACUUM chat.messages, chat.conversations, chat.participants, plain.messages,
+					plain.counted, plain.conversations');
 			}
 			print STDERR '.';
 		}
-		if ($members)
-		{
-			close($members->{in});
-			close($members->{out});
-			waitpid($members->{pid}, 0);
-		}
-		my $limit = $with ? 40 : 15;
-		my $added = sub {
-			my ($base) = @_;
-			return map { $cpu{penny}[$_] - $cpu{$base}[$_] } 0 .. $#{ $cpu{penny} };
-		};
-		my @all = $added->('plain');
-		my @own = $added->('counted');
-
+		my $ended = $members ? Bench::Crowds::dismiss($bench, $members) : 0;
+		die "members were put out\n" if $ended > 0;
 		push @rows, {
-			figure => ($with ? '  ' : '') . 'CPU a message adds: triggers against a table without, '
+			figure => ($with ? '  ' : '') . 'CPU that a message adds: triggers against a table without, '
 				. ($with ? '20 members' : 'no member'),
-			measured => spread('%.0f us', @all),
-			base => sprintf('%s, then %s', spread('%.0f us', @{ $cpu{plain} }), spread('%.0f us', @{ $cpu{penny} })),
+			measured => spread('%.1f us', @{ $added{0} }),
+			base => sprintf('%s, with triggers %s', spread('%.1f us', @{ $cpu{0} }), spread('%.1f us', @{ $cpu{penny} })),
 			target => "<= $limit us",
-			reached => median(@all) <= $limit,
+			reached => median(@{ $added{0} }) <= $limit,
 		}, {
-			figure => '  against one that numbers and counts by an UPDATE of its own',
-			measured => spread('%.0f us', @own),
-			base => spread('%.0f us', @{ $cpu{counted} }),
+			figure => '  against one that numbers and counts by an UPDATE',
+			measured => spread('%.1f us', @{ $added{1} }),
+			base => spread('%.1f us', @{ $cpu{1} }),
 		};
 	}
 	print STDERR "\n";
-	$server->sql("ALTER SYSTEM RESET synchronous_commit");
-	$server->sql('SELECT pg_reload_conf()');
 	return @rows;
 }
 
