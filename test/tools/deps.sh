@@ -66,6 +66,7 @@ missing_check() {
 missing_bench() {
 	missing_check
 	[ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || echo nginx-light
+	command -v npm >/dev/null || echo nodejs npm
 }
 
 # For the JavaScript client: Debian 12 has node 18, which builds it; its tests

@@ -15,6 +15,8 @@ use Bench::Crowds;
 use Bench::Faults;
 use Bench::Restarts;
 use Bench::Storms;
+use Bench::Rooms;
+use Bench::RoomLog;
 use Time::HiRes qw(time sleep);
 
 use constant CONNECTIONS => 16;
@@ -43,6 +45,12 @@ our %FIGURES = (
 	36 => \&Bench::Storms::all_at_once,
 	28 => \&Bench::Coherence::herd,
 	29 => \&Bench::Hits::trace,
+	31 => \&Bench::Rooms::commit_to_frame,
+	32 => \&Bench::Rooms::against_ws,
+	33 => \&Bench::Rooms::many_rooms,
+	34 => \&Bench::Rooms::cost_of_triggers,
+	35 => \&Bench::Rooms::who_does_not_read,
+	37 => \&Bench::RoomLog::faults,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same
