@@ -181,6 +181,8 @@ extern void penny_rooms_drained(PennyRooms *rooms, PennyMember *member, uint64_t
 extern void penny_rooms_leave(PennyRooms *rooms, PennyMember *member);
 /* Is it in (joined was called)? */
 extern bool penny_rooms_is_in(const PennyMember *member);
+/* May it also write, by the last answer to a read of its own? */
+extern bool penny_rooms_may_write(const PennyMember *member);
 extern PennySpan penny_rooms_name(const PennyMember *member);
 /* The user's id by the last answer; only when it is in. */
 extern const uint8_t *penny_rooms_user(const PennyMember *member);

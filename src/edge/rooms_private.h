@@ -148,6 +148,7 @@ struct PennyMember
 	bool doubted;  /* events were lost since its access was last read */
 	bool conflate; /* when it is too far behind: skip */
 	bool skipped;  /* it did: tell it */
+	bool write;    /* it may also write, by the last answer */
 	Sitting sitting;
 	Audience *audience;
 	Entry *at;              /* takes this next; NULL: all taken */

@@ -30,7 +30,6 @@ struct PennySessionRoom
 	PennySessionRoom *next_ready; /* has frames to take */
 	PennyMember *member;
 	bool ready;       /* in the session's list of those */
-	bool write;       /* may send to the room */
 	uint64_t hash;    /* of the room's name */
 	uint32_t ref_len; /* of the join, until it is answered */
 	char ref[];

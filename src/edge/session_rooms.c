@@ -110,7 +110,6 @@ penny_session_join(PennySession *session, PennySpan ref, PennyJoin *wanted)
 	memset(in, 0, sizeof(*in));
 	in->session = session;
 	in->connection = session->websocket->connection;
-	in->write = true;
 	in->ref_len = (uint32_t) ref.len;
 	if (ref.len > 0)
 		memcpy(in->ref, ref.data, ref.len);
@@ -204,7 +203,7 @@ penny_session_signal(PennySession *session, PennySpan ref, PennySpan room, Penny
 		penny_say_error(session, ref, 403, "only members of a room may signal");
 		return;
 	}
-	if (!in->write)
+	if (!penny_rooms_may_write(in->member))
 	{
 		penny_say_error(session, ref, 403, "this room may be read by you, not written to");
 		return;
@@ -271,7 +270,6 @@ penny_session_joined(void *arg, void *member, PennySpan room, const PennyJoined 
 		penny_say_raw("reset", how->reset);
 	if (!how->write)
 		penny_say_raw("write", no);
-	in->write = how->write;
 	penny_say_send(in->session);
 	in->ref_len = 0;
 }

@@ -566,6 +566,27 @@ answer_more(int read, uint64_t version, const char *body)
 					   (PennySpan){body, strlen(body)}, now);
 }
 
+/* The right to write is that of the last answer: it may be taken, and come back. */
+TEST(may_write)
+{
+	static const char head[] = "{\"position\":{\"epoch\":\"e\",\"version\":10},\"recovered\":true,"
+							   "\"write\":false}";
+
+	start_two();
+	CHECK(penny_rooms_may_write(seat[0].member));
+	event(PENNY_EVENT_RECHECK, 0, "");
+	CHECK(reads == 4);
+	for (int i = 2; i < 4; i++)
+		penny_rooms_answer(rooms, asked[i], 200, (PennySpan){head, sizeof(head) - 1},
+						   (PennySpan){"", 0}, now);
+	expect("");
+	CHECK(!penny_rooms_may_write(seat[0].member) && !penny_rooms_may_write(seat[1].member));
+	event(PENNY_EVENT_RECHECK, 0, "");
+	answer(4, 10, "");
+	CHECK(penny_rooms_may_write(seat[0].member) || penny_rooms_may_write(seat[1].member));
+	stop();
+}
+
 TEST(batches)
 {
 	start();
@@ -839,6 +860,7 @@ main(void)
 	RUN(lost);
 	RUN(other_epoch);
 	RUN(many_rooms);
+	RUN(may_write);
 	RUN(batches);
 	RUN(shared);
 	RUN(joins_into_a_batch);
