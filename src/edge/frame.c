@@ -26,6 +26,7 @@ penny_frame_reserve(size_t len, char **text)
 	if (frame == NULL)
 		return NULL;
 	frame->refs = 1;
+	frame->types[0] = 0;
 	frame->head_len = (uint32_t) head_len;
 	frame->len = (uint32_t) (head_len + len);
 	memcpy(frame->bytes, head, head_len);

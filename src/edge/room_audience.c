@@ -334,7 +334,7 @@ static void
 tell_audience(PennyRooms *rooms, Audience *audience, uint64_t version, PennyFrame *frame,
 			  uint64_t except)
 {
-	bool passes = penny_filter_passes(audience_filter(audience), penny_frame_text(frame));
+	bool passes = penny_filter_passes(audience_filter(audience), frame);
 
 	for (PennyMember *member = audience->loose; member != NULL; member = member->seat_next)
 	{

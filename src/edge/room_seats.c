@@ -227,7 +227,7 @@ penny_rooms_has_more(const PennyMember *member)
 void
 penny_member_deliver(PennyRooms *rooms, PennyMember *member, uint64_t version, PennyFrame *frame)
 {
-	if (!penny_filter_passes(audience_filter(member->audience), penny_frame_text(frame)))
+	if (!penny_filter_passes(audience_filter(member->audience), frame))
 		return;
 	if (version > member->told)
 		member->told = version;

@@ -222,6 +222,6 @@ extern PennyRoomsCounts penny_rooms_counts(const PennyRooms *rooms);
 extern const char *penny_filter_read(PennySpan json, char filter[PENNY_ROOMS_FILTER_MAX],
 									 size_t *len);
 /* Does a frame pass?  Its type counts, and for an event that of the event. */
-extern bool penny_filter_passes(PennySpan filter, PennySpan frame);
+extern bool penny_filter_passes(PennySpan filter, PennyFrame *frame);
 
 #endif /* PENNY_EDGE_ROOMS_H */
