@@ -166,8 +166,7 @@ penny_filter_passes(PennySpan filter, PennyFrame *frame)
 		return true; /* too deep or too large to look into: rather too much than a hole */
 	for (int i = 0; i < 4; i += 2)
 	{
-		if (has_type(filter,
-					 (PennySpan){frame->bytes + frame->types[i] - 1, frame->types[i + 1]}))
+		if (has_type(filter, (PennySpan){frame->bytes + frame->types[i] - 1, frame->types[i + 1]}))
 			return true;
 	}
 	return false;

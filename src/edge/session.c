@@ -72,6 +72,7 @@ penny_session_open(PennyWebsocket *websocket, PennySpan token, bool local, bool 
 
 	memset(session, 0, sizeof(*session));
 	session->websocket = websocket;
+	session->ready_end = &session->ready;
 	websocket->session = session;
 	penny_websocket_deadline(websocket, penny_edge.now + penny_edge.settings.auth_timeout);
 	session->local = local;

@@ -49,7 +49,8 @@ struct PennySession
 	PennySession *next;      /* of all sessions */
 	PennySession *prev;
 	PennySessionRoom *rooms;
-	PennySessionRoom *ready;
+	PennySessionRoom *ready; /* in turn */
+	PennySessionRoom **ready_end;
 	uint32_t room_count;
 	uint32_t window;  /* ms in which frames gather; PENNY_WINDOW_DEFAULT: as is set */
 	uint32_t ref_len; /* of the call */
