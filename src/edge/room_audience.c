@@ -171,7 +171,7 @@ static void
 set_behind_timer(PennyRooms *rooms, Audience *audience)
 {
 	const PennyRoomsConfig *config = &rooms->config;
-	uint64_t waiting = audience->end - audience->log->start;
+	uint64_t waiting = penny_audience_waiting(audience);
 	uint64_t due;
 
 	/* Not in this turn: who has just been told must have a chance to take it. */

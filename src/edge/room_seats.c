@@ -307,7 +307,7 @@ is_over(const PennyRooms *rooms, const Audience *audience)
 {
 	const PennyRoomsConfig *config = &rooms->config;
 	const Entry *entry = audience->log;
-	uint64_t waiting = audience->end - entry->start;
+	uint64_t waiting = penny_audience_waiting(audience);
 	uint64_t age = rooms->now - entry->at;
 
 	return age > 0 && (age >= config->behind_time || waiting > config->behind_most ||

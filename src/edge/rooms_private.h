@@ -253,6 +253,16 @@ audience_filter(const Audience *audience)
 	return (PennySpan){audience->filter, audience->filter_len};
 }
 
+/*
+ * Bytes that wait behind the first entry, for who takes that next.  It does not
+ * count itself: a large frame does not make a client slow.
+ */
+static inline uint64_t
+penny_audience_waiting(const Audience *audience)
+{
+	return audience->end - audience->log->start - audience->log->frame->len;
+}
+
 /* rooms.c */
 extern PennyRoom *penny_room_find(PennyRooms *rooms, uint64_t hash, PennySpan name);
 extern bool penny_room_remove(PennyRooms *rooms, PennyMember *member);

@@ -803,7 +803,7 @@ TEST(slow_by_bytes)
 	stop();
 	start_two();
 	seat[0].blocked = true;
-	for (uint64_t version = 11; version < 20; version++)
+	for (uint64_t version = 11; version < 21; version++)
 		event(PENNY_EVENT_CHANGE, version, big);
 	take_all();
 	told[0] = '\0';

@@ -1429,6 +1429,30 @@ def large_frames_are_not_copied_for_slow_clients(fake):
         ws.close()
 
 
+@test(write_timeout=60000)
+def large_frames_one_after_the_other(fake):
+    """To a client that is not quick, but reads what comes."""
+    ws = Ws(fake, receive_buffer=65536)
+    ws.join('conversation:1')
+    ws.join('conversation:2')
+    fake.command('flag pad 1000000')
+    fake.command('flag frameless 1')
+    for sent in range(1, 3):
+        fake.command('commit conversation:1 "large"')
+        fake.until(lambda: fake.counters()['resyncs'] == sent)
+    fake.command('flag frameless 0')
+    small = 0
+    while len(ws.data) < 2000000:  # some 600 kB a second
+        assert ws.more() > 0, 'it was cut'
+        fake.command('commit conversation:2 "small"')
+        small += 1
+        time.sleep(0.1)
+    got = [ws.hear() for _ in range(2 + small)]
+    for room, n in (('conversation:1', 2), ('conversation:2', small)):
+        equal([m['version'] for m in got if m['room'] == room], list(range(1, n + 1)))
+    ws.close()
+
+
 @test(write_timeout=60000, event_bytes=1 << 22)
 def rooms_of_a_socket_take_turns(fake):
     ws = Ws(fake, receive_buffer=4096)
