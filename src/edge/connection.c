@@ -112,7 +112,7 @@ penny_connections_slowest(void)
 
 	for (PennyConnection *one = connections; one != NULL; one = one->next)
 	{
-		if (one->blocked && one->queue_len > 0 &&
+		if (one->blocked && one->queued > 0 &&
 			(slowest == NULL || one->blocked_since < slowest->blocked_since))
 			slowest = one;
 	}

@@ -63,6 +63,7 @@ typedef struct PennyOutput
 {
 	const char *bytes;
 	uint32_t len;
+	bool pulled;       /* was pulled, and goes in pieces: counts as being sent, not as queued */
 	PennyFrame *frame; /* NULL: bytes were allocated for this */
 } PennyOutput;
 

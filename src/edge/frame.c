@@ -21,6 +21,7 @@ penny_frame_raw(size_t head_len, size_t len, char **bytes)
 	if (frame == NULL)
 		return NULL;
 	frame->refs = 1;
+	frame->types[0] = 0;
 	frame->packing_tried = false;
 	frame->packed = NULL;
 	frame->head_len = (uint32_t) head_len;

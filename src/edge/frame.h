@@ -19,6 +19,7 @@ typedef struct PennyFrame PennyFrame;
 struct PennyFrame
 {
 	uint32_t refs;
+	uint32_t types[4]; /* where its types are, see room_filter.c; [0] = 0: not looked for yet */
 	uint32_t len;      /* bytes of head and text */
 	uint32_t head_len; /* bytes of the frame's head */
 	bool packing_tried;

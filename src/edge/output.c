@@ -12,7 +12,8 @@
  *
  * libwebsockets keeps the unsent rest of one write and then calls back until it
  * is gone; so at most PENNY_WRITE_MAX bytes of a connection lie there, the rest
- * is in the queue, where frames are shared.  TLS comes last: the queue holds
+ * is in the queue, where frames are shared.  A large frame goes in pieces, and
+ * what is left of it waits there, shared too.  TLS comes last: the queue holds
  * what is to be said, and it is encrypted when it is its turn.
  *
  * A client that does not read: pieces of an HTTP answer wait up to QUEUE_BURST,
@@ -40,8 +41,8 @@
 #define QUEUE_TOTAL (512 << 20)
 #define FIRST_QUEUE 4 /* entries of a queue to begin with */
 /*
- * Bytes of pulled frames in one write, if it is not one frame: what a socket
- * does not take of a write has to be kept, and with many slow ones that counts.
+ * Bytes of frames that are pulled, or large, in one write: what a socket does
+ * not take of a write has to be copied, and with many slow ones that counts.
  */
 #define PULL_MAX (32 * 1024)
 
@@ -50,6 +51,7 @@ static char gather[PENNY_WRITE_MAX];
 static size_t queued_total; /* bytes in all queues */
 
 static void flush(PennyConnection *connection);
+static void flush_queue(PennyConnection *connection);
 static bool send_bytes(PennyConnection *connection, const char *bytes, size_t len);
 
 static void
@@ -91,6 +93,8 @@ push(PennyConnection *connection, PennyOutput output)
 		->queue[(connection->queue_head + connection->queue_len) & (connection->queue_size - 1)] =
 		output;
 	connection->queue_len++;
+	if (output.pulled)
+		return;
 	connection->queued += output.len;
 	queued_total += output.len;
 }
@@ -101,11 +105,28 @@ first(PennyConnection *connection)
 	return &connection->queue[connection->queue_head];
 }
 
+/* That many bytes of the first are no longer in the queue. */
+static void
+advance(PennyConnection *connection, uint32_t len)
+{
+	PennyOutput *output = first(connection);
+
+	output->bytes += len;
+	output->len -= len;
+	if (output->pulled)
+		return;
+	connection->queued -= len;
+	queued_total -= len;
+}
+
 static void
 pop(PennyConnection *connection)
 {
-	connection->queued -= first(connection)->len;
-	queued_total -= first(connection)->len;
+	if (!first(connection)->pulled)
+	{
+		connection->queued -= first(connection)->len;
+		queued_total -= first(connection)->len;
+	}
 	release_output(first(connection));
 	connection->queue_head = (connection->queue_head + 1) & (connection->queue_size - 1);
 	connection->queue_len--;
@@ -124,7 +145,7 @@ push_copy(PennyConnection *connection, const char *bytes, size_t len)
 	char *copy = penny_alloc(len);
 
 	memcpy(copy, bytes, len);
-	push(connection, (PennyOutput){copy, (uint32_t) len, NULL});
+	push(connection, (PennyOutput){.bytes = copy, .len = (uint32_t) len});
 }
 
 /* Is there nothing that the kernel has not taken? */
@@ -198,7 +219,7 @@ queue_takes(const PennyConnection *connection, size_t len)
 {
 	size_t queued = connection->queued + len;
 
-	if (connection->queue_len == 0)
+	if (connection->queued == 0)
 		return true;
 	if (queued > QUEUE_BURST || (connection->blocked && queued_total + len > QUEUE_TOTAL))
 		return false;
@@ -222,44 +243,11 @@ penny_connection_queue(PennyConnection *connection, PennyFrame *frame)
 		penny_connection_cut(connection);
 		return;
 	}
-	push(connection, (PennyOutput){wire.data, (uint32_t) wire.len, penny_frame_ref(frame)});
+	push(connection, (PennyOutput){.bytes = wire.data,
+								   .len = (uint32_t) wire.len,
+								   .frame = penny_frame_ref(frame)});
 	if (!connection->blocked)
 		make_dirty(connection);
-}
-
-/*
- * Send one frame that is larger than what is encrypted at once.  It goes to
- * libwebsockets in one write all the same: one that comes while the rest of
- * another waits there is not told from one that was cut short.
- */
-static bool
-send_large(PennyConnection *connection, const char *bytes, size_t len)
-{
-	char *whole = NULL;
-	size_t whole_len = 0;
-	bool sent;
-
-	while (len > 0)
-	{
-		const char *wire = bytes;
-		size_t now = len < PENNY_WRITE_MAX ? len : PENNY_WRITE_MAX;
-		size_t wire_len = now;
-
-		if (!penny_tls_encrypt(connection->tls, &wire, &wire_len))
-		{
-			free(whole);
-			penny_connection_cut(connection);
-			return false;
-		}
-		whole = penny_realloc(whole, whole_len + wire_len);
-		memcpy(whole + whole_len, wire, wire_len);
-		whole_len += wire_len;
-		bytes += now;
-		len -= now;
-	}
-	sent = penny_output_send(connection, whole, whole_len);
-	free(whole);
-	return sent;
 }
 
 /* Send one write, encrypted if need be; false when the connection was cut. */
@@ -268,8 +256,6 @@ send_bytes(PennyConnection *connection, const char *bytes, size_t len)
 {
 	if (connection->tls == NULL)
 		return penny_output_send(connection, bytes, len);
-	if (len > PENNY_WRITE_MAX)
-		return send_large(connection, bytes, len);
 	if (!penny_tls_encrypt(connection->tls, &bytes, &len))
 	{
 		penny_connection_cut(connection);
@@ -307,6 +293,19 @@ penny_connection_has_frames(PennyConnection *connection)
 		make_dirty(connection);
 }
 
+/*
+ * Send a large frame that was pulled, whose reference is taken over: it stays
+ * first in the queue until all its pieces have gone.
+ */
+static void
+send_large(PennyConnection *connection, PennyFrame *frame)
+{
+	push(connection,
+		 (PennyOutput){.bytes = frame->bytes, .len = frame->len, .frame = frame, .pulled = true});
+	flush_queue(connection);
+	penny_count(&penny_edge.plane, PENNY_COUNT_FRAMES_OUT, 1);
+}
+
 /* Send one write of what the protocol has; false when that was all. */
 static bool
 send_pulled(PennyConnection *connection)
@@ -318,6 +317,11 @@ send_pulled(PennyConnection *connection)
 
 	if (frame == NULL)
 		return false;
+	if (frame->len > PULL_MAX)
+	{
+		send_large(connection, frame);
+		return true;
+	}
 	len = frame->len;
 	if (len < PULL_MAX)
 		next = connection->protocol->pull(connection, PULL_MAX - len);
@@ -356,8 +360,18 @@ flush_queue(PennyConnection *connection)
 	while (connection->queue_len > 0 && !connection->blocked)
 	{
 		PennyOutput *output = first(connection);
+		size_t most;
 		size_t len = 0;
 
+		if (output->frame != NULL && output->len > PULL_MAX)
+		{
+			const char *piece = output->bytes;
+
+			advance(connection, PULL_MAX);
+			if (!send_bytes(connection, piece, PULL_MAX))
+				return;
+			continue;
+		}
 		if (connection->queue_len == 1 || output->len > PENNY_WRITE_MAX / 2)
 		{
 			if (!send_bytes(connection, output->bytes, output->len))
@@ -365,7 +379,8 @@ flush_queue(PennyConnection *connection)
 			pop(connection);
 			continue;
 		}
-		while (connection->queue_len > 0 && first(connection)->len <= PENNY_WRITE_MAX - len)
+		most = output->frame != NULL ? PULL_MAX : PENNY_WRITE_MAX;
+		while (connection->queue_len > 0 && first(connection)->len <= most - len)
 		{
 			output = first(connection);
 			memcpy(gather + len, output->bytes, output->len);

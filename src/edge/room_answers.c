@@ -315,6 +315,7 @@ let_in(PennyRooms *rooms, PennyMember *member, const Answer *answer, PennySpan b
 	room->epoch_len = (uint32_t) answer->epoch.len;
 	member->state = MEMBER_READING;
 	member->admitted = answer->version;
+	member->write = answer->write;
 	member->cursor = answer->recovered ? member->since_version : answer->version;
 	memcpy(member->user, answer->user, sizeof(member->user));
 	rooms->call.joined(rooms->arg, member->data, room_name(room), &how);
@@ -352,6 +353,7 @@ catch_up(PennyRooms *rooms, PennyMember *member, ReadKind kind, const Answer *an
 		penny_room_reset(rooms, room, NULL);
 		return;
 	}
+	member->write = answer->write;
 	if (kind == READ_MEMBER && !tell_skipped(rooms, member, answer->version))
 	{
 		retry(rooms, member, kind, 503, (PennySpan){"", 0});

@@ -174,7 +174,7 @@ static void
 set_behind_timer(PennyRooms *rooms, Audience *audience)
 {
 	const PennyRoomsConfig *config = &rooms->config;
-	uint64_t waiting = audience->end - audience->log->start;
+	uint64_t waiting = penny_audience_waiting(audience);
 	uint64_t due;
 
 	/* Not in this turn: who has just been told must have a chance to take it. */
@@ -338,7 +338,7 @@ static void
 tell_audience(PennyRooms *rooms, Audience *audience, uint64_t version, PennyFrame *frame,
 			  uint64_t except)
 {
-	bool passes = penny_filter_passes(audience_filter(audience), penny_frame_text(frame));
+	bool passes = penny_filter_passes(audience_filter(audience), frame);
 
 	for (PennyMember *member = audience->loose; member != NULL; member = member->seat_next)
 	{

@@ -228,7 +228,7 @@ penny_rooms_has_more(const PennyMember *member)
 void
 penny_member_deliver(PennyRooms *rooms, PennyMember *member, uint64_t version, PennyFrame *frame)
 {
-	if (!penny_filter_passes(audience_filter(member->audience), penny_frame_text(frame)))
+	if (!penny_filter_passes(audience_filter(member->audience), frame))
 		return;
 	if (version > member->told)
 		member->told = version;
@@ -308,7 +308,7 @@ is_over(const PennyRooms *rooms, const Audience *audience)
 {
 	const PennyRoomsConfig *config = &rooms->config;
 	const Entry *entry = audience->log;
-	uint64_t waiting = audience->end - entry->start;
+	uint64_t waiting = penny_audience_waiting(audience);
 	uint64_t age = rooms->now - entry->at;
 
 	return age > 0 && (age >= config->behind_time || waiting > config->behind_most ||

@@ -378,6 +378,12 @@ penny_rooms_is_in(const PennyMember *member)
 	return member->state != MEMBER_ENTERING;
 }
 
+bool
+penny_rooms_may_write(const PennyMember *member)
+{
+	return member->write;
+}
+
 PennySpan
 penny_rooms_name(const PennyMember *member)
 {

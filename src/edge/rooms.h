@@ -200,6 +200,8 @@ extern void penny_rooms_drained(PennyRooms *rooms, PennyMember *member, uint64_t
 extern void penny_rooms_leave(PennyRooms *rooms, PennyMember *member);
 /* Is it in (joined was called)? */
 extern bool penny_rooms_is_in(const PennyMember *member);
+/* May it also write, by the last answer to a read of its own? */
+extern bool penny_rooms_may_write(const PennyMember *member);
 extern PennySpan penny_rooms_name(const PennyMember *member);
 /* The user's id by the last answer; only when it is in. */
 extern const uint8_t *penny_rooms_user(const PennyMember *member);
@@ -245,6 +247,6 @@ extern PennyRoomsCounts penny_rooms_counts(const PennyRooms *rooms);
 extern const char *penny_filter_read(PennySpan json, char filter[PENNY_ROOMS_FILTER_MAX],
 									 size_t *len);
 /* Does a frame pass?  Its type counts, and for an event that of the event. */
-extern bool penny_filter_passes(PennySpan filter, PennySpan frame);
+extern bool penny_filter_passes(PennySpan filter, PennyFrame *frame);
 
 #endif /* PENNY_EDGE_ROOMS_H */

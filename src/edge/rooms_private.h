@@ -164,6 +164,7 @@ struct PennyMember
 	bool presence; /* it wants presence, and is present, ... */
 	bool counted;  /* ... which is known, ... */
 	bool listed;   /* ... and it has all that was told about the others */
+	bool write;    /* it may also write, by the last answer */
 	Sitting sitting;
 	Audience *audience;
 	Entry *at;              /* takes this next; NULL: all taken */
@@ -267,6 +268,16 @@ static inline PennySpan
 audience_filter(const Audience *audience)
 {
 	return (PennySpan){audience->filter, audience->filter_len};
+}
+
+/*
+ * Bytes that wait behind the first entry, for who takes that next.  It does not
+ * count itself: a large frame does not make a client slow.
+ */
+static inline uint64_t
+penny_audience_waiting(const Audience *audience)
+{
+	return audience->end - audience->log->start - audience->log->frame->len;
 }
 
 /* rooms.c */

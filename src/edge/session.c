@@ -78,6 +78,7 @@ penny_session_open(const PennyTransport *transport, void *client, PennyConnectio
 	session->transport = transport;
 	session->client = client;
 	session->connection = connection;
+	session->ready_end = &session->ready;
 	session->local = local;
 	session->window = PENNY_WINDOW_DEFAULT;
 	penny_session_list(session);

@@ -67,7 +67,6 @@ struct PennySessionRoom
 	PennySessionRoom *next_ready; /* has frames to take */
 	PennyMember *member;
 	bool ready;       /* in the session's list of those */
-	bool write;       /* may send to the room */
 	uint64_t hash;    /* of the room's name */
 	uint32_t ref_len; /* of the join, until it is answered */
 	char ref[];
@@ -90,7 +89,8 @@ struct PennySession
 	PennySession *next;      /* of all sessions */
 	PennySession *prev;
 	PennySessionRoom *rooms;
-	PennySessionRoom *ready;
+	PennySessionRoom *ready; /* in turn */
+	PennySessionRoom **ready_end;
 	uint32_t room_count;
 	uint32_t window;  /* ms in which frames gather; PENNY_WINDOW_DEFAULT: as is set */
 	uint32_t ref_len; /* of the call */

@@ -38,6 +38,32 @@ find(PennySession *session, PennySpan name)
 	return NULL;
 }
 
+/* The room's frames are taken after those of the rooms that are ready by now. */
+static void
+set_ready(PennySessionRoom *in)
+{
+	PennySession *session = in->session;
+
+	in->ready = true;
+	in->next_ready = NULL;
+	*session->ready_end = in;
+	session->ready_end = &in->next_ready;
+}
+
+static void
+unset_ready(PennySessionRoom *in)
+{
+	PennySession *session = in->session;
+	PennySessionRoom **place = &session->ready;
+
+	while (*place != in)
+		place = &(*place)->next_ready;
+	*place = in->next_ready;
+	if (session->ready_end == &in->next_ready)
+		session->ready_end = place;
+	in->ready = false;
+}
+
 static void
 unlink_room(PennySessionRoom *in)
 {
@@ -50,13 +76,7 @@ unlink_room(PennySessionRoom *in)
 	if (in->next != NULL)
 		in->next->prev = in->prev;
 	if (in->ready)
-	{
-		PennySessionRoom **place = &session->ready;
-
-		while (*place != in)
-			place = &(*place)->next_ready;
-		*place = in->next_ready;
-	}
+		unset_ready(in);
 	session->room_count--;
 	penny_events_listen(in->hash, false);
 	free(in);
@@ -110,7 +130,6 @@ penny_session_join(PennySession *session, PennySpan ref, PennyJoin *wanted)
 	memset(in, 0, sizeof(*in));
 	in->session = session;
 	in->connection = session->connection;
-	in->write = true;
 	in->ref_len = (uint32_t) ref.len;
 	if (ref.len > 0)
 		memcpy(in->ref, ref.data, ref.len);
@@ -204,7 +223,7 @@ penny_session_signal(PennySession *session, PennySpan ref, PennySpan room, Penny
 		penny_say_error(session, ref, 403, "only members of a room may signal");
 		return;
 	}
-	if (!in->write)
+	if (!penny_rooms_may_write(in->member))
 	{
 		penny_say_error(session, ref, 403, "this room may be read by you, not written to");
 		return;
@@ -229,6 +248,7 @@ penny_session_leave_all(PennySession *session)
 		leave(session->rooms);
 }
 
+/* One frame a turn: a busy room does not keep the others waiting. */
 PennyFrame *
 penny_session_pull(PennySession *session, size_t most)
 {
@@ -237,11 +257,15 @@ penny_session_pull(PennySession *session, size_t most)
 	while ((in = session->ready) != NULL)
 	{
 		PennyFrame *frame = penny_rooms_take(in->member, most);
+		bool more = penny_rooms_has_more(in->member);
 
-		if (frame != NULL || penny_rooms_has_more(in->member))
+		if (frame == NULL && more)
+			return NULL;
+		unset_ready(in);
+		if (more)
+			set_ready(in);
+		if (frame != NULL)
 			return frame;
-		session->ready = in->next_ready;
-		in->ready = false;
 	}
 	return NULL;
 }
@@ -264,7 +288,6 @@ penny_session_joined(void *arg, void *member, PennySpan room, const PennyJoined 
 	PennySpan no = {"false", 5};
 
 	(void) arg;
-	in->write = how->write;
 	if (transport->joined != NULL && !transport->joined(in->session, how))
 		return;
 	penny_say_begin("joined", (PennySpan){in->ref, in->ref_len});
@@ -296,9 +319,7 @@ penny_session_ready(void *arg, void *member)
 	(void) arg;
 	if (in->ready)
 		return;
-	in->ready = true;
-	in->next_ready = in->session->ready;
-	in->session->ready = in;
+	set_ready(in);
 	penny_connection_has_frames(in->connection);
 }
 

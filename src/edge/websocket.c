@@ -286,6 +286,7 @@ penny_websocket_too_slow(PennyWebsocket *websocket)
 {
 	char reason[CLOSE_REASON_MAX];
 
+	/* Another of its rooms may have found out before: no more time for that. */
 	if (websocket->connection->state != PENNY_OPEN)
 		return;
 	snprintf(reason, sizeof(reason), "{\"retry_after_ms\":%u,\"reason\":\"slow\"}",

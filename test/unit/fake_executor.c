@@ -410,15 +410,24 @@ since_of(PennySpan body)
 static size_t
 join_lines(char *body, size_t size, const char *name, uint64_t since, uint64_t *version)
 {
+	static char content[1 << 20] = "\"read\"";
 	uint64_t page = atomic_load(&fake_shared->page);
+	uint32_t pad = atomic_load(&fake_shared->pad);
 	size_t len = 0;
+
+	if (pad > 4)
+	{
+		memset(content + 1, 'x', pad);
+		content[pad + 1] = '"';
+	}
 
 	if (page > 0 && *version > since + page)
 		*version = since + page;
 	for (uint64_t v = since + 1; v <= *version; v++)
 	{
 		len += (size_t) snprintf(body + len, size - len, "%lu ", (unsigned long) v);
-		len += (size_t) make_frame(body + len, size - len, name, v, "\"read\"", 6);
+		len +=
+			(size_t) make_frame(body + len, size - len, name, v, content, (pad > 4 ? pad : 4) + 2);
 		body[len++] = '\n';
 	}
 	return len;
@@ -427,7 +436,7 @@ join_lines(char *body, size_t size, const char *name, uint64_t since, uint64_t *
 static void
 serve_join(const PennyCall *call, const PennyRequest *request)
 {
-	static char body[1 << 20];
+	static char body[4 << 20];
 	char head[256];
 	char name[PENNY_ROOM_NAME_MAX];
 	char user[37];

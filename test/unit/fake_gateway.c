@@ -362,6 +362,8 @@ set_flag(const char *name, const char *value)
 		atomic_store(&fake_shared->closed, on);
 	else if (strcmp(name, "page") == 0)
 		atomic_store(&fake_shared->page, on);
+	else if (strcmp(name, "pad") == 0)
+		atomic_store(&fake_shared->pad, on);
 	else if (strcmp(name, "extra") == 0 || strcmp(name, "refuse") == 0)
 	{
 		atomic_store(name[0] == 'e' ? &fake_shared->extra : &fake_shared->refuse, on);

@@ -38,6 +38,7 @@ typedef struct FakeShared
 	_Atomic uint32_t frameless; /* events are published without frames */
 	_Atomic uint32_t closed;    /* nobody may join, or stay when asked again */
 	_Atomic uint32_t page;      /* lines of an answer to a join, 0 = all */
+	_Atomic uint32_t pad;       /* bytes of the content of such a line */
 	_Atomic uint64_t epoch;
 	_Atomic uint64_t built; /* answers of cached routes */
 } FakeShared;

@@ -6,6 +6,7 @@
  *-------------------------------------------------------------------------
  */
 #include <stdarg.h>
+#include <time.h>
 
 #include "unit.h"
 
@@ -578,6 +579,27 @@ answer_more(int read, uint64_t version, const char *body)
 					   (PennySpan){body, strlen(body)}, now);
 }
 
+/* The right to write is that of the last answer: it may be taken, and come back. */
+TEST(may_write)
+{
+	static const char head[] = "{\"position\":{\"epoch\":\"e\",\"version\":10},\"recovered\":true,"
+							   "\"write\":false}";
+
+	start_two();
+	CHECK(penny_rooms_may_write(seat[0].member));
+	event(PENNY_EVENT_RECHECK, 0, "");
+	CHECK(reads == 4);
+	for (int i = 2; i < 4; i++)
+		penny_rooms_answer(rooms, asked[i], 200, (PennySpan){head, sizeof(head) - 1},
+						   (PennySpan){"", 0}, now);
+	expect("");
+	CHECK(!penny_rooms_may_write(seat[0].member) && !penny_rooms_may_write(seat[1].member));
+	event(PENNY_EVENT_RECHECK, 0, "");
+	answer(4, 10, "");
+	CHECK(penny_rooms_may_write(seat[0].member) || penny_rooms_may_write(seat[1].member));
+	stop();
+}
+
 TEST(batches)
 {
 	start();
@@ -690,6 +712,52 @@ expect_filter(const char *json, const char *what, size_t len)
 		CHECK_ROW(wrong == NULL && got == len && memcmp(filter, what, len) == 0, json);
 }
 
+static bool
+passes(const char *type, const char *text)
+{
+	PennyFrame *frame = penny_frame_make((PennySpan){text, strlen(text)});
+	bool passed = penny_filter_passes((PennySpan){type, strlen(type) + 1}, frame);
+
+	CHECK(penny_filter_passes((PennySpan){type, strlen(type) + 1}, frame) == passed);
+	penny_frame_unref(frame);
+	return passed;
+}
+
+/* A large frame is looked into once, not for each of many filters. */
+TEST(many_filters)
+{
+	static Seat many[1000];
+	static char frame[1 << 20];
+	static const char head[] = "{\"position\":{\"epoch\":\"e\",\"version\":10}}";
+	struct timespec began, ended;
+
+	start();
+	for (int i = 0; i < 1000; i++)
+	{
+		char filter[8];
+		PennyJoin as = {.room = {"room", 4}, .filter = {filter, 0}};
+
+		as.filter.len = (size_t) snprintf(filter, sizeof(filter), "t%d", i) + 1;
+		many[i].member = penny_rooms_join(rooms, &as, &many[i], now);
+		reads = 0;
+		penny_rooms_answer(rooms, asked[0], 200, (PennySpan){head, sizeof(head) - 1},
+						   (PennySpan){"", 0}, now);
+	}
+	CHECK(penny_rooms_counts(rooms).audiences == 1000);
+	told[0] = '\0';
+	memset(frame, ' ', sizeof(frame) - 1);
+	memcpy(frame, "{\"type\":\"t7\"", 12);
+	frame[sizeof(frame) - 2] = '}';
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &began);
+	event(PENNY_EVENT_CHANGE, 11, frame);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ended);
+	CHECK(many[7].ready && !many[6].ready);
+	CHECK((ended.tv_sec - began.tv_sec) * 1000 + (ended.tv_nsec - began.tv_nsec) / 1000000 < 200);
+	for (int i = 0; i < 1000; i++)
+		penny_rooms_leave(rooms, many[i].member);
+	stop();
+}
+
 TEST(filters_as_written)
 {
 	expect_filter("{\"types\":[\"b\", \"a\",\"b\"]}", "a\0b", 4);
@@ -700,9 +768,12 @@ TEST(filters_as_written)
 	expect_filter("{\"types\":[\"\"]}", NULL, 0);
 	expect_filter("{\"types\":\"a\"}", NULL, 0);
 	expect_filter("{}", NULL, 0);
-	CHECK(penny_filter_passes((PennySpan){"a", 2}, (PennySpan){"{\"type\":\"\\u0061\"}", 17}));
-	CHECK(!penny_filter_passes((PennySpan){"a", 2}, (PennySpan){"{\"type\":\"aa\"}", 13}));
-	CHECK(!penny_filter_passes((PennySpan){"a", 2}, (PennySpan){"{\"type\":1}", 10}));
+	CHECK(passes("a", "{\"type\":\"\\u0061\"}"));
+	CHECK(passes("a", "{\"event\":{\"type\":\"a\"}}"));
+	CHECK(passes("a", "[]"));
+	CHECK(!passes("a", "{\"type\":\"aa\"}"));
+	CHECK(!passes("a", "{\"type\":1}"));
+	CHECK(!passes("a", "{\"event\":{\"type\":2}}"));
 }
 
 TEST(slow)
@@ -744,7 +815,7 @@ TEST(slow_by_bytes)
 	stop();
 	start_two();
 	seat[0].blocked = true;
-	for (uint64_t version = 11; version < 20; version++)
+	for (uint64_t version = 11; version < 21; version++)
 		event(PENNY_EVENT_CHANGE, version, big);
 	take_all();
 	told[0] = '\0';
@@ -1051,10 +1122,12 @@ main(void)
 	RUN(lost);
 	RUN(other_epoch);
 	RUN(many_rooms);
+	RUN(may_write);
 	RUN(batches);
 	RUN(shared);
 	RUN(joins_into_a_batch);
 	RUN(filter);
+	RUN(many_filters);
 	RUN(filters_as_written);
 	RUN(slow);
 	RUN(slow_by_bytes);

@@ -1411,6 +1411,116 @@ def many_slow_clients_cost_others_nothing(fake):
         ws.close()
 
 
+@test(tls=True, write_timeout=60000, max_connections=1000)
+def large_frames_are_not_copied_for_slow_clients(fake):
+    room = 'conversation:1'
+    slow = [Ws(fake, receive_buffer=4096) for _ in range(30)]
+    for ws in slow:
+        ws.join(room)
+    before = memory_of(fake)
+    fake.command('flag pad 1000000')
+    fake.command('flag frameless 1')
+    fake.command('commit %s "large"' % room)
+    fake.until(lambda: fake.counters()['frames_out'] == 60)
+    used = memory_of(fake) - before
+    assert used < (6 << 10) * BUDGET / 32, 'kB: %d' % used
+    for ws in slow:
+        equal(len(ws.hear()['message']['content']), 1000000)
+        equal(ws.ask(type='ping'), {'type': 'pong'})
+        ws.close()
+
+
+@test(write_timeout=60000)
+def large_frames_one_after_the_other(fake):
+    """To a client that is not quick, but reads what comes."""
+    ws = Ws(fake, receive_buffer=65536)
+    ws.join('conversation:1')
+    ws.join('conversation:2')
+    fake.command('flag pad 1000000')
+    fake.command('flag frameless 1')
+    for sent in range(1, 3):
+        fake.command('commit conversation:1 "large"')
+        fake.until(lambda: fake.counters()['resyncs'] == sent)
+    fake.command('flag frameless 0')
+    small = 0
+    while len(ws.data) < 2000000:  # some 600 kB a second
+        assert ws.more() > 0, 'it was cut'
+        fake.command('commit conversation:2 "small"')
+        small += 1
+        time.sleep(0.1)
+    got = [ws.hear() for _ in range(2 + small)]
+    for room, n in (('conversation:1', 2), ('conversation:2', small)):
+        equal([m['version'] for m in got if m['room'] == room], list(range(1, n + 1)))
+    ws.close()
+
+
+@test(write_timeout=60000, event_bytes=1 << 22)
+def rooms_of_a_socket_take_turns(fake):
+    ws = Ws(fake, receive_buffer=4096)
+    for room in ('first', 'quiet', 'last'):
+        ws.join('conversation:' + room)
+    for _ in range(100):  # the socket takes no more at some time
+        fake.command('commit conversation:first "%s"' % ('x' * 30000))
+    fake.command('commit conversation:quiet "here"')
+    for _ in range(100):
+        fake.command('commit conversation:last "%s"' % ('x' * 1000))
+    fake.until(lambda: fake.counters()['events'] == 201)
+    got = [ws.hear() for _ in range(201)]
+    rooms = [message['room'].split(':')[1] for message in got]
+    at = rooms.index('quiet')
+    assert rooms[:at].count('last') <= 1, rooms[:at].count('last')
+    assert rooms[at:].count('first') >= 20, rooms[at:].count('first')
+    for room in ('first', 'last'):
+        equal([message['version'] for message, of in zip(got, rooms) if of == room],
+              list(range(1, 101)))
+    ws.close()
+
+
+@test(write_timeout=60000, event_bytes=1 << 22)
+def the_goodbye_has_one_deadline(fake):
+    """However many rooms find out one after the other that the client is slow."""
+    ws = Ws(fake, receive_buffer=4096)
+    for i in range(4):
+        ws.join('conversation:%d' % i)
+    push_until_slow(fake, 'conversation:0', 'x' * 60000, lambda: fake.counters()['members'] == 3)
+    began = time.monotonic()
+    for i in range(1, 4):
+        push_until_slow(fake, 'conversation:%d' % i, 'x' * 60000,
+                        lambda: fake.counters()['members'] <= 3 - i)
+    fake.until(lambda: fake.counters()['websockets'] == 0, 'it is cut', 4)
+    assert time.monotonic() - began < 3.2, time.monotonic() - began
+    ws.close()
+
+
+@test(write_timeout=60000, executors=1)
+def late_answers_wait_for_the_socket(fake):
+    """A client that still reads one room's history is not cut for that of another."""
+    for room in ('a', 'b'):
+        for _ in range(20):
+            fake.command('commit conversation:%s "x"' % room)
+    fake.command('flag pad 60000')
+    since = {'epoch': Ws(fake).join('conversation:a')['position']['epoch'], 'version': 0}
+    ws, other = Ws(fake, receive_buffer=4096), Http(fake)
+    equal(ws.ask(type='ping'), {'type': 'pong'})
+    fake.command('stop')
+    ws.say(type='join', room='conversation:a', since=since)
+    fake.until(lambda: fake.counters()['calls'] > 0)
+    time.sleep(0.2)
+    other.request('/slow?ms=1500')
+    time.sleep(0.2)
+    ws.say(type='join', room='conversation:b', since=since)
+    time.sleep(0.2)
+    fake.command('go')
+    for _ in range(25):
+        ws.data += ws.socket.recv(10000)
+        time.sleep(0.1)
+    equal(other.answer().status, 200)
+    for room in ('a', 'b'):
+        equal(ws.hear()['type'], 'joined')
+        equal([ws.hear()['version'] for _ in range(20)], list(range(1, 21)))
+    ws.close()
+
+
 # ---- presence --------------------------------------------------------------------------
 
 @test(batch_window=30)
