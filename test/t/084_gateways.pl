@@ -242,7 +242,8 @@ subtest 'rates of requests' => sub {
 	}
 	$may = 12 + 12 * (time - $began);
 	cmp_ok($served, '>=', 12, "$served requests of one user by four addresses");
-	cmp_ok($served, '<=', $may + 1, sprintf 'of %.1f', $may);
+	# those whose token was new to one of the two gateways are counted by executors, apart
+	cmp_ok($served, '<=', $may + 4, sprintf 'of %.1f', $may);
 	is($refusal->{header}{'retry-after'}, 1, 'then 429 with Retry-After');
 	is($refusal->{json}{code}, 'PY429', 'by an executor');
 	my $bob = $node->add_user('Bob the slow');
