@@ -184,7 +184,9 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/room_seats.o \
 	src/edge/room_frames.o \
 	src/edge/room_filter.o \
-	src/edge/room_presence.o
+	src/edge/room_presence.o \
+	src/edge/room_presence_frames.o \
+	src/edge/room_presence_far.o
 EDGE = src/edge/main.o \
 	src/edge/presence.o \
 	src/edge/extension.o \
@@ -213,6 +215,7 @@ EDGE = src/edge/main.o \
 	src/edge/token_memory.o \
 	src/edge/variants.o \
 	src/edge/websocket.o \
+	src/edge/websocket_upgrade.o \
 	src/edge/websocket_session.o \
 	src/edge/sse.o \
 	src/edge/sse_session.o \

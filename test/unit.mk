@@ -57,6 +57,8 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_frames.c \
 	src/edge/room_filter.c \
 	src/edge/room_presence.c \
+	src/edge/room_presence_frames.c \
+	src/edge/room_presence_far.c \
 	src/edge/wheel.c
 
 UNIT_TESTS = http \

@@ -12,6 +12,8 @@
 #include "edge/session.h"
 #include "edge/websocket_frame.h"
 
+#define PENNY_SIGN_IN_MAX (16 * 1024) /* bytes of a message of somebody unknown */
+
 typedef struct PennyWebsocket
 {
 	PennyConnection *connection;
@@ -30,6 +32,8 @@ typedef struct PennyWebsocket
 /* Answer an upgrade request: 101 and another protocol, or an error. */
 extern void penny_websocket_upgrade(PennyHttp *http, char *bytes);
 extern const PennyTransport penny_websocket_transport;
+/* What a connection does that has become one. */
+extern const PennyProtocol penny_websocket_protocol;
 
 /* Queue a frame that others may get, too. */
 extern void penny_websocket_queue(PennyWebsocket *websocket, PennyFrame *frame);
