@@ -1488,7 +1488,7 @@ def the_goodbye_has_one_deadline(fake):
         push_until_slow(fake, 'conversation:%d' % i, 'x' * 60000,
                         lambda: fake.counters()['members'] <= 3 - i)
     fake.until(lambda: fake.counters()['websockets'] == 0, 'it is cut', 4)
-    assert time.monotonic() - began < 3.2, time.monotonic() - began
+    assert time.monotonic() - began < 3.9, time.monotonic() - began
     ws.close()
 
 
