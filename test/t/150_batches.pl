@@ -7,7 +7,7 @@ use Penny::Cluster;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-my $node = Penny::Cluster->serving('batches', conf => "penny.batch_window = '300ms'\n");
+my $node = Penny::Cluster->serving('batches', conf => "penny.batch_window = '500ms'\n");
 my $ada = $node->add_user('Ada');
 my $bob = $node->add_user('Bob');
 my $talk = $node->add_conversation($ada, messages => 1);
@@ -39,7 +39,7 @@ subtest 'batches' => sub {
 	my $plain = $node->websocket(token => $token);
 	is($plain->call({ type => 'options', batch_ms => 0 })->{type}, 'ack', 'a window of its own');
 	$_->join_room($room) for $ws, $plain;
-	sleep 0.4;
+	sleep 0.7;
 	my $before = version_of();
 	$node->act($ada, 'penny_user', "SELECT penny.add_message('$talk', 'user', 'one')");
 	my $began = time;
