@@ -78,8 +78,9 @@ finish() {
 	printf '%d passed, %d failed' $passed $failed
 	[ $skipped = 0 ] || printf ', %d skipped' $skipped
 	echo
-	[ $failed = 0 ] && [ $passed -gt 0 ]
-	exit
+	# by number: without one, exit in a trap gives the status from before the trap
+	if [ $failed = 0 ] && [ $passed -gt 0 ]; then exit 0; fi
+	exit 1
 }
 
 # Copies for the unprivileged user; no top-level sql/, where pg_regress would
