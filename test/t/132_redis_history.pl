@@ -383,8 +383,8 @@ subtest 'one connection for many readers' => sub {
 	$did = readers(6, 2.5, 'for many');
 	$redis->signal('CONT');
 	is($did->{wrong}, 0, 'Redis stopped: all is right');
-	cmp_ok($did->{waited}, '<=', 4, 'one at a time waits');
-	cmp_ok($did->{waited}, '>', 0, 'one does');
+	# whether any does: reads that lose against the database are skipped for a while
+	cmp_ok($did->{waited}, '<=', 4, 'one at a time waits at most');
 	cmp_ok($did->{longest}, '<', 2.5, 'and not beyond the timeouts');
 	cmp_ok($did->{reads}, '>', 50, 'while the others read on');
 	ok(comes(\&connected), 'connected again');
