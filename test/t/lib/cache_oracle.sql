@@ -205,12 +205,15 @@ BEGIN
 END
 $$;
 
--- ... and back.
+-- ... and back; and the conversations that are asked for most are there again,
+-- with those who ask most, or there would be less to answer with each topic.
 CREATE FUNCTION oracle.end_topic() RETURNS text LANGUAGE sql STABLE
 RETURN coalesce((SELECT string_agg(format('DROP POLICY own ON %s; ', polrelid::regclass), '') FROM pg_policy WHERE polname = 'own'), '')
 	|| 'ALTER TABLE chat.messages ENABLE ALWAYS TRIGGER penny_invalidate; DROP TABLE IF EXISTS oracle.child;'
 	|| 'GRANT SELECT ON chat.models TO penny_user; GRANT EXECUTE ON FUNCTION penny.sessions() TO penny_user;'
-	|| 'ALTER TABLE chat.artifacts ENABLE ROW LEVEL SECURITY; ALTER ROLE oracle_reader NOBYPASSRLS; REVOKE penny_admin FROM oracle_reader';
+	|| 'ALTER TABLE chat.artifacts ENABLE ROW LEVEL SECURITY; ALTER ROLE oracle_reader NOBYPASSRLS; REVOKE penny_admin FROM oracle_reader;'
+	|| 'INSERT INTO chat.conversations (id, owner_id, title) SELECT oracle.cid(n), oracle.uid(n), ''back '' || n FROM generate_series(1, 8) n ON CONFLICT DO NOTHING;'
+	|| 'INSERT INTO chat.participants (conversation_id, user_id) SELECT oracle.cid(n), oracle.uid(u) FROM generate_series(1, 8) n, generate_series(1, 3) u ON CONFLICT DO NOTHING';
 
 -- ---- the oracle ---------------------------------------------------------------
 
