@@ -33,7 +33,7 @@ room_of(const PennyJobRow *row)
 		return pstrdup(row->room);
 	if (row->user_id != NULL)
 		return psprintf(USER_ROOM "%s", DatumGetCString(DirectFunctionCall1(
-											 uuid_out, UUIDPGetDatum(row->user_id))));
+											uuid_out, UUIDPGetDatum(row->user_id))));
 	return NULL;
 }
 
@@ -43,8 +43,8 @@ begin(StringInfo frame, const char *room, const char *type, const PennyJobRow *r
 	initStringInfo(frame);
 	appendStringInfoString(frame, "{\"type\":\"event\",\"room\":");
 	escape_json(frame, room);
-	appendStringInfo(frame, ",\"event\":{\"type\":\"%s\",\"id\":\"" INT64_FORMAT "\",\"kind\":", type,
-					 row->id);
+	appendStringInfo(
+		frame, ",\"event\":{\"type\":\"%s\",\"id\":\"" INT64_FORMAT "\",\"kind\":", type, row->id);
 	escape_json(frame, row->kind);
 }
 

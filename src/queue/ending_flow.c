@@ -74,8 +74,8 @@ fail_parent(int64 parent, const PennyEnding *child)
 	if (!penny_waiting_lock(parent, &row))
 		return; /* it has failed already, or was cancelled */
 	if (child->outcome == PENNY_OUTCOME_CANCELLED)
-		ending.error = psprintf("child " INT64_FORMAT " (%s) was cancelled", child->row->id,
-								child->row->kind);
+		ending.error =
+			psprintf("child " INT64_FORMAT " (%s) was cancelled", child->row->id, child->row->kind);
 	else
 		ending.error = psprintf("child " INT64_FORMAT " (%s) failed: %s", child->row->id,
 								child->row->kind, child->error != NULL ? child->error : "");

@@ -18,12 +18,11 @@
 #include "queue/statements.h"
 #include "queue/waiting.h"
 
-static PennyQueueStatement drop_key = {
-	"DELETE FROM _penny.job_keys WHERE queue" PENNY_SQL_EQ "$1 AND key" PENNY_SQL_EQ
-	"$2 AND job_id" PENNY_SQL_EQ "$3",
-	3,
-	{INT2OID, TEXTOID, INT8OID},
-	NULL};
+static PennyQueueStatement drop_key = {"DELETE FROM _penny.job_keys WHERE queue" PENNY_SQL_EQ
+									   "$1 AND key" PENNY_SQL_EQ "$2 AND job_id" PENNY_SQL_EQ "$3",
+									   3,
+									   {INT2OID, TEXTOID, INT8OID},
+									   NULL};
 static PennyQueueStatement let_go = {
 	"UPDATE _penny.job_keys SET after = NULL WHERE queue" PENNY_SQL_EQ "$1 AND key" PENNY_SQL_EQ
 	"$2 AND after" PENNY_SQL_EQ "$3 RETURNING job_id",

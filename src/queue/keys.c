@@ -21,11 +21,10 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 #include "base/error.h"
 #include "queue/flow.h"
@@ -103,13 +102,12 @@ penny_job_insert_keyed(PennyJobRow *row, PennyKeyMode mode)
 	Datum values[3];
 
 	if (strlen(row->key) == 0 || strlen(row->key) > PENNY_JOB_KEY_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PENNY_BAD_REQUEST),
-				 errmsg("the key of a job has 1 to %d bytes", PENNY_JOB_KEY_MAX)));
-	if (mode == PENNY_KEY_DEBOUNCE && row->due <= GetCurrentTransactionStartTimestamp())
 		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
-						errmsg("key_mode debounce needs a delay"),
-						errhint("The job runs when no other has come for that long.")));
+						errmsg("the key of a job has 1 to %d bytes", PENNY_JOB_KEY_MAX)));
+	if (mode == PENNY_KEY_DEBOUNCE && row->due <= GetCurrentTransactionStartTimestamp())
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("key_mode debounce needs a delay"),
+				 errhint("The job runs when no other has come for that long.")));
 	row->flags |= PENNY_JOB_KEYED;
 	row->id = penny_job_next_id();
 	values[0] = Int16GetDatum((int16) row->queue);

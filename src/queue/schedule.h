@@ -12,7 +12,8 @@
 
 #include "datatype/timestamp.h"
 
-#define PENNY_SCHEDULE_MISSED_MAX 1000                          /* runs made up for at once */
+#define PENNY_SCHEDULE_NAME_MAX 128
+#define PENNY_SCHEDULE_MISSED_MAX 1000                        /* runs made up for at once */
 #define PENNY_SCHEDULE_GRACE (INT64CONST(60) * USECS_PER_SEC) /* late, but not missed */
 
 /*
@@ -25,5 +26,10 @@ extern bool penny_schedules_run(int64 now, int64 *next_at);
 
 /* The moment after `after` of a cron text in a zone; errors say what is wrong with them. */
 extern TimestampTz penny_schedule_next(const char *cron, const char *timezone, TimestampTz after);
+
+/* Shared memory and callbacks; from penny_queue_init(). */
+extern void penny_schedules_init(void);
+/* This transaction changes schedules: the worker learns of it when it commits. */
+extern void penny_schedules_changed(void);
 
 #endif /* PENNY_QUEUE_SCHEDULE_H */

@@ -113,8 +113,7 @@ penny_queue_run(PennyQueueStatement *statement, const Datum *values, const char 
 	GetUserIdAndSecContext(&user, &security);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not run a statement")));
-	SetUserIdAndSecContext(owner,
-						   security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+	SetUserIdAndSecContext(owner, security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
 	rc = execute(statement, values, nulls, read_only);
 	SetUserIdAndSecContext(user, security);
 	if (rc < 0)

@@ -18,8 +18,8 @@
 #include "queue/waiting.h"
 
 static PennyQueueStatement lock_blocked = {
-	"SELECT d.id FROM _penny.jobs_deferred d WHERE d.id" PENNY_SQL_EQ "$1 AND d.pending" PENNY_SQL_GT
-	"0 FOR UPDATE",
+	"SELECT d.id FROM _penny.jobs_deferred d WHERE d.id" PENNY_SQL_EQ
+	"$1 AND d.pending" PENNY_SQL_GT "0 FOR UPDATE",
 	1,
 	{INT8OID},
 	NULL};
