@@ -126,6 +126,9 @@ extern void penny_table_delete(PennyOpenTable *open, HeapTuple old);
 typedef struct PennyTableScan PennyTableScan;
 extern PennyTableScan *penny_table_scan(PennyOpenTable *open, int column, Snapshot snapshot,
 										int nkeys, const Datum *keys);
+/* Rows whose `column`, a bigint or timestamp, is at least `from`, in its order. */
+extern PennyTableScan *penny_table_scan_from(PennyOpenTable *open, int column, Snapshot snapshot,
+											 int64 from);
 extern Relation penny_table_index_on(PennyOpenTable *open, int column);
 extern bool penny_table_next(PennyTableScan *scan, HeapTuple *row);
 extern void penny_table_scan_end(PennyTableScan *scan);

@@ -316,6 +316,22 @@ penny_table_scan(PennyOpenTable *open, int column, Snapshot snapshot, int nkeys,
 	return scan;
 }
 
+PennyTableScan *
+penny_table_scan_from(PennyOpenTable *open, int column, Snapshot snapshot, int64 from)
+{
+	PennyTableScan *scan = palloc(sizeof(*scan));
+	Relation index = penny_table_index_on(open, column);
+	Oid type = TupleDescAttr(RelationGetDescr(index), 0)->atttypid;
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber,
+				type == INT8OID ? F_INT8GE : F_TIMESTAMPTZ_GE, Int64GetDatum(from));
+	scan->slot = table_slot_create(open->relation, NULL);
+	scan->scan = penny_index_beginscan(open->relation, index, snapshot, 1);
+	index_rescan(scan->scan, &key, 1, NULL, 0);
+	return scan;
+}
+
 bool
 penny_table_next(PennyTableScan *scan, HeapTuple *row)
 {
