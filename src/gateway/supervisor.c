@@ -58,6 +58,7 @@
 #include "base/compat.h"
 #include "base/planemap.h"
 #include "base/registry.h"
+#include "base/staff.h"
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "config/config.h"
