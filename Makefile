@@ -43,6 +43,7 @@ CONFIG = src/config/config.o \
 	src/config/guc_compression.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
+	src/config/guc_queue.o \
 	src/config/guc_redis.o \
 	src/config/guc_security.o
 
