@@ -27,11 +27,15 @@ PLANE = src/plane/plane.o \
 	src/plane/wake.o
 
 BASE = src/base/clock.o \
+	src/base/crash.o \
 	src/base/epoch.o \
 	src/base/error.o \
 	src/base/planemap.o \
 	src/base/registry.o \
+	src/base/reset.o \
 	src/base/shmem.o \
+	src/base/staff.o \
+	src/base/state_file.o \
 	src/base/worker.o
 
 CONFIG = src/config/config.o \
@@ -39,6 +43,7 @@ CONFIG = src/config/config.o \
 	src/config/guc_compression.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
+	src/config/guc_queue.o \
 	src/config/guc_redis.o \
 	src/config/guc_security.o
 
@@ -128,7 +133,6 @@ EXECUTOR = src/executor/answer.o \
 	src/executor/quarantine.o \
 	src/executor/quarantine_file.o \
 	src/executor/rate.o \
-	src/executor/reset.o \
 	src/executor/result.o \
 	src/executor/routes.o \
 	src/executor/run.o \
