@@ -47,9 +47,4 @@ extern void penny_prepared_begin(void);
 /* Those that are over; when to look again, or PENNY_SCHED_NEVER. */
 extern int64 penny_prepared_settle(int64 now);
 
-/* ---- rotate.c ------------------------------------------------------------------------------ */
-
-/* Empty one segment, if there is one; in transactions of its own.  When to look again. */
-extern int64 penny_rotate(int64 now);
-
 #endif /* PENNY_QUEUE_LOAD_H */
