@@ -27,11 +27,15 @@ PLANE = src/plane/plane.o \
 	src/plane/wake.o
 
 BASE = src/base/clock.o \
+	src/base/crash.o \
 	src/base/epoch.o \
 	src/base/error.o \
 	src/base/planemap.o \
 	src/base/registry.o \
+	src/base/reset.o \
 	src/base/shmem.o \
+	src/base/staff.o \
+	src/base/state_file.o \
 	src/base/worker.o
 
 CONFIG = src/config/config.o \
@@ -39,6 +43,7 @@ CONFIG = src/config/config.o \
 	src/config/guc_compression.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
+	src/config/guc_queue.o \
 	src/config/guc_redis.o \
 	src/config/guc_security.o
 
@@ -128,7 +133,6 @@ EXECUTOR = src/executor/answer.o \
 	src/executor/quarantine.o \
 	src/executor/quarantine_file.o \
 	src/executor/rate.o \
-	src/executor/reset.o \
 	src/executor/result.o \
 	src/executor/routes.o \
 	src/executor/run.o \
@@ -136,6 +140,17 @@ EXECUTOR = src/executor/answer.o \
 
 REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
+
+QUEUE = src/queue/sched.o \
+	src/queue/sched_bits.o \
+	src/queue/sched_check.o \
+	src/queue/sched_groups.o \
+	src/queue/sched_limit.o \
+	src/queue/sched_look.o \
+	src/queue/sched_pool.o \
+	src/queue/sched_ready.o \
+	src/queue/sched_take.o \
+	src/queue/sched_verbs.o
 
 GATEWAY = src/gateway/certificate.o \
 	src/gateway/child.o \
@@ -155,8 +170,8 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) \
-	$(SQLAPI) \
+OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(QUEUE) \
+	$(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O

@@ -18,6 +18,7 @@
 
 #include "auth/identity.h"
 #include "auth/key.h"
+#include "base/crash.h"
 #include "base/epoch.h"
 #include "base/planemap.h"
 #include "base/registry.h"
@@ -58,6 +59,7 @@ _PG_init(void)
 
 	/* Shared parts, in the order in which they are made. */
 	penny_epoch_init();
+	penny_crash_init(); /* before those that ask who crashed */
 	penny_planemap_init(penny_config_plane);
 	penny_registry_init();
 	penny_key_init();
