@@ -151,6 +151,65 @@ penny_ending_own(int64 id, uint64 token, PennyJobRef *ref, PennyJob *copy)
 	return owned;
 }
 
+/* What the scheduler knows, or is to know, of a job that waits. */
+static bool
+entry_of(const PennyJobRow *row, PennyJob *job)
+{
+	ItemPointerData nowhere;
+
+	if ((row->flags & PENNY_JOB_DEFERRED) == 0)
+		return penny_load_entry(row->id, job);
+	ItemPointerSet(&nowhere, 0, FirstOffsetNumber);
+	penny_job_entry(row, &nowhere, job);
+	job->flags |= PENNY_JOB_DEFERRED;
+	return true;
+}
+
+/*
+ * Offered and owned under one lock, so that it cannot start in between.  A job that this
+ * transaction has enqueued is in no entry yet: it is taken out of what the commit posts.
+ */
+PennyOwned
+penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref)
+{
+	PennySched *sched = penny_queue_sched();
+	int level = GetCurrentTransactionNestLevel();
+	PennyOwned owned = PENNY_OWNED_RUNS;
+	int64 now = penny_queue_now();
+	PennyJob job;
+
+	*ref = 0;
+	if (!penny_queue_here() || penny_pending_cancel(row->queue, row->id))
+		return PENNY_OWNED;
+	if (!penny_queue_current() || !penny_load_done())
+		refuse_other_tables();
+	make_room(1);
+	if (!entry_of(row, &job))
+		return PENNY_OWNED_GONE;
+	penny_queue_lock();
+	*ref = penny_sched_find(sched, row->id, now);
+	if (*ref == 0)
+		*ref = penny_sched_offer(sched, &job, now);
+	if (*ref == 0)
+		owned = PENNY_OWNED_GONE;
+	else if (*ref != PENNY_SCHED_ANY &&
+			 (penny_sched_job(sched, *ref)->state == PENNY_JOB_READY ||
+			  penny_sched_job(sched, *ref)->state == PENNY_JOB_DELAYED) &&
+			 penny_sched_own(sched, *ref, now))
+	{
+		penny_sched_job(sched, *ref)->verb = PENNY_VERB_KEPT;
+		push(*ref, level);
+		owned = PENNY_OWNED;
+	}
+	penny_queue_unlock();
+	if (*ref == PENNY_SCHED_ANY)
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+						errmsg("job " INT64_FORMAT " cannot be cancelled now", row->id),
+						errdetail("The memory of the queue is full, and the job is not in it."),
+						errhint("Try again later, or raise \"penny.jobs_in_memory\".")));
+	return owned;
+}
+
 void
 penny_ending_own_taken(const PennyJobRef *refs, int n)
 {

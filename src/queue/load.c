@@ -402,35 +402,52 @@ penny_load_attempts(int64 id, int64 *due)
 }
 
 bool
-penny_load_job(int64 id)
+penny_load_done(void)
+{
+	return pg_atomic_read_u32(&penny_queue_shared->load) == PENNY_QUEUE_LOADED;
+}
+
+bool
+penny_load_entry(int64 id, PennyJob *job)
 {
 	Snapshot snapshot;
 	Datum key = Int64GetDatum(id);
 	PennyOpenTable open;
 	PennyTableScan *scan;
 	HeapTuple tuple;
-	PennyJob job;
-	PennyJobRef ref = 0;
+	bool found;
 	int64 due;
 
-	if (pg_atomic_read_u32(&penny_queue_shared->load) != PENNY_QUEUE_LOADED)
+	if (!penny_load_done())
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the job queue is still being read"),
 						errhint("Try it again in a moment.")));
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	penny_table_open(&open, penny_job_table(id), AccessShareLock);
 	scan = penny_table_scan(&open, JOB_ID, snapshot, 1, &key);
-	if (penny_table_next(scan, &tuple))
+	found = penny_table_next(scan, &tuple);
+	if (found)
 	{
-		penny_job_entry_from_tuple(tuple, RelationGetDescr(open.relation), false, &job);
-		job.attempt = (uint16) penny_load_attempts(id, &due);
-		job.due = Max(job.due, due);
-		penny_queue_lock();
-		ref = penny_sched_offer(penny_queue_sched(), &job, penny_queue_now());
-		penny_queue_unlock();
+		penny_job_entry_from_tuple(tuple, RelationGetDescr(open.relation), false, job);
+		job->attempt = (uint16) penny_load_attempts(id, &due);
+		job->due = Max(job->due, due);
 	}
 	penny_table_scan_end(scan);
 	penny_table_close(&open);
 	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+bool
+penny_load_job(int64 id)
+{
+	PennyJob job;
+	PennyJobRef ref;
+
+	if (!penny_load_entry(id, &job))
+		return false;
+	penny_queue_lock();
+	ref = penny_sched_offer(penny_queue_sched(), &job, penny_queue_now());
+	penny_queue_unlock();
 	return ref != 0 && ref != PENNY_SCHED_ANY;
 }
