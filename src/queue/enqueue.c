@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/inval.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -28,6 +29,7 @@
 #include "auth/identity.h"
 #include "plane/event.h"
 #include "queue/enqueue.h"
+#include "queue/keys.h"
 #include "queue/storage.h"
 
 #define SHORT_NUMBER 0x8000     /* in the first word of a numeric on disk: short form */
@@ -294,7 +296,7 @@ penny_enqueue_one(const PennyEnqueue *what)
 
 	penny_enqueue_row(what, &row);
 	if (row.key != NULL)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("keys of jobs are not supported")));
+		return penny_job_insert_keyed(
+			&row, penny_key_mode(what->key_mode != NULL ? what->key_mode : "keep"));
 	return penny_job_insert(&row);
 }

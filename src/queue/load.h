@@ -19,6 +19,8 @@
  * True: offered.
  */
 extern bool penny_load_job(int64 id);
+/* The same for a deferred job; false: there is no room. */
+extern bool penny_load_row(const PennyJobRow *row);
 /* Everything that is not in memory; under the upkeep, in a transaction. */
 extern void penny_load_all(int64 now);
 /* Attempts that failed of a job in a segment, by receipts, and when it is due (0: as its row says). */
