@@ -141,7 +141,17 @@ EXECUTOR = src/executor/answer.o \
 REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
 
-QUEUE = src/queue/sched.o \
+QUEUE = src/queue/config.o \
+	src/queue/config_read.o \
+	src/queue/crew.o \
+	src/queue/handler.o \
+	src/queue/marks.o \
+	src/queue/pace.o \
+	src/queue/run.o \
+	src/queue/run_job.o \
+	src/queue/run_record.o \
+	src/queue/worker.o \
+	src/queue/sched.o \
 	src/queue/sched_bits.o \
 	src/queue/sched_check.o \
 	src/queue/sched_groups.o \
@@ -155,6 +165,7 @@ QUEUE = src/queue/sched.o \
 GATEWAY = src/gateway/certificate.o \
 	src/gateway/child.o \
 	src/gateway/child_log.o \
+	src/gateway/job_workers.o \
 	src/gateway/listener.o \
 	src/gateway/relay_start.o \
 	src/gateway/shelf.o \
@@ -166,6 +177,7 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_quarantine.o \
+	src/sqlapi/sql_queues.o \
 	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
@@ -257,7 +269,8 @@ SQL_INSTALL = sql/install/00_header.sql \
 	sql/install/20_types.sql \
 	sql/install/30_routes.sql \
 	sql/install/35_rooms.sql \
-	sql/install/40_store_steps.sql
+	sql/install/40_store_steps.sql \
+	sql/install/50_queue.sql
 
 SQL_API = sql/api/00_version.sql \
 	sql/api/10_identity.sql \
@@ -269,7 +282,8 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/50_http.sql \
 	sql/api/55_listings.sql \
 	sql/api/60_cache.sql \
-	sql/api/70_status.sql
+	sql/api/70_status.sql \
+	sql/api/81_queues.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
 SQL_UPDATES =

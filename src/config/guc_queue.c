@@ -40,11 +40,10 @@ penny_config_queue(void)
 		"when that is on disk, in any case.",
 		&penny_job_synchronous_commit, penny_job_synchronous_commit, PGC_SIGHUP, 0, NULL, NULL,
 		NULL);
-	DefineCustomIntVariable("penny.job_worker_idle_timeout",
-							"Sets the time after which an idle job worker ends.",
-							"One always stays.", &penny_job_worker_idle_timeout,
-							penny_job_worker_idle_timeout, 100, HOUR, PGC_SIGHUP, GUC_UNIT_MS, NULL,
-							NULL, NULL);
+	DefineCustomIntVariable(
+		"penny.job_worker_idle_timeout", "Sets the time after which an idle job worker ends.",
+		"One always stays.", &penny_job_worker_idle_timeout, penny_job_worker_idle_timeout, 100,
+		HOUR, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("penny.job_worker_memory",
 							"Sets the memory that one job worker may take for itself.",
 							"A job that wants more fails. Shared memory is not counted; 0 sets no "
