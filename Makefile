@@ -204,6 +204,7 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_quarantine.o \
+	src/sqlapi/sql_queues.o \
 	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
@@ -309,7 +310,8 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/55_listings.sql \
 	sql/api/60_cache.sql \
 	sql/api/70_status.sql \
-	sql/api/80_jobs.sql
+	sql/api/80_jobs.sql \
+	sql/api/81_queues.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
 SQL_UPDATES =
