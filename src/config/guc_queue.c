@@ -41,11 +41,10 @@ penny_config_queue(void)
 		"when that is on disk, in any case.",
 		&penny_job_synchronous_commit, penny_job_synchronous_commit, PGC_SIGHUP, 0, NULL, NULL,
 		NULL);
-	DefineCustomIntVariable("penny.job_worker_idle_timeout",
-							"Sets the time after which an idle job worker ends.",
-							"One always stays.", &penny_job_worker_idle_timeout,
-							penny_job_worker_idle_timeout, 100, HOUR, PGC_SIGHUP, GUC_UNIT_MS, NULL,
-							NULL, NULL);
+	DefineCustomIntVariable(
+		"penny.job_worker_idle_timeout", "Sets the time after which an idle job worker ends.",
+		"One always stays.", &penny_job_worker_idle_timeout, penny_job_worker_idle_timeout, 100,
+		HOUR, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("penny.job_worker_memory",
 							"Sets the memory that one job worker may take for itself.",
 							"A job that wants more fails. Shared memory is not counted; 0 sets no "
@@ -57,9 +56,8 @@ penny_config_queue(void)
 							"takes a slot of \"max_worker_processes\" while it runs; 0 runs none.",
 							&penny_job_workers, penny_job_workers, 0, PENNY_MAX_WORKERS, PGC_SIGHUP,
 							0, NULL, NULL, NULL);
-	DefineCustomIntVariable("penny.jobs_in_memory",
-							"Sets how many jobs that wait or run are kept in memory.",
-							"Further ones wait in their tables and are read when there is room.",
-							&penny_jobs_in_memory, penny_jobs_in_memory, 64, 16 * 1024 * 1024,
-							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"penny.jobs_in_memory", "Sets how many jobs that wait or run are kept in memory.",
+		"Further ones wait in their tables and are read when there is room.", &penny_jobs_in_memory,
+		penny_jobs_in_memory, 64, 16 * 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }

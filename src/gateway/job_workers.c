@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "utils/memutils.h"
 

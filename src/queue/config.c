@@ -26,8 +26,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/trigger.h"
-#include "fmgr.h"
 #include "port/atomics.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -37,8 +35,8 @@
 
 typedef struct Shared
 {
-	pg_atomic_uint64 stamp;   /* raised by commits that change the tables; from 1 on */
-	pg_atomic_uint64 applied; /* stamp of what the scheduler knows; under the queue's lock */
+	pg_atomic_uint64 stamp;         /* raised by commits that change the tables; from 1 on */
+	pg_atomic_uint64 applied;       /* stamp of what the scheduler knows; under the queue's lock */
 	bool known[PENNY_SCHED_QUEUES]; /* queues that it knows; likewise */
 } Shared;
 
@@ -129,20 +127,6 @@ penny_queue_config_changed(void)
 	register_callbacks();
 	changing = true;
 	read_at = 0;
-}
-
-PG_FUNCTION_INFO_V1(penny_queue_settings_changed);
-
-/* Trigger, each statement, on both tables. */
-Datum
-penny_queue_settings_changed(PG_FUNCTION_ARGS)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("function \"%s\" was not called as a trigger",
-							   "_penny.queue_settings_changed")));
-	penny_queue_config_changed();
-	return PointerGetDatum(NULL);
 }
 
 /* ---- the session's copy ------------------------------------------------------------ */
@@ -268,8 +252,7 @@ penny_queue_config_pending(void)
 static PennyKindRunner *
 list_kinds(uint32 *n)
 {
-	PennyKindRunner *list =
-		palloc(sizeof(PennyKindRunner) * Max(hash_get_num_entries(kinds), 1));
+	PennyKindRunner *list = palloc(sizeof(PennyKindRunner) * Max(hash_get_num_entries(kinds), 1));
 	HASH_SEQ_STATUS status;
 	KindEntry *entry;
 

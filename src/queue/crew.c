@@ -172,8 +172,8 @@ penny_crew_count(int *running, int *busy)
 		if (entry->pid == 0)
 			continue;
 		(*running)++;
-		*busy += pg_atomic_read_u32(&entry->busy) != 0 ||
-				 pg_atomic_read_u32(&entry->connected) == 0;
+		*busy +=
+			pg_atomic_read_u32(&entry->busy) != 0 || pg_atomic_read_u32(&entry->connected) == 0;
 	}
 	SpinLockRelease(&registry->mutex);
 }

@@ -151,62 +151,63 @@ penny_ending_own(int64 id, uint64 token, PennyJobRef *ref, PennyJob *copy)
 	return owned;
 }
 
-/* What the scheduler knows, or is to know, of a job that waits. */
-static bool
-entry_of(const PennyJobRow *row, PennyJob *job)
+/* Bring it into memory, wherever its row is; an error when there is no room. */
+static void
+bring_in(const PennyJobRow *row)
 {
-	ItemPointerData nowhere;
+	bool room;
 
-	if ((row->flags & PENNY_JOB_DEFERRED) == 0)
-		return penny_load_entry(row->id, job);
-	ItemPointerSet(&nowhere, 0, FirstOffsetNumber);
-	penny_job_entry(row, &nowhere, job);
-	job->flags |= PENNY_JOB_DEFERRED;
-	return true;
+	if (row->flags & PENNY_JOB_DEFERRED)
+		room = penny_load_row(row);
+	else
+	{
+		(void) penny_load_job(row->id);
+		penny_queue_lock();
+		room = penny_sched_seen(penny_queue_sched(), row->id);
+		penny_queue_unlock();
+	}
+	if (!room)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY),
+						errmsg("there is no room in memory for job " INT64_FORMAT, row->id),
+						errhint("Try it again when fewer jobs wait, or raise "
+								"penny.jobs_in_memory.")));
 }
 
-/*
- * Offered and owned under one lock, so that it cannot start in between.  A job that this
- * transaction has enqueued is in no entry yet: it is taken out of what the commit posts.
- */
 PennyOwned
 penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref)
 {
 	PennySched *sched = penny_queue_sched();
 	int level = GetCurrentTransactionNestLevel();
-	PennyOwned owned = PENNY_OWNED_RUNS;
+	PennyOwned owned = PENNY_OWNED_GONE;
 	int64 now = penny_queue_now();
-	PennyJob job;
 
 	*ref = 0;
+	/* one that this transaction has enqueued is in no entry: its commit posts it no more */
 	if (!penny_queue_here() || penny_pending_cancel(row->queue, row->id))
 		return PENNY_OWNED;
-	if (!penny_queue_current() || !penny_load_done())
+	if (!penny_queue_current())
 		refuse_other_tables();
 	make_room(1);
-	if (!entry_of(row, &job))
-		return PENNY_OWNED_GONE;
-	penny_queue_lock();
-	*ref = penny_sched_find(sched, row->id, now);
-	if (*ref == 0)
-		*ref = penny_sched_offer(sched, &job, now);
-	if (*ref == 0)
-		owned = PENNY_OWNED_GONE;
-	else if (*ref != PENNY_SCHED_ANY &&
-			 (penny_sched_job(sched, *ref)->state == PENNY_JOB_READY ||
-			  penny_sched_job(sched, *ref)->state == PENNY_JOB_DELAYED) &&
-			 penny_sched_own(sched, *ref, now))
+	for (int i = 0; i < 2 && owned == PENNY_OWNED_GONE; i++)
 	{
-		penny_sched_job(sched, *ref)->verb = PENNY_VERB_KEPT;
-		push(*ref, level);
-		owned = PENNY_OWNED;
+		if (i > 0)
+			bring_in(row);
+		penny_queue_lock();
+		*ref = penny_sched_find(sched, row->id, now);
+		if (*ref != 0)
+		{
+			PennyJob *job = penny_sched_job(sched, *ref);
+
+			owned = PENNY_OWNED_RUNS;
+			if (job->state != PENNY_JOB_ACTIVE && penny_sched_own(sched, *ref, now))
+			{
+				owned = PENNY_OWNED;
+				job->verb = PENNY_VERB_KEPT;
+				push(*ref, level);
+			}
+		}
+		penny_queue_unlock();
 	}
-	penny_queue_unlock();
-	if (*ref == PENNY_SCHED_ANY)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-						errmsg("job " INT64_FORMAT " cannot be cancelled now", row->id),
-						errdetail("The memory of the queue is full, and the job is not in it."),
-						errhint("Try again later, or raise \"penny.jobs_in_memory\".")));
 	return owned;
 }
 
@@ -248,8 +249,7 @@ penny_ending_post(PennyJobRef ref, PennyJobVerb verb, int64 due, int attempt, bo
 {
 	Record *record;
 
-	mine.record =
-		enlarge(mine.record, mine.nrecords, 1, &mine.record_space, sizeof(Record));
+	mine.record = enlarge(mine.record, mine.nrecords, 1, &mine.record_space, sizeof(Record));
 	record = &mine.record[mine.nrecords++];
 	record->ref = ref;
 	record->level = GetCurrentTransactionNestLevel();
@@ -283,8 +283,7 @@ post_from(int first)
 	if (first >= mine.nowned)
 		return false;
 	for (int i = first; i < mine.nowned; i++)
-		penny_sched_link(sched, mine.owned[i].ref,
-						 i + 1 < mine.nowned ? mine.owned[i + 1].ref : 0);
+		penny_sched_link(sched, mine.owned[i].ref, i + 1 < mine.nowned ? mine.owned[i + 1].ref : 0);
 	penny_sched_post(sched, mine.owned[first].ref, mine.owned[mine.nowned - 1].ref);
 	mine.nowned = first;
 	return true;

@@ -16,6 +16,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "queue/ending_private.h"
 #include "queue/storage.h"
@@ -161,8 +162,7 @@ penny_dead_insert(const PennyJobRow *row, int made, const char *reason, Jsonb *e
 	values[DEAD_REASON] = CStringGetTextDatum(reason);
 	values[DEAD_ERRORS] = JsonbPGetDatum(errors);
 	values[DEAD_AT] = TimestampTzGetDatum(at);
-	values[DEAD_REDRIVEN] =
-		PointerGetDatum(construct_empty_array(INT8OID));
+	values[DEAD_REDRIVEN] = PointerGetDatum(construct_empty_array(INT8OID));
 	insert_row(PENNY_TABLE_DEAD, values, isnull);
 }
 

@@ -28,7 +28,8 @@
 #include "base/compat.h"
 #include "queue/handler.h"
 
-#define TEXT_SURELY_SHORT (PENNY_JOB_PAYLOAD_MAX / 8) /* bytes of a jsonb whose text is not longer than allowed */
+#define TEXT_SURELY_SHORT \
+	(PENNY_JOB_PAYLOAD_MAX / 8) /* bytes of a jsonb whose text is not longer than allowed */
 
 typedef struct FunctionEntry
 {
@@ -121,8 +122,8 @@ look_up(FunctionEntry *entry, const PennyHandler *handler)
 	entry->generation = 0;
 	if (entry->context != NULL)
 		MemoryContextDelete(entry->context);
-	entry->context = AllocSetContextCreate(TopMemoryContext, "penny job function",
-										   ALLOCSET_SMALL_SIZES);
+	entry->context =
+		AllocSetContextCreate(TopMemoryContext, "penny job function", ALLOCSET_SMALL_SIZES);
 	entry->signature = MemoryContextStrdup(entry->context, handler->function);
 	entry->role = MemoryContextStrdup(entry->context, handler->role);
 	for (;;)
@@ -164,10 +165,10 @@ check_result(const Jsonb *result)
 		return;
 	text = JsonbToCString(NULL, unconstify(JsonbContainer *, &result->root), VARSIZE(result));
 	if (strlen(text) > PENNY_JOB_PAYLOAD_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("the result of the job is too long"),
-						errdetail("It has %zu bytes, allowed are %d.", strlen(text),
-								  PENNY_JOB_PAYLOAD_MAX)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the result of the job is too long"),
+			 errdetail("It has %zu bytes, allowed are %d.", strlen(text), PENNY_JOB_PAYLOAD_MAX)));
 	pfree(text);
 }
 

@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "queue/ending_private.h"
 #include "queue/load.h"
@@ -137,8 +138,7 @@ add_start(Loading *loading, uint16 queue, int64 at, uint64 group, int jobs)
 		if (loading->nstarts == loading->space)
 		{
 			loading->space *= 2;
-			loading->start =
-				repalloc_huge(loading->start, (Size) loading->space * sizeof(Start));
+			loading->start = repalloc_huge(loading->start, (Size) loading->space * sizeof(Start));
 		}
 		loading->start[loading->nstarts++] = (Start){.at = at, .group = group, .queue = queue};
 	}
@@ -292,8 +292,8 @@ static Loading *
 begin(int64 now)
 {
 	Loading *loading = palloc(sizeof(Loading));
-	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(Retry),
-					   .hcxt = CurrentMemoryContext};
+	HASHCTL control = {
+		.keysize = sizeof(int64), .entrysize = sizeof(Retry), .hcxt = CurrentMemoryContext};
 
 	loading->now = now;
 	loading->snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -402,52 +402,51 @@ penny_load_attempts(int64 id, int64 *due)
 }
 
 bool
-penny_load_done(void)
-{
-	return pg_atomic_read_u32(&penny_queue_shared->load) == PENNY_QUEUE_LOADED;
-}
-
-bool
-penny_load_entry(int64 id, PennyJob *job)
+penny_load_job(int64 id)
 {
 	Snapshot snapshot;
 	Datum key = Int64GetDatum(id);
 	PennyOpenTable open;
 	PennyTableScan *scan;
 	HeapTuple tuple;
-	bool found;
+	PennyJob job;
+	PennyJobRef ref = 0;
 	int64 due;
 
-	if (!penny_load_done())
+	if (pg_atomic_read_u32(&penny_queue_shared->load) != PENNY_QUEUE_LOADED)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("the job queue is still being read"),
 						errhint("Try it again in a moment.")));
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	penny_table_open(&open, penny_job_table(id), AccessShareLock);
 	scan = penny_table_scan(&open, JOB_ID, snapshot, 1, &key);
-	found = penny_table_next(scan, &tuple);
-	if (found)
+	if (penny_table_next(scan, &tuple))
 	{
-		penny_job_entry_from_tuple(tuple, RelationGetDescr(open.relation), false, job);
-		job->attempt = (uint16) penny_load_attempts(id, &due);
-		job->due = Max(job->due, due);
+		penny_job_entry_from_tuple(tuple, RelationGetDescr(open.relation), false, &job);
+		job.attempt = (uint16) penny_load_attempts(id, &due);
+		job.due = Max(job.due, due);
+		penny_queue_lock();
+		ref = penny_sched_offer(penny_queue_sched(), &job, penny_queue_now());
+		penny_queue_unlock();
 	}
 	penny_table_scan_end(scan);
 	penny_table_close(&open);
 	UnregisterSnapshot(snapshot);
-	return found;
+	return ref != 0 && ref != PENNY_SCHED_ANY;
 }
 
 bool
-penny_load_job(int64 id)
+penny_load_row(const PennyJobRow *row)
 {
+	ItemPointerData nowhere; /* deferred jobs are read by their id */
 	PennyJob job;
 	PennyJobRef ref;
 
-	if (!penny_load_entry(id, &job))
-		return false;
+	ItemPointerSet(&nowhere, 0, FirstOffsetNumber);
+	penny_job_entry(row, &nowhere, &job);
+	job.flags |= PENNY_JOB_DEFERRED;
 	penny_queue_lock();
 	ref = penny_sched_offer(penny_queue_sched(), &job, penny_queue_now());
 	penny_queue_unlock();
-	return ref != 0 && ref != PENNY_SCHED_ANY;
+	return ref != PENNY_SCHED_ANY;
 }

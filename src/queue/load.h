@@ -19,10 +19,8 @@
  * True: offered.
  */
 extern bool penny_load_job(int64 id);
-/* What the scheduler is told of it; false: it is in no segment. */
-extern bool penny_load_entry(int64 id, PennyJob *job);
-/* Is everything in memory, or known to be missing there? */
-extern bool penny_load_done(void);
+/* The same for a deferred job; false: there is no room. */
+extern bool penny_load_row(const PennyJobRow *row);
 /* Everything that is not in memory; under the upkeep, in a transaction. */
 extern void penny_load_all(int64 now);
 /* Attempts that failed of a job in a segment, by receipts, and when it is due (0: as its row says). */

@@ -32,6 +32,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
 #include "utils/elog.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -47,7 +48,7 @@
 #define RETRIES 3                          /* of a job that collided */
 #define LONG_ENOUGH (2 * PENNY_BATCH_TIME) /* us after which a transaction takes no more */
 #define AGAIN_AFTER (5 * USECS_PER_SEC)    /* when not even a failure could be recorded */
-#define SHOW_EACH 16 /* jobs of a batch that are shown one by one */
+#define SHOW_EACH 16                       /* jobs of a batch that are shown one by one */
 
 static PennyBatchItem items[PENNY_BATCH_MAX];
 static int items_n = 0;
@@ -309,8 +310,7 @@ record_failure(PennyBatchItem *item)
 	current = item;
 	if (!was_cancelled)
 		ereport(LOG, (errcode(failure->sqlerrcode),
-					  errmsg("penny job failed: %s",
-							 stopped != NULL ? stopped : failure->message),
+					  errmsg("penny job failed: %s", stopped != NULL ? stopped : failure->message),
 					  failure->detail != NULL ? errdetail_internal("%s", failure->detail) : 0));
 	PG_TRY();
 	{

@@ -21,7 +21,6 @@ typedef struct PennyRunningJob
 	const PennyJobRow *row;
 	int attempt; /* 1, 2, … */
 	int attempts;
-	const char *queue;
 } PennyRunningJob;
 
 /* Once in a process: contexts and timers; `number` of the worker. */

@@ -52,9 +52,9 @@
 #include "queue/marks.h"
 #include "queue/run_private.h"
 
-#define TICK 100 /* ms */
+#define TICK 100                /* ms */
 #define EXACT_BELOW (10 * TICK) /* ms; a time that wants its own timer */
-#define GRACE 5000 /* ms that a job may go on that was told to stop */
+#define GRACE 5000              /* ms that a job may go on that was told to stop */
 
 static int self = -1;
 static TimeoutId tick_timeout;
@@ -68,7 +68,7 @@ static volatile sig_atomic_t timed_out = false;
 static volatile sig_atomic_t cancelled = false;
 static volatile sig_atomic_t overdue = false; /* would not stop: the process ends */
 static volatile int64 running_id = 0;
-static volatile int64 deadline = PENNY_NEVER; /* penny_clock_ms() */
+static volatile int64 deadline = PENNY_NEVER;   /* penny_clock_ms() */
 static volatile int64 stop_since = PENNY_NEVER; /* since when it is told to stop */
 
 static void on_tick(void);
@@ -146,8 +146,8 @@ void
 penny_run_ticks(bool on)
 {
 	if (on)
-		enable_timeout_every(tick_timeout,
-							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK), TICK);
+		enable_timeout_every(tick_timeout, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), TICK),
+							 TICK);
 	else
 		disable_timeout(tick_timeout, false);
 }
@@ -256,7 +256,6 @@ penny_run_job(PennyBatchItem *item, const PennyHandler *handler, const PennyJobT
 	shown.row = &item->row;
 	shown.attempt = item->job.attempt + 1;
 	shown.attempts = terms->attempts;
-	shown.queue = NULL;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
 	nest_level = NewGUCNestLevel();

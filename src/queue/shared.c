@@ -17,7 +17,7 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
+#include "access/twophase.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
@@ -54,12 +54,10 @@ static const PennyShmemPart shared_part = {.name = "penny_queue",
 										   .size = shared_size,
 										   .area = (void **) &penny_queue_shared,
 										   .init = shared_make};
-static const PennyShmemPart claimer_part = {.name = "penny_queue_claimers",
-											.size = claimer_size,
-											.area = (void **) &penny_queue_claimer};
-static const PennyShmemPart prepared_part = {.name = "penny_queue_prepared",
-											 .size = prepared_size,
-											 .area = (void **) &penny_queue_prepared};
+static const PennyShmemPart claimer_part = {
+	.name = "penny_queue_claimers", .size = claimer_size, .area = (void **) &penny_queue_claimer};
+static const PennyShmemPart prepared_part = {
+	.name = "penny_queue_prepared", .size = prepared_size, .area = (void **) &penny_queue_prepared};
 
 /* ---- memory ----------------------------------------------------------------- */
 
@@ -70,6 +68,8 @@ penny_queue_init(void)
 	penny_shmem_register(&shared_part);
 	penny_shmem_register(&claimer_part);
 	penny_shmem_register(&prepared_part);
+	penny_pending_init();
+	penny_ending_init();
 }
 
 static Size

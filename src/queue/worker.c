@@ -48,9 +48,9 @@
 #include "queue/run.h"
 #include "queue/worker.h"
 
-#define BACKSTOP (3600 * USECS_PER_SEC)      /* a job of nobody is put back after so long */
-#define BACKSTOP_LOOK (300 * USECS_PER_SEC)  /* between looks for such jobs */
-#define AGAIN_AFTER (5 * USECS_PER_SEC)      /* what went wrong of upkeep is tried again */
+#define BACKSTOP (3600 * USECS_PER_SEC)     /* a job of nobody is put back after so long */
+#define BACKSTOP_LOOK (300 * USECS_PER_SEC) /* between looks for such jobs */
+#define AGAIN_AFTER (5 * USECS_PER_SEC)     /* what went wrong of upkeep is tried again */
 #define MINUTE_MS 60000
 
 /* This worker. */
@@ -302,8 +302,7 @@ sleep_time(TimestampTz since)
 	if (penny_crew_mind(self))
 		until = Min(penny_sched_next(sched, PENNY_RUNNER_SQL, now), upkeep_at);
 	penny_queue_unlock();
-	if ((waits && penny_job_workers > 0) ||
-		(penny_queue_config_pending() && apply_at <= now))
+	if ((waits && penny_job_workers > 0) || (penny_queue_config_pending() && apply_at <= now))
 		return 0;
 	if (self > 0)
 		until = Min(until, since + (int64) penny_job_worker_idle_timeout * 1000);
@@ -328,9 +327,9 @@ idle(TimestampTz since)
 	if (stats > 0)
 		timeout = timeout < 0 ? stats : Min(timeout, stats);
 	if (timeout != 0)
-		events = WaitLatch(MyLatch,
-						   WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout > 0 ? WL_TIMEOUT : 0),
-						   timeout, penny_worker_wait_event());
+		events =
+			WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (timeout > 0 ? WL_TIMEOUT : 0),
+					  timeout, penny_worker_wait_event());
 	penny_queue_awake(PENNY_RUNNER_SQL, (uint32) self);
 	ResetLatch(MyLatch);
 	if ((events & WL_TIMEOUT) != 0 && stats > 0)
@@ -380,8 +379,8 @@ put_back_lost(int64 now)
 	}
 	penny_queue_unlock();
 	if (lost.id != 0)
-		ereport(LOG, (errcode(ERRCODE_INTERNAL_ERROR),
-					  errmsg("penny job " INT64_FORMAT " was held by a worker that is gone",
-							 lost.id),
-					  errdetail("It has been put back.")));
+		ereport(LOG,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("penny job " INT64_FORMAT " was held by a worker that is gone", lost.id),
+				 errdetail("It has been put back.")));
 }
