@@ -122,10 +122,11 @@ penny_pending_cancel(uint16 queue, int64 id)
 			return true;
 		}
 	if (mine.missed != NULL && id >= mine.missed[queue])
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("job " INT64_FORMAT " cannot be cancelled before this transaction commits",
-							   id),
-						errdetail("The transaction has enqueued too many jobs.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("job " INT64_FORMAT " cannot be cancelled before this transaction commits", id),
+			 errdetail("The transaction has enqueued too many jobs.")));
 	return false;
 }
 

@@ -28,7 +28,9 @@
 #include "base/compat.h"
 #include "base/shmem.h"
 #include "config/config.h"
+#include "queue/dead.h"
 #include "queue/pending.h"
+#include "queue/schedule.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
 
@@ -70,6 +72,8 @@ penny_queue_init(void)
 	penny_shmem_register(&prepared_part);
 	penny_pending_init();
 	penny_ending_init();
+	penny_schedules_init();
+	penny_dead_init();
 }
 
 static Size
