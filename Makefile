@@ -167,6 +167,7 @@ QUEUE = src/queue/config.o \
 	src/queue/load.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
+	src/queue/look.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/rescan.o \
@@ -211,6 +212,7 @@ GATEWAY = src/gateway/certificate.o \
 SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_look.o \
 	src/sqlapi/sql_quarantine.o \
 	src/sqlapi/sql_queue.o \
 	src/sqlapi/sql_queues.o \
@@ -323,6 +325,7 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/80_jobs.sql \
 	sql/api/81_queues.sql \
 	sql/api/83_schedules.sql \
+	sql/api/84_job_views.sql \
 	sql/api/85_dead_letters.sql \
 	sql/api/86_flows.sql
 

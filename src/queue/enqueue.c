@@ -42,7 +42,6 @@
 void (*penny_enqueue_check_room)(text *room);
 
 static void check_access(const char *kind, const PennyHandler *handler);
-static bool has_role(char access);
 static void check_text(const char *name, const char *value, Size max);
 static TimestampTz due_at(const PennyEnqueue *what, TimestampTz now);
 static int64 interval_ms(const char *name, const Interval *interval, int64 max);
@@ -61,8 +60,8 @@ forget(Datum arg, int cache, uint32 hash)
 	known_user = InvalidOid;
 }
 
-static bool
-has_role(char access)
+bool
+penny_enqueue_has_role(char access)
 {
 	static const char *const roles[] = {"penny_user", "penny_agent", "penny_admin"};
 	static bool registered = false;
@@ -93,7 +92,7 @@ check_access(const char *kind, const PennyHandler *handler)
 {
 	char access = handler == NULL ? 'a' : handler->access;
 
-	if (has_role(access))
+	if (penny_enqueue_has_role(access))
 		return;
 	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					errmsg("permission denied to enqueue jobs of kind \"%s\"", kind),
