@@ -1,40 +1,42 @@
 -- What there is to see of jobs: views over memory and tables (src/queue/look.c).
--- A user sees what it enqueued, agents and admins see all.
+-- A user sees what it enqueued, agents and admins see all.  What is read from memory
+-- is as it is at that moment, and STABLE for the planner's sake: so conditions reach
+-- the tables, and columns that nobody asks for are not computed.
 
 CREATE OR REPLACE FUNCTION _penny.job_state(id bigint, due timestamptz) RETURNS text
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 100
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'penny_job_state_sql';
 COMMENT ON FUNCTION _penny.job_state(bigint, timestamptz) IS 'State of a job whose row lies in a segment or with the deferred ones; null where it is to be found elsewhere, or is not the caller''s to see';
 
 CREATE OR REPLACE FUNCTION _penny.job_look(id bigint, OUT attempt integer, OUT due timestamptz, OUT started_at timestamptz,
 	OUT ended_at timestamptz, OUT lease_until timestamptz, OUT worker text, OUT result jsonb, OUT error text)
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 100
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'penny_job_look_sql';
 COMMENT ON FUNCTION _penny.job_look(bigint) IS 'The last attempt at such a job';
 
 CREATE OR REPLACE FUNCTION _penny.job_errors(id bigint) RETURNS jsonb
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 100
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'penny_job_errors_sql';
 COMMENT ON FUNCTION _penny.job_errors(bigint) IS 'Errors of such a job: [{attempt, at, error, worker}]';
 
 CREATE OR REPLACE FUNCTION _penny.job_children(id bigint) RETURNS jsonb
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 100
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'penny_job_children_sql';
 COMMENT ON FUNCTION _penny.job_children(bigint) IS 'What the children of a parent in a flow gave';
 
 CREATE OR REPLACE FUNCTION _penny.queue_counts(OUT queue smallint, OUT waiting bigint, OUT delayed bigint, OUT active bigint,
 	OUT oldest_at timestamptz, OUT started bigint, OUT ended bigint, OUT limited bigint) RETURNS SETOF record
-LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 256
+LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 256
 AS 'MODULE_PATHNAME', 'penny_queue_counts_sql';
 COMMENT ON FUNCTION _penny.queue_counts() IS 'Counts of every queue, from memory';
 
 CREATE OR REPLACE FUNCTION _penny.queue_segments(OUT number integer, OUT segment bigint, OUT seen bigint, OUT done bigint) RETURNS SETOF record
-LANGUAGE c VOLATILE PARALLEL RESTRICTED ROWS 8
+LANGUAGE c STABLE PARALLEL RESTRICTED ROWS 8
 AS 'MODULE_PATHNAME', 'penny_queue_segments_sql';
 COMMENT ON FUNCTION _penny.queue_segments() IS 'Which segments the tables job_N hold, and how many of their jobs were in memory and have ended';
 
 CREATE OR REPLACE FUNCTION _penny.queue_facts(OUT loaded boolean, OUT jobs_in_memory integer, OUT missed boolean)
-LANGUAGE c VOLATILE PARALLEL RESTRICTED
+LANGUAGE c STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'penny_queue_facts_sql';
 COMMENT ON FUNCTION _penny.queue_facts() IS 'Whether the tables have been read, how many jobs fit into memory, and whether some wait for room there';
 

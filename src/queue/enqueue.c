@@ -26,6 +26,7 @@
 #include "utils/numeric.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "auth/identity.h"
 #include "plane/event.h"
@@ -236,6 +237,15 @@ check_numbers(const PennyEnqueue *what)
 						errmsg("attempts of a job must be from 1 to %d", PENNY_JOB_ATTEMPTS_MAX)));
 }
 
+/* The room to which events go that name none. */
+static bool
+is_own_room(const char *room, const PennyIdentity *identity)
+{
+	return identity->has_user && strncmp(room, "user:", 5) == 0 &&
+		   strcmp(room + 5, DatumGetCString(DirectFunctionCall1(
+								uuid_out, UUIDPGetDatum(&identity->user_id)))) == 0;
+}
+
 static void
 find_queue(const char *name, PennyJobRow *row)
 {
@@ -263,7 +273,7 @@ penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 	check_text("key", what->key, PENNY_JOB_TEXT_MAX);
 	check_text("group key", what->group_key, PENNY_JOB_TEXT_MAX);
 	check_text("room", what->room, PENNY_ROOM_NAME_MAX);
-	if (what->room != NULL)
+	if (what->room != NULL && !is_own_room(what->room, identity))
 		penny_enqueue_check_room(cstring_to_text(what->room));
 	if (what->payload == NULL)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

@@ -41,7 +41,8 @@ penny_job_state_sql(PG_FUNCTION_ARGS)
 	if (!penny_look_allowed(PG_GETARG_INT64(0)))
 		PG_RETURN_NULL();
 	penny_look_job(PG_GETARG_INT64(0), PG_GETARG_TIMESTAMPTZ(1), false, &view);
-	if (view.state == NULL)
+	/* what failed is a dead letter, or was one */
+	if (view.state == NULL || strcmp(view.state, "failed") == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(view.state));
 }
