@@ -159,6 +159,7 @@ QUEUE = src/queue/config.o \
 	src/queue/enqueue_json.o \
 	src/queue/enqueue_sql.o \
 	src/queue/handler.o \
+	src/queue/history.o \
 	src/queue/keys.o \
 	src/queue/load.o \
 	src/queue/load_prepared.o \
@@ -166,6 +167,9 @@ QUEUE = src/queue/config.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/rescan.o \
+	src/queue/rotate.o \
+	src/queue/rotate_empty.o \
+	src/queue/rotate_move.o \
 	src/queue/run.o \
 	src/queue/run_job.o \
 	src/queue/run_record.o \
