@@ -23,6 +23,9 @@
 extern void penny_ending_post(PennyJobRef ref, PennyJobVerb verb, int64 due, int attempt,
 							  bool deferred);
 
+/* Jobs of a segment that have not started become this transaction's; how many. */
+extern int penny_ending_own_segment(int64 segment, int max, PennyJobRef *refs);
+
 /* ---- ending_receipt.c ------------------------------------------------------------- */
 
 typedef struct PennyReceipt

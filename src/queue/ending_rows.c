@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "queue/ending_private.h"
+#include "queue/load.h"
 #include "queue/storage.h"
 
 enum
@@ -170,6 +171,7 @@ penny_dead_insert(const PennyJobRow *row, int made, const char *reason, Jsonb *e
 	values[DEAD_AT] = TimestampTzGetDatum(at);
 	values[DEAD_REDRIVEN] = PointerGetDatum(construct_empty_array(INT8OID));
 	insert_row(PENNY_TABLE_DEAD, values, isnull);
+	penny_history_added(row->queue);
 }
 
 void
@@ -202,4 +204,5 @@ penny_history_insert(const PennyJobRow *row, const PennyReceipt *receipt)
 	values[HISTORY_WORKER] =
 		receipt->worker == NULL ? (Datum) 0 : CStringGetTextDatum(receipt->worker);
 	insert_row(PENNY_TABLE_HISTORY, values, isnull);
+	penny_history_added(row->queue);
 }

@@ -131,6 +131,8 @@ extern PennyTableScan *penny_table_scan_from(PennyOpenTable *open, int column, S
 											 int64 from);
 extern Relation penny_table_index_on(PennyOpenTable *open, int column);
 extern bool penny_table_next(PennyTableScan *scan, HeapTuple *row);
+/* From the end: the last of the same keys first. */
+extern bool penny_table_previous(PennyTableScan *scan, HeapTuple *row);
 extern void penny_table_scan_end(PennyTableScan *scan);
 
 static inline PennyQueueTable
@@ -157,6 +159,8 @@ extern void penny_job_entry_from_tuple(HeapTuple tuple, TupleDesc desc, bool def
 									   PennyJob *job);
 
 /* ---- segment.c -------------------------------------------------------------------- */
+
+#define PENNY_ROTATE_PAUSE (INT64CONST(60) * USECS_PER_SEC) /* between looks at segments */
 
 /*
  * May rows of this id's segment be written into its table, on which the caller

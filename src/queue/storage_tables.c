@@ -333,15 +333,25 @@ penny_table_scan_from(PennyOpenTable *open, int column, Snapshot snapshot, int64
 	return scan;
 }
 
+static bool
+get_row(PennyTableScan *scan, ScanDirection direction, HeapTuple *row)
+{
+	if (!index_getnext_slot(scan->scan, direction, scan->slot))
+		return false;
+	*row = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+	return true;
+}
+
 bool
 penny_table_next(PennyTableScan *scan, HeapTuple *row)
 {
-	bool should_free;
+	return get_row(scan, ForwardScanDirection, row);
+}
 
-	if (!index_getnext_slot(scan->scan, ForwardScanDirection, scan->slot))
-		return false;
-	*row = ExecFetchSlotHeapTuple(scan->slot, false, &should_free);
-	return true;
+bool
+penny_table_previous(PennyTableScan *scan, HeapTuple *row)
+{
+	return get_row(scan, BackwardScanDirection, row);
 }
 
 void

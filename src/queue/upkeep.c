@@ -30,7 +30,7 @@
 #define ERROR_PAUSE 1000000 /* us, after an error, or without the extension */
 
 static void leave(int code, Datum arg);
-static int64 attend(int64 now);
+static int64 attend(int64 now, volatile bool *ready);
 
 /* One process at a time; false: another does it. */
 static bool
@@ -77,7 +77,7 @@ forget_tables(void)
 
 /* In a transaction; when to go on. */
 static int64
-attend(int64 now)
+attend(int64 now, volatile bool *ready)
 {
 	PennyQueueShared *s = penny_queue_shared;
 	uint32 reload = pg_atomic_read_u32(&s->reload);
@@ -96,6 +96,8 @@ attend(int64 now)
 	}
 	next = penny_prepared_settle(now);
 	next = Min(next, penny_load_deferred(now));
+	next = Min(next, penny_history_trim(now));
+	*ready = true;
 	return Min(next, penny_rescan(now));
 }
 
@@ -116,6 +118,7 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 {
 	PennyQueueShared *s = penny_queue_shared;
 	volatile int64 next = now + ERROR_PAUSE;
+	volatile bool ready = false;
 
 	*again_at = PENNY_SCHED_NEVER;
 	if (s == NULL || RecoveryInProgress())
@@ -135,10 +138,13 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 	{
 		StartTransactionCommand();
 		if (penny_queue_here())
-			next = attend(now);
+			next = attend(now, &ready);
 		CommitTransactionCommand();
-		if (OidIsValid(s->relation))
+		if (ready)
+		{
+			next = Min(next, penny_rotate(now));
 			next = Min(next, attend_clock(now));
+		}
 	}
 	PG_FINALLY();
 	{
