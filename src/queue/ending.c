@@ -189,8 +189,7 @@ penny_ending_post(PennyJobRef ref, PennyJobVerb verb, int64 due, int attempt, bo
 {
 	Record *record;
 
-	mine.record =
-		enlarge(mine.record, mine.nrecords, 1, &mine.record_space, sizeof(Record));
+	mine.record = enlarge(mine.record, mine.nrecords, 1, &mine.record_space, sizeof(Record));
 	record = &mine.record[mine.nrecords++];
 	record->ref = ref;
 	record->level = GetCurrentTransactionNestLevel();
@@ -224,8 +223,7 @@ post_from(int first)
 	if (first >= mine.nowned)
 		return false;
 	for (int i = first; i < mine.nowned; i++)
-		penny_sched_link(sched, mine.owned[i].ref,
-						 i + 1 < mine.nowned ? mine.owned[i + 1].ref : 0);
+		penny_sched_link(sched, mine.owned[i].ref, i + 1 < mine.nowned ? mine.owned[i + 1].ref : 0);
 	penny_sched_post(sched, mine.owned[first].ref, mine.owned[mine.nowned - 1].ref);
 	mine.nowned = first;
 	return true;

@@ -49,15 +49,15 @@ penny_job_terms(const PennyJobRow *row, const PennyHandler *handler, PennyJobTer
 		queue.exponential = true;
 		queue.timeout = INT64CONST(300) * USECS_PER_SEC;
 	}
-	terms->attempts = row->attempts > 0                            ? row->attempts
+	terms->attempts = row->attempts > 0                          ? row->attempts
 					  : handler != NULL && handler->attempts > 0 ? handler->attempts
-																  : queue.attempts;
-	terms->timeout = row->timeout_ms > 0                          ? row->timeout_ms * INT64CONST(1000)
+																 : queue.attempts;
+	terms->timeout = row->timeout_ms > 0                       ? row->timeout_ms * INT64CONST(1000)
 					 : handler != NULL && handler->timeout > 0 ? handler->timeout
-																: queue.timeout;
-	terms->backoff = row->backoff_ms >= 0                           ? row->backoff_ms * INT64CONST(1000)
+															   : queue.timeout;
+	terms->backoff = row->backoff_ms >= 0                       ? row->backoff_ms * INT64CONST(1000)
 					 : handler != NULL && handler->backoff >= 0 ? handler->backoff
-																 : queue.backoff;
+																: queue.backoff;
 	terms->exponential = queue.exponential;
 	terms->jitter = queue.jitter;
 }
@@ -71,8 +71,7 @@ penny_job_backoff(const PennyJobTerms *terms, int made)
 		delay *= 2;
 	delay = Min(delay, BACKOFF_MAX);
 	/* a jitter of j takes the delay from [delay * (1 - j), delay] */
-	return delay - (int64) ((double) delay * terms->jitter *
-							pg_prng_double(&pg_global_prng_state));
+	return delay - (int64) ((double) delay * terms->jitter * pg_prng_double(&pg_global_prng_state));
 }
 
 /* ---- one ending --------------------------------------------------------------------- */

@@ -161,8 +161,7 @@ penny_dead_insert(const PennyJobRow *row, int made, const char *reason, Jsonb *e
 	values[DEAD_REASON] = CStringGetTextDatum(reason);
 	values[DEAD_ERRORS] = JsonbPGetDatum(errors);
 	values[DEAD_AT] = TimestampTzGetDatum(at);
-	values[DEAD_REDRIVEN] =
-		PointerGetDatum(construct_empty_array(INT8OID));
+	values[DEAD_REDRIVEN] = PointerGetDatum(construct_empty_array(INT8OID));
 	insert_row(PENNY_TABLE_DEAD, values, isnull);
 }
 

@@ -41,11 +41,11 @@ static struct
 	NewJob *job;
 	int n;
 	int space;
-	int reserved; /* those before it were reserved */
+	int reserved;   /* those before it were reserved */
 	bool uncounted; /* there were more */
 	bool deferred;
 	TimestampTz deferred_due;
-	int64 *missed; /* by queue: smallest id that is not in the array; NULL: none */
+	int64 *missed;  /* by queue: smallest id that is not in the array; NULL: none */
 	uint32 runners; /* bits of all of them */
 	bool upkeep;    /* a worker has more to do than to take jobs */
 } mine;
@@ -73,8 +73,7 @@ note_missed(const PennyJob *job)
 {
 	if (mine.missed == NULL)
 	{
-		mine.missed =
-			MemoryContextAlloc(TopTransactionContext, PENNY_SCHED_QUEUES * sizeof(int64));
+		mine.missed = MemoryContextAlloc(TopTransactionContext, PENNY_SCHED_QUEUES * sizeof(int64));
 		for (int i = 0; i < PENNY_SCHED_QUEUES; i++)
 			mine.missed[i] = PENNY_QUEUE_NOT_MISSED;
 	}
@@ -153,8 +152,7 @@ reserve(void)
 		uint32 got;
 		PennyJobRef ref;
 
-		while (mine.reserved + (int) wanted < mine.n &&
-			   first[wanted].job.queue == first->job.queue)
+		while (mine.reserved + (int) wanted < mine.n && first[wanted].job.queue == first->job.queue)
 			wanted++;
 		got = penny_sched_reserve(sched, first->job.queue, wanted, &ref);
 		for (uint32 i = 0; i < got; i++)

@@ -41,8 +41,7 @@ number_of(const char *name, const JsonbValue *value, int *number)
 		return false;
 	if (value->type != jbvNumeric)
 		wrong(name, "a number");
-	*number = DatumGetInt32(
-		DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric)));
+	*number = DatumGetInt32(DirectFunctionCall1(numeric_int4, NumericGetDatum(value->val.numeric)));
 	return true;
 }
 
@@ -54,8 +53,7 @@ interval_of(const char *name, const JsonbValue *value)
 	if (text == NULL)
 		return NULL;
 	return DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(text),
-												 ObjectIdGetDatum(InvalidOid),
-												 Int32GetDatum(-1)));
+												 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 }
 
 static void
@@ -66,8 +64,8 @@ read_time(PennyEnqueue *what, const JsonbValue *value)
 	what->has_run_at = text != NULL;
 	if (text != NULL)
 		what->run_at = DatumGetTimestampTz(
-			DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
-								ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+			DirectFunctionCall3(timestamptz_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid),
+								Int32GetDatum(-1)));
 }
 
 static void

@@ -137,8 +137,7 @@ add_start(Loading *loading, uint16 queue, int64 at, uint64 group, int jobs)
 		if (loading->nstarts == loading->space)
 		{
 			loading->space *= 2;
-			loading->start =
-				repalloc_huge(loading->start, (Size) loading->space * sizeof(Start));
+			loading->start = repalloc_huge(loading->start, (Size) loading->space * sizeof(Start));
 		}
 		loading->start[loading->nstarts++] = (Start){.at = at, .group = group, .queue = queue};
 	}
@@ -292,8 +291,8 @@ static Loading *
 begin(int64 now)
 {
 	Loading *loading = palloc(sizeof(Loading));
-	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(Retry),
-					   .hcxt = CurrentMemoryContext};
+	HASHCTL control = {
+		.keysize = sizeof(int64), .entrysize = sizeof(Retry), .hcxt = CurrentMemoryContext};
 
 	loading->now = now;
 	loading->snapshot = RegisterSnapshot(GetLatestSnapshot());

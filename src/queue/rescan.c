@@ -29,9 +29,9 @@
 #include "queue/storage.h"
 
 #define PASS_ROWS 50000
-#define LOOK_AGAIN 10000         /* us, while a queue has no room */
-#define DEFERRED_PAUSE 1000000   /* us, between passes over deferred jobs */
-#define DEFERRED_AHEAD 60000000  /* us, more than is needed */
+#define LOOK_AGAIN 10000        /* us, while a queue has no room */
+#define DEFERRED_PAUSE 1000000  /* us, between passes over deferred jobs */
+#define DEFERRED_AHEAD 60000000 /* us, more than is needed */
 
 typedef struct Pass
 {
@@ -102,8 +102,8 @@ static void
 look_who_is_full(Pass *pass)
 {
 	for (int q = 0; q < PENNY_SCHED_QUEUES; q++)
-		if (pass->wanted[q] && (int64) pg_atomic_read_u64(&penny_queue_shared->missed[q]) !=
-								   PENNY_QUEUE_NOT_MISSED)
+		if (pass->wanted[q] &&
+			(int64) pg_atomic_read_u64(&penny_queue_shared->missed[q]) != PENNY_QUEUE_NOT_MISSED)
 		{
 			pass->wanted[q] = false;
 			pass->nwanted--;

@@ -54,12 +54,10 @@ static const PennyShmemPart shared_part = {.name = "penny_queue",
 										   .size = shared_size,
 										   .area = (void **) &penny_queue_shared,
 										   .init = shared_make};
-static const PennyShmemPart claimer_part = {.name = "penny_queue_claimers",
-											.size = claimer_size,
-											.area = (void **) &penny_queue_claimer};
-static const PennyShmemPart prepared_part = {.name = "penny_queue_prepared",
-											 .size = prepared_size,
-											 .area = (void **) &penny_queue_prepared};
+static const PennyShmemPart claimer_part = {
+	.name = "penny_queue_claimers", .size = claimer_size, .area = (void **) &penny_queue_claimer};
+static const PennyShmemPart prepared_part = {
+	.name = "penny_queue_prepared", .size = prepared_size, .area = (void **) &penny_queue_prepared};
 
 /* ---- memory ----------------------------------------------------------------- */
 

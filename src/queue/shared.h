@@ -48,7 +48,7 @@ typedef enum PennyQueueCounter
 	PENNY_QUEUE_LOADED_ROWS,
 	PENNY_QUEUE_DEFERRED_LOADED,
 	PENNY_QUEUE_ROTATIONS,
-	PENNY_QUEUE_MOVED, /* jobs that went from a segment to the deferred ones */
+	PENNY_QUEUE_MOVED,   /* jobs that went from a segment to the deferred ones */
 	PENNY_QUEUE_SPILLED, /* jobs that found no segment and were deferred */
 	PENNY_QUEUE_COUNTERS
 } PennyQueueCounter;
@@ -67,23 +67,23 @@ typedef struct PennyQueueShared
 	Oid database;          /* written with the queue's lock, read without */
 	Oid relation;
 	pg_atomic_uint64 open[PENNY_SEGMENTS];
-	bool empty[PENNY_SEGMENTS];       /* under the queue's lock */
-	int64 opened_at[PENNY_SEGMENTS];  /* likewise */
+	bool empty[PENNY_SEGMENTS];      /* under the queue's lock */
+	int64 opened_at[PENNY_SEGMENTS]; /* likewise */
 	pg_atomic_uint64 missed[PENNY_SCHED_QUEUES];
-	pg_atomic_uint32 old_retries;     /* jobs that are not in memory may have failed before */
-	pg_atomic_uint32 any_missed;      /* one of them is set, or the scheduler's */
-	pg_atomic_uint64 deferred_due;    /* earliest deferred job that is not in memory */
-	pg_atomic_uint32 restored;        /* rows came by a statement and wait for load_jobs() */
-	pg_atomic_uint32 reload;          /* asked by load_jobs(): number of the request */
-	pg_atomic_uint32 reloaded;        /* the last that was done */
-	pg_atomic_uint32 upkeep;          /* a process does it: its PGPROC number plus one */
-	pg_atomic_uint64 upkeep_at;       /* when there is something to do at the latest */
-	pg_atomic_uint64 workers_asleep;  /* bit for each worker */
+	pg_atomic_uint32 old_retries;    /* jobs that are not in memory may have failed before */
+	pg_atomic_uint32 any_missed;     /* one of them is set, or the scheduler's */
+	pg_atomic_uint64 deferred_due;   /* earliest deferred job that is not in memory */
+	pg_atomic_uint32 restored;       /* rows came by a statement and wait for load_jobs() */
+	pg_atomic_uint32 reload;         /* asked by load_jobs(): number of the request */
+	pg_atomic_uint32 reloaded;       /* the last that was done */
+	pg_atomic_uint32 upkeep;         /* a process does it: its PGPROC number plus one */
+	pg_atomic_uint64 upkeep_at;      /* when there is something to do at the latest */
+	pg_atomic_uint64 workers_asleep; /* bit for each worker */
 	pg_atomic_uint32 worker_proc[PENNY_SCHED_HOLDERS]; /* PGPROC number, of who sleeps */
-	pg_atomic_uint32 courier;         /* PGPROC number plus one, if it sleeps */
-	pg_atomic_uint32 claimers;        /* how many sleep */
+	pg_atomic_uint32 courier;                          /* PGPROC number plus one, if it sleeps */
+	pg_atomic_uint32 claimers;                         /* how many sleep */
 	pg_atomic_uint64 counter[PENNY_QUEUE_COUNTERS];
-	pg_atomic_uint32 prepared;        /* entries that are in use */
+	pg_atomic_uint32 prepared; /* entries that are in use */
 	int prepared_size;
 } PennyQueueShared;
 

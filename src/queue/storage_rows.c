@@ -60,10 +60,8 @@ penny_job_values(const PennyJobRow *row, Datum *values, bool *isnull, int column
 	if (columns == JOB_COLUMNS)
 		return;
 	values[JOB_MADE] = Int16GetDatum((int16) row->made);
-	values[JOB_ERRORS] =
-		row->errors != NULL
-			? JsonbPGetDatum(row->errors)
-			: DirectFunctionCall1(jsonb_in, CStringGetDatum("[]"));
+	values[JOB_ERRORS] = row->errors != NULL ? JsonbPGetDatum(row->errors)
+											 : DirectFunctionCall1(jsonb_in, CStringGetDatum("[]"));
 	values[JOB_PENDING] = Int32GetDatum(row->pending);
 	if (row->on_child_failure == '\0')
 		isnull[JOB_ON_CHILD_FAILURE] = true;
@@ -138,8 +136,8 @@ penny_job_entry(const PennyJobRow *row, ItemPointer tid, PennyJob *job)
 	job->id = row->id;
 	job->due = row->due;
 	job->kind = penny_sched_hash(row->kind, strlen(row->kind));
-	job->group = row->group_key == NULL ? 0
-										: penny_sched_hash(row->group_key, strlen(row->group_key));
+	job->group =
+		row->group_key == NULL ? 0 : penny_sched_hash(row->group_key, strlen(row->group_key));
 	job->block = ItemPointerGetBlockNumber(tid);
 	job->offset = ItemPointerGetOffsetNumber(tid);
 	job->queue = row->queue;
