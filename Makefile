@@ -145,13 +145,31 @@ REALTIME = src/realtime/prepared.o \
 QUEUE = src/queue/config.o \
 	src/queue/config_read.o \
 	src/queue/crew.o \
+	src/queue/cron.o \
+	src/queue/cron_text.o \
+	src/queue/ending.o \
+	src/queue/ending_errors.o \
+	src/queue/ending_events.o \
+	src/queue/ending_flow.o \
+	src/queue/ending_keys.o \
+	src/queue/ending_receipt.o \
+	src/queue/ending_record.o \
+	src/queue/ending_rows.o \
+	src/queue/enqueue.o \
+	src/queue/enqueue_commit.o \
+	src/queue/enqueue_json.o \
+	src/queue/enqueue_sql.o \
 	src/queue/handler.o \
+	src/queue/keys.o \
+	src/queue/load.o \
+	src/queue/load_prepared.o \
+	src/queue/load_rows.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
+	src/queue/rescan.o \
 	src/queue/run.o \
 	src/queue/run_job.o \
 	src/queue/run_record.o \
-	src/queue/worker.o \
 	src/queue/sched.o \
 	src/queue/sched_bits.o \
 	src/queue/sched_check.o \
@@ -161,7 +179,16 @@ QUEUE = src/queue/config.o \
 	src/queue/sched_pool.o \
 	src/queue/sched_ready.o \
 	src/queue/sched_take.o \
-	src/queue/sched_verbs.o
+	src/queue/sched_verbs.o \
+	src/queue/segment.o \
+	src/queue/shared.o \
+	src/queue/statements.o \
+	src/queue/storage.o \
+	src/queue/storage_rows.o \
+	src/queue/storage_tables.o \
+	src/queue/upkeep.o \
+	src/queue/waiting.o \
+	src/queue/worker.o
 
 GATEWAY = src/gateway/certificate.o \
 	src/gateway/child.o \
@@ -284,6 +311,7 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/55_listings.sql \
 	sql/api/60_cache.sql \
 	sql/api/70_status.sql \
+	sql/api/80_jobs.sql \
 	sql/api/81_queues.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.

@@ -30,6 +30,7 @@
 #include "executor/pool.h"
 #include "gateway/shelf.h"
 #include "gateway/watch.h"
+#include "queue/queue.h"
 #include "queue/worker.h"
 #include "realtime/publish.h"
 #include "redis/redis.h"
@@ -70,8 +71,9 @@ _PG_init(void)
 	penny_publish_init();
 	penny_redis_init();
 	penny_l2_init();
-	penny_job_worker_init();
 	penny_change_init(); /* after publish: what it writes back is said, too */
+	penny_queue_init();
+	penny_job_worker_init();
 	penny_shmem_init();
 
 	/* Hooks. */

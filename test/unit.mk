@@ -60,6 +60,8 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_presence_frames.c \
 	src/edge/room_presence_far.c \
 	src/edge/wheel.c \
+	src/queue/cron.c \
+	src/queue/cron_text.c \
 	src/queue/sched.c \
 	src/queue/sched_bits.c \
 	src/queue/sched_check.c \
@@ -89,6 +91,7 @@ UNIT_TESTS = http \
 	token_memory \
 	redis \
 	cache \
+	cron \
 	wheel \
 	cache_evict \
 	cache_key \
@@ -99,7 +102,7 @@ UNIT_TESTS = http \
 	edge_sse \
 	fake_gateway
 
-UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h src/queue/sched*.h \
+UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h src/queue/sched*.h src/queue/cron.h \
 	test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
 UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))

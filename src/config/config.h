@@ -78,6 +78,7 @@ extern bool penny_job_synchronous_commit;
 extern int penny_job_worker_idle_timeout; /* ms */
 extern int penny_job_worker_memory;       /* kB, 0 = no limit */
 extern int penny_job_workers;
+extern int penny_jobs_in_memory;
 
 /* redis */
 extern int penny_redis_command_timeout; /* ms */

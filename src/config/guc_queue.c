@@ -22,6 +22,7 @@ bool penny_job_synchronous_commit = false;
 int penny_job_worker_idle_timeout = 30 * SECOND;
 int penny_job_worker_memory = 1024 * 1024;
 int penny_job_workers = 10;
+int penny_jobs_in_memory = 128 * 1024;
 
 /* Define them, sorted by name. */
 void
@@ -55,4 +56,9 @@ penny_config_queue(void)
 							"takes a slot of \"max_worker_processes\" while it runs; 0 runs none.",
 							&penny_job_workers, penny_job_workers, 0, PENNY_MAX_WORKERS, PGC_SIGHUP,
 							0, NULL, NULL, NULL);
+	DefineCustomIntVariable("penny.jobs_in_memory",
+							"Sets how many jobs that wait or run are kept in memory.",
+							"Further ones wait in their tables and are read when there is room.",
+							&penny_jobs_in_memory, penny_jobs_in_memory, 64, 16 * 1024 * 1024,
+							PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }

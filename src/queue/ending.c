@@ -151,6 +151,62 @@ penny_ending_own(int64 id, uint64 token, PennyJobRef *ref, PennyJob *copy)
 	return owned;
 }
 
+/* Bring it into memory, wherever its row is; an error when there is no room. */
+static void
+bring_in(const PennyJobRow *row)
+{
+	bool room;
+
+	if (row->flags & PENNY_JOB_DEFERRED)
+		room = penny_load_row(row);
+	else
+	{
+		(void) penny_load_job(row->id);
+		penny_queue_lock();
+		room = penny_sched_seen(penny_queue_sched(), row->id);
+		penny_queue_unlock();
+	}
+	if (!room)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY),
+						errmsg("there is no room in memory for job " INT64_FORMAT, row->id),
+						errhint("Try it again when fewer jobs wait, or raise "
+								"penny.jobs_in_memory.")));
+}
+
+PennyOwned
+penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref)
+{
+	PennySched *sched = penny_queue_sched();
+	int level = GetCurrentTransactionNestLevel();
+	PennyOwned owned = PENNY_OWNED_GONE;
+	int64 now = penny_queue_now();
+
+	if (!penny_queue_current())
+		refuse_other_tables();
+	make_room(1);
+	for (int i = 0; i < 2 && owned == PENNY_OWNED_GONE; i++)
+	{
+		if (i > 0)
+			bring_in(row);
+		penny_queue_lock();
+		*ref = penny_sched_find(sched, row->id, now);
+		if (*ref != 0)
+		{
+			PennyJob *job = penny_sched_job(sched, *ref);
+
+			owned = PENNY_OWNED_RUNS;
+			if (job->state != PENNY_JOB_ACTIVE && penny_sched_own(sched, *ref, now))
+			{
+				owned = PENNY_OWNED;
+				job->verb = PENNY_VERB_KEPT;
+				push(*ref, level);
+			}
+		}
+		penny_queue_unlock();
+	}
+	return owned;
+}
+
 void
 penny_ending_own_taken(const PennyJobRef *refs, int n)
 {

@@ -13,9 +13,11 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type_d.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "queue/ending_private.h"
 #include "queue/storage.h"

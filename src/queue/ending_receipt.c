@@ -14,6 +14,7 @@
 
 #include "access/htup_details.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "queue/ending_private.h"
 #include "queue/storage.h"

@@ -16,6 +16,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "queue/ending_private.h"
 #include "queue/storage.h"

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/inval.h"
+#include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -28,11 +29,12 @@
 #include "auth/identity.h"
 #include "plane/event.h"
 #include "queue/enqueue.h"
+#include "queue/keys.h"
 #include "queue/storage.h"
 
-#define SHORT_NUMBER 0x8000   /* in the first word of a numeric on disk: short form */
-#define SHORT_NUMBER_TEXT 330 /* which is no longer than this as text */
-#define ESCAPED_MAX 6         /* a byte as \u0001 */
+#define SHORT_NUMBER 0x8000     /* in the first word of a numeric on disk: short form */
+#define SHORT_NUMBER_TEXT 330   /* which is no longer than this as text */
+#define ESCAPED_MAX 6           /* a byte as \u0001 */
 #define KIND_FIRST "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
 #define KIND_REST KIND_FIRST ".:/-"
 
@@ -75,8 +77,7 @@ has_role(char access)
 		{
 			Oid role = get_role_oid(roles[i], true);
 
-			known_has[i] =
-				superuser() || (OidIsValid(role) && has_privs_of_role(GetUserId(), role));
+			known_has[i] = superuser() || (OidIsValid(role) && has_privs_of_role(GetUserId(), role));
 		}
 		known_user = GetUserId();
 	}
@@ -181,11 +182,11 @@ penny_job_check_size(Jsonb *value, const char *what)
 	initStringInfo(&text);
 	(void) JsonbToCString(&text, &value->root, VARSIZE(value));
 	if (text.len > PENNY_JOB_PAYLOAD_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s of a job is too large", what),
-				 errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
-						   PENNY_JOB_PAYLOAD_MAX),
-				 errhint("Store it in a table and pass its key.")));
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("%s of a job is too large", what),
+						errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
+								  PENNY_JOB_PAYLOAD_MAX),
+						errhint("Store it in a table and pass its key.")));
 	pfree(text.data);
 }
 
@@ -196,9 +197,9 @@ interval_ms(const char *name, const Interval *interval, int64 max)
 				(double) interval->time;
 
 	if (us < 0 || us > (double) max * 1000)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of a job must be from 0 to " INT64_FORMAT " milliseconds", name, max)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("%s of a job must be from 0 to " INT64_FORMAT " milliseconds", name,
+							   max)));
 	return (int64) (us / 1000);
 }
 
@@ -211,8 +212,9 @@ due_at(const PennyEnqueue *what, TimestampTz now)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a job has run_at or delay, not both")));
 	if (what->delay != NULL)
-		due = DatumGetTimestampTz(DirectFunctionCall2(
-			timestamptz_pl_interval, TimestampTzGetDatum(now), IntervalPGetDatum(what->delay)));
+		due = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													  TimestampTzGetDatum(now),
+													  IntervalPGetDatum(what->delay)));
 	else if (what->has_run_at)
 		due = what->run_at;
 	if (TIMESTAMP_IS_NOEND(due))
@@ -238,9 +240,9 @@ find_queue(const char *name, PennyJobRow *row)
 	PennyQueueConfig config;
 
 	if (strlen(name) >= NAMEDATALEN || !penny_queue_by_name(name, &config))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("queue \"%.63s\" does not exist", name),
-				 errhint("Make it with penny.create_queue().")));
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("queue \"%.63s\" does not exist", name),
+						errhint("Make it with penny.create_queue().")));
 	row->queue = config.id;
 }
 
@@ -264,9 +266,9 @@ penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 						errmsg("payload of a job must not be null"),
 						errhint("The JSON value null is allowed.")));
 	penny_job_check_size(what->payload, "payload");
-	find_queue(what->queue != NULL ? what->queue
-			   : handler != NULL   ? handler->queue
-								   : "normal",
+	find_queue(what->queue != NULL   ? what->queue
+			   : handler != NULL ? handler->queue
+								  : "normal",
 			   row);
 	row->kind = what->kind;
 	row->payload = what->payload;
@@ -294,7 +296,7 @@ penny_enqueue_one(const PennyEnqueue *what)
 
 	penny_enqueue_row(what, &row);
 	if (row.key != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("keys of jobs are not supported")));
+		return penny_job_insert_keyed(
+			&row, penny_key_mode(what->key_mode != NULL ? what->key_mode : "keep"));
 	return penny_job_insert(&row);
 }

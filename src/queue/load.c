@@ -28,6 +28,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 #include "queue/ending_private.h"
 #include "queue/load.h"
@@ -432,4 +433,20 @@ penny_load_job(int64 id)
 	penny_table_close(&open);
 	UnregisterSnapshot(snapshot);
 	return ref != 0 && ref != PENNY_SCHED_ANY;
+}
+
+bool
+penny_load_row(const PennyJobRow *row)
+{
+	ItemPointerData nowhere; /* deferred jobs are read by their id */
+	PennyJob job;
+	PennyJobRef ref;
+
+	ItemPointerSet(&nowhere, 0, FirstOffsetNumber);
+	penny_job_entry(row, &nowhere, &job);
+	job.flags |= PENNY_JOB_DEFERRED;
+	penny_queue_lock();
+	ref = penny_sched_offer(penny_queue_sched(), &job, penny_queue_now());
+	penny_queue_unlock();
+	return ref != PENNY_SCHED_ANY;
 }

@@ -19,6 +19,8 @@
  * True: offered.
  */
 extern bool penny_load_job(int64 id);
+/* The same for a deferred job; false: there is no room. */
+extern bool penny_load_row(const PennyJobRow *row);
 /* Everything that is not in memory; under the upkeep, in a transaction. */
 extern void penny_load_all(int64 now);
 /* Attempts that failed of a job in a segment, by receipts, and when it is due (0: as its row says). */
@@ -46,10 +48,5 @@ extern int64 penny_load_deferred(int64 now);
 extern void penny_prepared_begin(void);
 /* Those that are over; when to look again, or PENNY_SCHED_NEVER. */
 extern int64 penny_prepared_settle(int64 now);
-
-/* ---- rotate.c ------------------------------------------------------------------------------ */
-
-/* Empty one segment, if there is one; in transactions of its own.  When to look again. */
-extern int64 penny_rotate(int64 now);
 
 #endif /* PENNY_QUEUE_LOAD_H */

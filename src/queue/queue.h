@@ -155,10 +155,13 @@ typedef struct PennyJobRow
 
 /*
  * Insert a job and have it offered to the scheduler at commit.  The caller has
- * checked everything and filled all but id, which is set.  Into the deferred
+ * checked everything and filled all but id, which is set unless it is not 0 (then
+ * it came from penny_job_next_id() in this transaction).  Into the deferred
  * jobs when it is due after PENNY_JOB_DEFER_AFTER or `pending` is not 0.
  */
 extern int64 penny_job_insert(PennyJobRow *row);
+/* An id for a row that has to be named before it is inserted. */
+extern int64 penny_job_next_id(void);
 /* Many at once. */
 extern void penny_job_insert_many(PennyJobRow *rows, int n);
 /*
@@ -223,6 +226,19 @@ typedef struct PennyEnding
  * for an id that is not ACTIVE with this token; token 0: in whatever state (cancel).
  */
 extern bool penny_ending_own(int64 id, uint64 token, PennyJobRef *ref, PennyJob *copy);
+typedef enum PennyOwned
+{
+	PENNY_OWNED,      /* ENDING, this transaction's: nobody can start it */
+	PENNY_OWNED_RUNS, /* it runs, or another transaction is ending it */
+	PENNY_OWNED_GONE  /* it has ended */
+} PennyOwned;
+
+/*
+ * A job that has not started, to be cancelled.  One that is not in memory, deferred
+ * ones included (not those with `pending`), is brought into it first; an error
+ * when there is no room.
+ */
+extern PennyOwned penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref);
 /* For the jobs that a worker has taken; all at once. */
 extern void penny_ending_own_taken(const PennyJobRef *refs, int n);
 /* Write down one ending; everything that follows from it is in this transaction. */

@@ -17,7 +17,7 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
+#include "access/twophase.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
@@ -68,6 +68,8 @@ penny_queue_init(void)
 	penny_shmem_register(&shared_part);
 	penny_shmem_register(&claimer_part);
 	penny_shmem_register(&prepared_part);
+	penny_pending_init();
+	penny_ending_init();
 }
 
 static Size

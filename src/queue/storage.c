@@ -29,15 +29,14 @@
 
 #define MANY 500 /* rows at once */
 
-static int64 next_id(void);
 static bool is_late(const PennyJobRow *row);
 static void prepare(PennyJobRow *row);
 static void note(const PennyJobRow *row, HeapTuple tuple);
 static void insert_deferred(PennyJobRow *row);
 static int insert_run(PennyJobRow *rows, int n);
 
-static int64
-next_id(void)
+int64
+penny_job_next_id(void)
 {
 	return nextval_internal(penny_queue_table_oid(PENNY_TABLE_ID), false);
 }
@@ -56,7 +55,8 @@ prepare(PennyJobRow *row)
 	row->flags = (row->key != NULL ? PENNY_JOB_KEYED : 0) |
 				 (row->parent != 0 ? PENNY_JOB_CHILD : 0) |
 				 (row->user_id != NULL || row->room != NULL ? PENNY_JOB_TOLD : 0);
-	row->id = next_id();
+	if (row->id == 0)
+		row->id = penny_job_next_id();
 }
 
 static PennyRunner

@@ -78,7 +78,7 @@ table_name(PennyQueueTable table, char name[NAMEDATALEN])
 static int
 columns_of(PennyQueueTable table)
 {
-	static const int others[] = {DEFERRED_COLUMNS, 20, 14, 3, 6};
+	static const int others[] = {DEFERRED_COLUMNS, 20, 14, 0, 0, 0};
 
 	if (table < PENNY_TABLE_RECEIPT)
 		return JOB_COLUMNS;
@@ -164,7 +164,8 @@ penny_table_open(PennyOpenTable *open, PennyQueueTable table, LOCKMODE mode)
 	if (it->nindexes < 0)
 	{
 		if (open->relation->rd_rel->relam != HEAP_TABLE_AM_OID ||
-			RelationGetDescr(open->relation)->natts != columns_of(table))
+			(columns_of(table) != 0 &&
+			 RelationGetDescr(open->relation)->natts != columns_of(table)))
 			refuse(table, "It is no heap, or its columns are others.");
 		look_at_indexes(it, open->relation);
 	}
