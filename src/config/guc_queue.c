@@ -56,9 +56,8 @@ penny_config_queue(void)
 							"takes a slot of \"max_worker_processes\" while it runs; 0 runs none.",
 							&penny_job_workers, penny_job_workers, 0, PENNY_MAX_WORKERS, PGC_SIGHUP,
 							0, NULL, NULL, NULL);
-	DefineCustomIntVariable("penny.jobs_in_memory",
-							"Sets how many jobs that wait or run are kept in memory.",
-							"Further ones wait in their tables and are read when there is room.",
-							&penny_jobs_in_memory, penny_jobs_in_memory, 64, 16 * 1024 * 1024,
-							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"penny.jobs_in_memory", "Sets how many jobs that wait or run are kept in memory.",
+		"Further ones wait in their tables and are read when there is room.", &penny_jobs_in_memory,
+		penny_jobs_in_memory, 64, 16 * 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }

@@ -32,9 +32,9 @@
 #include "queue/keys.h"
 #include "queue/storage.h"
 
-#define SHORT_NUMBER 0x8000     /* in the first word of a numeric on disk: short form */
-#define SHORT_NUMBER_TEXT 330   /* which is no longer than this as text */
-#define ESCAPED_MAX 6           /* a byte as \u0001 */
+#define SHORT_NUMBER 0x8000   /* in the first word of a numeric on disk: short form */
+#define SHORT_NUMBER_TEXT 330 /* which is no longer than this as text */
+#define ESCAPED_MAX 6         /* a byte as \u0001 */
 #define KIND_FIRST "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
 #define KIND_REST KIND_FIRST ".:/-"
 
@@ -77,7 +77,8 @@ has_role(char access)
 		{
 			Oid role = get_role_oid(roles[i], true);
 
-			known_has[i] = superuser() || (OidIsValid(role) && has_privs_of_role(GetUserId(), role));
+			known_has[i] =
+				superuser() || (OidIsValid(role) && has_privs_of_role(GetUserId(), role));
 		}
 		known_user = GetUserId();
 	}
@@ -182,11 +183,11 @@ penny_job_check_size(Jsonb *value, const char *what)
 	initStringInfo(&text);
 	(void) JsonbToCString(&text, &value->root, VARSIZE(value));
 	if (text.len > PENNY_JOB_PAYLOAD_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("%s of a job is too large", what),
-						errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
-								  PENNY_JOB_PAYLOAD_MAX),
-						errhint("Store it in a table and pass its key.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s of a job is too large", what),
+				 errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
+						   PENNY_JOB_PAYLOAD_MAX),
+				 errhint("Store it in a table and pass its key.")));
 	pfree(text.data);
 }
 
@@ -197,9 +198,9 @@ interval_ms(const char *name, const Interval *interval, int64 max)
 				(double) interval->time;
 
 	if (us < 0 || us > (double) max * 1000)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("%s of a job must be from 0 to " INT64_FORMAT " milliseconds", name,
-							   max)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of a job must be from 0 to " INT64_FORMAT " milliseconds", name, max)));
 	return (int64) (us / 1000);
 }
 
@@ -212,9 +213,8 @@ due_at(const PennyEnqueue *what, TimestampTz now)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("a job has run_at or delay, not both")));
 	if (what->delay != NULL)
-		due = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													  TimestampTzGetDatum(now),
-													  IntervalPGetDatum(what->delay)));
+		due = DatumGetTimestampTz(DirectFunctionCall2(
+			timestamptz_pl_interval, TimestampTzGetDatum(now), IntervalPGetDatum(what->delay)));
 	else if (what->has_run_at)
 		due = what->run_at;
 	if (TIMESTAMP_IS_NOEND(due))
@@ -240,9 +240,9 @@ find_queue(const char *name, PennyJobRow *row)
 	PennyQueueConfig config;
 
 	if (strlen(name) >= NAMEDATALEN || !penny_queue_by_name(name, &config))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("queue \"%.63s\" does not exist", name),
-						errhint("Make it with penny.create_queue().")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("queue \"%.63s\" does not exist", name),
+				 errhint("Make it with penny.create_queue().")));
 	row->queue = config.id;
 }
 
@@ -266,9 +266,9 @@ penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 						errmsg("payload of a job must not be null"),
 						errhint("The JSON value null is allowed.")));
 	penny_job_check_size(what->payload, "payload");
-	find_queue(what->queue != NULL   ? what->queue
-			   : handler != NULL ? handler->queue
-								  : "normal",
+	find_queue(what->queue != NULL ? what->queue
+			   : handler != NULL   ? handler->queue
+								   : "normal",
 			   row);
 	row->kind = what->kind;
 	row->payload = what->payload;
