@@ -28,6 +28,7 @@
 #include "base/compat.h"
 #include "base/shmem.h"
 #include "config/config.h"
+#include "queue/crew.h"
 #include "queue/dead.h"
 #include "queue/pending.h"
 #include "queue/schedule.h"
@@ -259,6 +260,7 @@ wake_worker(void)
 		wake_proc(proc);
 		return;
 	}
+	penny_crew_short();
 }
 
 static void
