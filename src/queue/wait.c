@@ -1,0 +1,320 @@
+/*-------------------------------------------------------------------------
+ *
+ * wait.c
+ *		Sessions that wait: for jobs to claim, or for a job to end.
+ *
+ * A session that waits has a place in a table of shared memory, under a
+ * spinlock that is held for a look through the table; who has something to tell
+ * reads two counters first, and in nearly all cases that is all.  A place is
+ * taken before the session looks for what it waits for, so nothing that happens
+ * after the look is missed; the wake sets the session's latch.
+ *
+ * Who waits holds no snapshot and no transaction id: the callers are procedures
+ * that have committed (sqlapi/sql_jobs.c).  With all places taken a session
+ * looks once a LOOK_PAUSE instead.
+ *
+ * The place is given back on every way out, that of an error and of the end of
+ * the process included.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/spin.h"
+
+#include "base/compat.h"
+#include "base/shmem.h"
+#include "queue/queue.h"
+#include "queue/wait.h"
+
+#define PLACES 256
+#define BUCKETS 1024
+#define LOOK_PAUSE 1000 /* ms, of a session without a place */
+#define NOBODY (-1)
+
+typedef struct Place
+{
+	int proc;     /* number of its PGPROC; NOBODY: free */
+	int64 job;    /* it waits for the end of this job, or 0 */
+	uint16 queue; /* or for jobs of this queue */
+	bool ended;   /* the job has */
+} Place;
+
+/*
+ * The mutex is for `place`; the counters are raised with it and read without.
+ */
+typedef struct Waiters
+{
+	slock_t mutex;
+	pg_atomic_uint32 claimers;
+	pg_atomic_uint32 awaited;          /* sessions that wait for an end */
+	pg_atomic_uint32 bucket[BUCKETS]; /* of them by the job's id */
+	Place place[PLACES];
+} Waiters;
+
+static Waiters *waiters = NULL;
+static int mine = NOBODY;
+static uint32 wait_event = 0;
+
+static Size waiters_size(void);
+static void waiters_init(void);
+static bool take_place(int64 job, uint16 queue);
+static void leave_place(void);
+static void leave_on_exit(int code, Datum arg);
+static bool sleep_until(int64 until);
+static int64 next_look(int64 until);
+static bool jobs_wait(uint16 queue);
+static bool has_ended(int64 id);
+static void wake(int64 job, uint16 queue);
+
+static const PennyShmemPart part = {
+	.name = "penny queue waiters",
+	.size = waiters_size,
+	.area = (void **) &waiters,
+	.init = waiters_init,
+};
+
+void
+penny_wait_init(void)
+{
+	penny_shmem_register(&part);
+}
+
+static Size
+waiters_size(void)
+{
+	return sizeof(Waiters);
+}
+
+static void
+waiters_init(void)
+{
+	SpinLockInit(&waiters->mutex);
+	pg_atomic_init_u32(&waiters->claimers, 0);
+	pg_atomic_init_u32(&waiters->awaited, 0);
+	for (int i = 0; i < BUCKETS; i++)
+		pg_atomic_init_u32(&waiters->bucket[i], 0);
+	for (int i = 0; i < PLACES; i++)
+		waiters->place[i].proc = NOBODY;
+}
+
+static pg_atomic_uint32 *
+bucket_of(int64 id)
+{
+	return &waiters->bucket[(uint64) id % BUCKETS];
+}
+
+/* ---- places ---------------------------------------------------------------- */
+
+/* False: none is free. */
+static bool
+take_place(int64 job, uint16 queue)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		before_shmem_exit(leave_on_exit, (Datum) 0);
+		wait_event = penny_wait_event_new("PennyJobWait");
+		registered = true;
+	}
+	SpinLockAcquire(&waiters->mutex);
+	for (int i = 0; i < PLACES && mine == NOBODY; i++)
+		if (waiters->place[i].proc == NOBODY)
+			mine = i;
+	if (mine != NOBODY)
+	{
+		waiters->place[mine] = (Place){MyProc->pgprocno, job, queue, false};
+		pg_atomic_fetch_add_u32(job != 0 ? &waiters->awaited : &waiters->claimers, 1);
+		if (job != 0)
+			pg_atomic_fetch_add_u32(bucket_of(job), 1);
+	}
+	SpinLockRelease(&waiters->mutex);
+	return mine != NOBODY;
+}
+
+static void
+leave_place(void)
+{
+	Place *place;
+
+	if (mine == NOBODY)
+		return;
+	SpinLockAcquire(&waiters->mutex);
+	place = &waiters->place[mine];
+	pg_atomic_fetch_sub_u32(place->job != 0 ? &waiters->awaited : &waiters->claimers, 1);
+	if (place->job != 0)
+		pg_atomic_fetch_sub_u32(bucket_of(place->job), 1);
+	place->proc = NOBODY;
+	SpinLockRelease(&waiters->mutex);
+	mine = NOBODY;
+}
+
+static void
+leave_on_exit(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	leave_place();
+}
+
+/* ---- waiting ---------------------------------------------------------------- */
+
+/* False when the time was over before. */
+static bool
+sleep_until(int64 until)
+{
+	int64 left = until - penny_queue_now();
+	long timeout;
+
+	if (left <= 0)
+		return false;
+	timeout = (long) Min((left + 999) / 1000, INT_MAX);
+	if (mine == NOBODY)
+		timeout = Min(timeout, LOOK_PAUSE);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, wait_event);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}
+
+/* What time alone makes ready (delays, limits, leases) counts, too. */
+static int64
+next_look(int64 until)
+{
+	int64 next;
+
+	penny_queue_lock();
+	next = penny_sched_next(penny_queue_sched(), PENNY_RUNNER_EXTERNAL, penny_queue_now());
+	penny_queue_unlock();
+	return Min(until, next);
+}
+
+static bool
+jobs_wait(uint16 queue)
+{
+	bool waits;
+
+	penny_queue_lock();
+	waits = penny_sched_waits(penny_queue_sched(), PENNY_RUNNER_EXTERNAL, queue, penny_queue_now());
+	penny_queue_unlock();
+	return waits;
+}
+
+void
+penny_wait_for_jobs(uint16 queue, int64 until)
+{
+	PG_TRY();
+	{
+		(void) take_place(0, queue);
+		while (!jobs_wait(queue) && penny_queue_now() < until)
+			(void) sleep_until(next_look(until));
+	}
+	PG_FINALLY();
+	{
+		leave_place();
+	}
+	PG_END_TRY();
+}
+
+/* Of a job in a segment the bits say it; for others the waker does. */
+static bool
+has_ended(int64 id)
+{
+	bool ended = false;
+
+	if (mine != NOBODY)
+	{
+		SpinLockAcquire(&waiters->mutex);
+		ended = waiters->place[mine].ended;
+		SpinLockRelease(&waiters->mutex);
+	}
+	if (!ended)
+	{
+		penny_queue_lock();
+		ended = penny_sched_find(penny_queue_sched(), id, penny_queue_now()) == 0 &&
+				penny_sched_done(penny_queue_sched(), id);
+		penny_queue_unlock();
+	}
+	return ended;
+}
+
+bool
+penny_wait_for_end(int64 id, int64 until)
+{
+	volatile bool ended = false;
+
+	PG_TRY();
+	{
+		(void) take_place(id, 0);
+		do
+			ended = has_ended(id);
+		while (!ended && sleep_until(until));
+	}
+	PG_FINALLY();
+	{
+		leave_place();
+	}
+	PG_END_TRY();
+	return ended;
+}
+
+/* ---- wakes -------------------------------------------------------------------- */
+
+bool
+penny_wait_awaited(int64 id)
+{
+	return waiters != NULL && pg_atomic_read_u32(&waiters->awaited) != 0 &&
+		   pg_atomic_read_u32(bucket_of(id)) != 0;
+}
+
+bool
+penny_wait_any_claimer(void)
+{
+	return waiters != NULL && pg_atomic_read_u32(&waiters->claimers) != 0;
+}
+
+/*
+ * Everybody who waits for this job, or for jobs of this queue: those who find
+ * nothing sleep again.  Latches are set after the mutex is free.
+ */
+static void
+wake(int64 job, uint16 queue)
+{
+	int proc[PLACES];
+	int n = 0;
+
+	SpinLockAcquire(&waiters->mutex);
+	for (int i = 0; i < PLACES; i++)
+	{
+		Place *place = &waiters->place[i];
+
+		if (place->proc == NOBODY || place->job != job || (job == 0 && place->queue != queue))
+			continue;
+		place->ended = job != 0;
+		proc[n++] = place->proc;
+	}
+	SpinLockRelease(&waiters->mutex);
+	while (n > 0)
+		SetLatch(&ProcGlobal->allProcs[proc[--n]].procLatch);
+}
+
+void
+penny_wait_wake_claimers(uint16 queue)
+{
+	if (penny_wait_any_claimer())
+		wake(0, queue);
+}
+
+void
+penny_wait_job_ended(int64 id)
+{
+	if (penny_wait_awaited(id))
+		wake(id, 0);
+}
