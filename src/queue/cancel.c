@@ -39,7 +39,6 @@ static Interrupt *interrupts = NULL;
 static int ninterrupts = 0;
 static int space = 0;
 
-static bool bring_in(const PennyJobRow *row);
 static bool end_here(int64 id, const PennyJobRow *row);
 static void note_interrupt(int64 id);
 static void interrupt(int64 id);
@@ -84,29 +83,7 @@ penny_job_cancel(int64 id)
 		note_interrupt(id);
 		return true;
 	}
-	if (ref == 0 && !bring_in(&row))
-		return false;
 	return end_here(id, &row);
-}
-
-/* Offer the row of a job that is not in memory; false: it has ended. */
-static bool
-bring_in(const PennyJobRow *row)
-{
-	PennyJob job;
-	PennyJobRef ref;
-
-	if (!penny_job_entry(row, &job))
-		return false;
-	penny_queue_lock();
-	ref = penny_sched_offer(penny_queue_sched(), &job, penny_queue_now());
-	penny_queue_unlock();
-	if (ref == PENNY_SCHED_ANY)
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-						errmsg("job " INT64_FORMAT " cannot be cancelled now", row->id),
-						errdetail("The memory of the queue is full, and the job is not in it."),
-						errhint("Try again later, or raise \"penny.jobs_in_memory\".")));
-	return ref != 0;
 }
 
 static bool

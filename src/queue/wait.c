@@ -3,18 +3,20 @@
  * wait.c
  *		Sessions that wait: for jobs to claim, or for a job to end.
  *
- * A session that waits has a place in a table of shared memory, under a
- * spinlock that is held for a look through the table; who has something to tell
- * reads two counters first, and in nearly all cases that is all.  A place is
- * taken before the session looks for what it waits for, so nothing that happens
- * after the look is missed; the wake sets the session's latch.
+ * For jobs: the session says that it sleeps (penny_queue_asleep), looks once more,
+ * and sleeps until it is woken, or until time alone may make a job ready.  One
+ * session is woken for one job; one that was woken and cannot take it (its time
+ * is over, it is cancelled) wakes the next.
+ *
+ * For an end: the session has a place in a table of shared memory, under a
+ * spinlock that is held for a look through the table; who ends jobs reads two
+ * counters first, and in nearly all cases that is all.  The place is taken before
+ * the session looks whether the job has ended, so no end after the look is missed.
+ * With all places taken a session looks once a LOOK_PAUSE instead.
  *
  * Who waits holds no snapshot and no transaction id: the callers are procedures
- * that have committed (sqlapi/sql_jobs.c).  With all places taken a session
- * looks once a LOOK_PAUSE instead.
- *
- * The place is given back on every way out, that of an error and of the end of
- * the process included.
+ * that have committed (sqlapi/sql_claims.c).  Places and marks are given back on
+ * every way out, that of an error and of the end of the process included.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,9 +43,8 @@
 typedef struct Place
 {
 	int proc;     /* number of its PGPROC; NOBODY: free */
-	int64 job;    /* it waits for the end of this job, or 0 */
-	uint16 queue; /* or for jobs of this queue */
-	bool ended;   /* the job has */
+	int64 job;    /* whose end it waits for */
+	bool ended;   /* that has come */
 } Place;
 
 /*
@@ -52,26 +53,27 @@ typedef struct Place
 typedef struct Waiters
 {
 	slock_t mutex;
-	pg_atomic_uint32 claimers;
-	pg_atomic_uint32 awaited;          /* sessions that wait for an end */
+	pg_atomic_uint32 awaited;         /* places taken */
 	pg_atomic_uint32 bucket[BUCKETS]; /* of them by the job's id */
 	Place place[PLACES];
 } Waiters;
 
 static Waiters *waiters = NULL;
 static int mine = NOBODY;
+static int asleep_in = NOBODY; /* queue for whose jobs we said that we sleep */
 static uint32 wait_event = 0;
 
 static Size waiters_size(void);
 static void waiters_init(void);
-static bool take_place(int64 job, uint16 queue);
-static void leave_place(void);
+static void prepare_exit(void);
 static void leave_on_exit(int code, Datum arg);
+static void take_place(int64 job);
+static void leave_place(void);
+static void stop_waiting_for_jobs(void);
 static bool sleep_until(int64 until);
 static int64 next_look(int64 until);
 static bool jobs_wait(uint16 queue);
 static bool has_ended(int64 id);
-static void wake(int64 job, uint16 queue);
 
 static const PennyShmemPart part = {
 	.name = "penny queue waiters",
@@ -96,7 +98,6 @@ static void
 waiters_init(void)
 {
 	SpinLockInit(&waiters->mutex);
-	pg_atomic_init_u32(&waiters->claimers, 0);
 	pg_atomic_init_u32(&waiters->awaited, 0);
 	for (int i = 0; i < BUCKETS; i++)
 		pg_atomic_init_u32(&waiters->bucket[i], 0);
@@ -112,31 +113,38 @@ bucket_of(int64 id)
 
 /* ---- places ---------------------------------------------------------------- */
 
-/* False: none is free. */
-static bool
-take_place(int64 job, uint16 queue)
+static void
+prepare_exit(void)
 {
-	static bool registered = false;
+	if (wait_event != 0)
+		return;
+	before_shmem_exit(leave_on_exit, (Datum) 0);
+	wait_event = penny_wait_event_new("PennyJobWait");
+}
 
-	if (!registered)
-	{
-		before_shmem_exit(leave_on_exit, (Datum) 0);
-		wait_event = penny_wait_event_new("PennyJobWait");
-		registered = true;
-	}
+static void
+leave_on_exit(int code, Datum arg)
+{
+	(void) code;
+	(void) arg;
+	leave_place();
+	stop_waiting_for_jobs();
+}
+
+static void
+take_place(int64 job)
+{
 	SpinLockAcquire(&waiters->mutex);
 	for (int i = 0; i < PLACES && mine == NOBODY; i++)
 		if (waiters->place[i].proc == NOBODY)
 			mine = i;
 	if (mine != NOBODY)
 	{
-		waiters->place[mine] = (Place){MyProc->pgprocno, job, queue, false};
-		pg_atomic_fetch_add_u32(job != 0 ? &waiters->awaited : &waiters->claimers, 1);
-		if (job != 0)
-			pg_atomic_fetch_add_u32(bucket_of(job), 1);
+		waiters->place[mine] = (Place){PENNY_MY_PROC_NUMBER, job, false};
+		pg_atomic_fetch_add_u32(&waiters->awaited, 1);
+		pg_atomic_fetch_add_u32(bucket_of(job), 1);
 	}
 	SpinLockRelease(&waiters->mutex);
-	return mine != NOBODY;
 }
 
 static void
@@ -148,20 +156,11 @@ leave_place(void)
 		return;
 	SpinLockAcquire(&waiters->mutex);
 	place = &waiters->place[mine];
-	pg_atomic_fetch_sub_u32(place->job != 0 ? &waiters->awaited : &waiters->claimers, 1);
-	if (place->job != 0)
-		pg_atomic_fetch_sub_u32(bucket_of(place->job), 1);
+	pg_atomic_fetch_sub_u32(&waiters->awaited, 1);
+	pg_atomic_fetch_sub_u32(bucket_of(place->job), 1);
 	place->proc = NOBODY;
 	SpinLockRelease(&waiters->mutex);
 	mine = NOBODY;
-}
-
-static void
-leave_on_exit(int code, Datum arg)
-{
-	(void) code;
-	(void) arg;
-	leave_place();
 }
 
 /* ---- waiting ---------------------------------------------------------------- */
@@ -176,7 +175,7 @@ sleep_until(int64 until)
 	if (left <= 0)
 		return false;
 	timeout = (long) Min((left + 999) / 1000, INT_MAX);
-	if (mine == NOBODY)
+	if (mine == NOBODY && asleep_in == NOBODY)
 		timeout = Min(timeout, LOOK_PAUSE);
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, wait_event);
 	ResetLatch(MyLatch);
@@ -207,18 +206,40 @@ jobs_wait(uint16 queue)
 	return waits;
 }
 
+/* Whether we were woken for a job is not known here, so the next looks for it. */
+static void
+stop_waiting_for_jobs(void)
+{
+	if (asleep_in == NOBODY)
+		return;
+	penny_queue_awake(PENNY_RUNNER_EXTERNAL, (uint32) asleep_in);
+	penny_queue_wake(PENNY_RUNNER_EXTERNAL, (uint16) asleep_in);
+	asleep_in = NOBODY;
+}
+
 void
 penny_wait_for_jobs(uint16 queue, int64 until)
 {
+	bool ready = false;
+
+	prepare_exit();
 	PG_TRY();
 	{
-		(void) take_place(0, queue);
-		while (!jobs_wait(queue) && penny_queue_now() < until)
-			(void) sleep_until(next_look(until));
+		do
+		{
+			asleep_in = queue;
+			penny_queue_asleep(PENNY_RUNNER_EXTERNAL, queue);
+			ready = jobs_wait(queue);
+		} while (!ready && sleep_until(next_look(until)) && penny_queue_now() < until);
+		if (ready)
+		{
+			penny_queue_awake(PENNY_RUNNER_EXTERNAL, queue);
+			asleep_in = NOBODY;
+		}
 	}
 	PG_FINALLY();
 	{
-		leave_place();
+		stop_waiting_for_jobs();
 	}
 	PG_END_TRY();
 }
@@ -250,9 +271,10 @@ penny_wait_for_end(int64 id, int64 until)
 {
 	volatile bool ended = false;
 
+	prepare_exit();
 	PG_TRY();
 	{
-		(void) take_place(id, 0);
+		take_place(id);
 		do
 			ended = has_ended(id);
 		while (!ended && sleep_until(until));
@@ -274,47 +296,26 @@ penny_wait_awaited(int64 id)
 		   pg_atomic_read_u32(bucket_of(id)) != 0;
 }
 
-bool
-penny_wait_any_claimer(void)
-{
-	return waiters != NULL && pg_atomic_read_u32(&waiters->claimers) != 0;
-}
-
-/*
- * Everybody who waits for this job, or for jobs of this queue: those who find
- * nothing sleep again.  Latches are set after the mutex is free.
- */
-static void
-wake(int64 job, uint16 queue)
+/* Latches are set after the mutex is free. */
+void
+penny_wait_job_ended(int64 id)
 {
 	int proc[PLACES];
 	int n = 0;
 
+	if (!penny_wait_awaited(id))
+		return;
 	SpinLockAcquire(&waiters->mutex);
 	for (int i = 0; i < PLACES; i++)
 	{
 		Place *place = &waiters->place[i];
 
-		if (place->proc == NOBODY || place->job != job || (job == 0 && place->queue != queue))
+		if (place->proc == NOBODY || place->job != id)
 			continue;
-		place->ended = job != 0;
+		place->ended = true;
 		proc[n++] = place->proc;
 	}
 	SpinLockRelease(&waiters->mutex);
 	while (n > 0)
 		SetLatch(&ProcGlobal->allProcs[proc[--n]].procLatch);
-}
-
-void
-penny_wait_wake_claimers(uint16 queue)
-{
-	if (penny_wait_any_claimer())
-		wake(0, queue);
-}
-
-void
-penny_wait_job_ended(int64 id)
-{
-	if (penny_wait_awaited(id))
-		wake(id, 0);
 }

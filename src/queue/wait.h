@@ -27,10 +27,7 @@ extern bool penny_wait_for_end(int64 id, int64 until);
 /* Is somebody waiting for the end of this job?  May say yes of another; cheap. */
 extern bool penny_wait_awaited(int64 id);
 
-/* Wakes.  From COMMIT callbacks: cannot fail, allocate or wait for long. */
-extern void penny_wait_wake_claimers(uint16 queue);
+/* It has ended; from COMMIT callbacks: cannot fail, allocate or wait for long. */
 extern void penny_wait_job_ended(int64 id);
-/* Numbers of queues in which somebody waits for jobs, as bits. */
-extern bool penny_wait_any_claimer(void);
 
 #endif /* PENNY_WAIT_H */
