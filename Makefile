@@ -27,11 +27,15 @@ PLANE = src/plane/plane.o \
 	src/plane/wake.o
 
 BASE = src/base/clock.o \
+	src/base/crash.o \
 	src/base/epoch.o \
 	src/base/error.o \
 	src/base/planemap.o \
 	src/base/registry.o \
+	src/base/reset.o \
 	src/base/shmem.o \
+	src/base/staff.o \
+	src/base/state_file.o \
 	src/base/worker.o
 
 CONFIG = src/config/config.o \
@@ -39,6 +43,7 @@ CONFIG = src/config/config.o \
 	src/config/guc_compression.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
+	src/config/guc_queue.o \
 	src/config/guc_redis.o \
 	src/config/guc_security.o
 
@@ -128,7 +133,6 @@ EXECUTOR = src/executor/answer.o \
 	src/executor/quarantine.o \
 	src/executor/quarantine_file.o \
 	src/executor/rate.o \
-	src/executor/reset.o \
 	src/executor/result.o \
 	src/executor/routes.o \
 	src/executor/run.o \
@@ -137,9 +141,58 @@ EXECUTOR = src/executor/answer.o \
 REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
 
+QUEUE = src/queue/config.o \
+	src/queue/config_read.o \
+	src/queue/crew.o \
+	src/queue/cron.o \
+	src/queue/cron_text.o \
+	src/queue/ending.o \
+	src/queue/ending_errors.o \
+	src/queue/ending_events.o \
+	src/queue/ending_flow.o \
+	src/queue/ending_keys.o \
+	src/queue/ending_receipt.o \
+	src/queue/ending_record.o \
+	src/queue/ending_rows.o \
+	src/queue/enqueue.o \
+	src/queue/enqueue_commit.o \
+	src/queue/enqueue_json.o \
+	src/queue/enqueue_sql.o \
+	src/queue/handler.o \
+	src/queue/keys.o \
+	src/queue/load.o \
+	src/queue/load_prepared.o \
+	src/queue/load_rows.o \
+	src/queue/marks.o \
+	src/queue/pace.o \
+	src/queue/rescan.o \
+	src/queue/run.o \
+	src/queue/run_job.o \
+	src/queue/run_record.o \
+	src/queue/sched.o \
+	src/queue/sched_bits.o \
+	src/queue/sched_check.o \
+	src/queue/sched_groups.o \
+	src/queue/sched_limit.o \
+	src/queue/sched_look.o \
+	src/queue/sched_pool.o \
+	src/queue/sched_ready.o \
+	src/queue/sched_take.o \
+	src/queue/sched_verbs.o \
+	src/queue/segment.o \
+	src/queue/shared.o \
+	src/queue/statements.o \
+	src/queue/storage.o \
+	src/queue/storage_rows.o \
+	src/queue/storage_tables.o \
+	src/queue/upkeep.o \
+	src/queue/waiting.o \
+	src/queue/worker.o
+
 GATEWAY = src/gateway/certificate.o \
 	src/gateway/child.o \
 	src/gateway/child_log.o \
+	src/gateway/job_workers.o \
 	src/gateway/listener.o \
 	src/gateway/relay_start.o \
 	src/gateway/shelf.o \
@@ -151,12 +204,13 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_quarantine.o \
+	src/sqlapi/sql_queues.o \
 	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) \
-	$(SQLAPI) \
+OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(QUEUE) \
+	$(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
@@ -242,7 +296,8 @@ SQL_INSTALL = sql/install/00_header.sql \
 	sql/install/20_types.sql \
 	sql/install/30_routes.sql \
 	sql/install/35_rooms.sql \
-	sql/install/40_store_steps.sql
+	sql/install/40_store_steps.sql \
+	sql/install/50_queue.sql
 
 SQL_API = sql/api/00_version.sql \
 	sql/api/10_identity.sql \
@@ -254,7 +309,9 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/50_http.sql \
 	sql/api/55_listings.sql \
 	sql/api/60_cache.sql \
-	sql/api/70_status.sql
+	sql/api/70_status.sql \
+	sql/api/80_jobs.sql \
+	sql/api/81_queues.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
 SQL_UPDATES =

@@ -17,6 +17,7 @@ FUZZ_TARGETS = http \
 	sse \
 	plane \
 	cache \
+	cron \
 	plane_edge \
 	response \
 	encoding \

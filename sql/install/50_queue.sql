@@ -171,15 +171,19 @@ CREATE TABLE _penny.job_keys (
 	queue smallint NOT NULL,
 	key text NOT NULL,
 	job_id bigint NOT NULL,
+	after bigint,
 	PRIMARY KEY (queue, key)
 );
 COMMENT ON TABLE _penny.job_keys IS 'Keys of jobs that have not ended';
+COMMENT ON COLUMN _penny.job_keys.after IS 'The job that had the key before and runs; job_id waits for its end';
 
 CREATE TABLE _penny.job_edges (
 	child bigint PRIMARY KEY,
 	parent bigint NOT NULL,
+	position integer NOT NULL,
+	kind text NOT NULL,
 	ended boolean NOT NULL DEFAULT false,
-	outcome text,
+	outcome text CHECK (outcome IN ('completed', 'failed', 'cancelled')),
 	result jsonb,
 	error text
 );
@@ -196,14 +200,20 @@ CREATE TABLE _penny.schedules (
 	priority integer NOT NULL DEFAULT 0,
 	group_key text,
 	room text,
+	key text,
 	missed text NOT NULL DEFAULT 'once' CHECK (missed IN ('skip', 'once', 'all')),
 	enabled boolean NOT NULL DEFAULT true,
 	user_id uuid,
 	last_at timestamptz,
 	next_at timestamptz,
-	last_job bigint
+	fired_at timestamptz,
+	last_job bigint,
+	last_error text
 );
+CREATE INDEX schedules_next ON _penny.schedules (next_at) WHERE enabled;
 COMMENT ON TABLE _penny.schedules IS 'Jobs that come by the clock';
+COMMENT ON COLUMN _penny.schedules.last_at IS 'The moment for which it fired last; fired_at: when it did';
+COMMENT ON COLUMN _penny.schedules.last_error IS 'Why nothing was enqueued the last time';
 
 -- What is to be there again after pg_dump and pg_restore: of the segments, what has not ended.
 DO $$

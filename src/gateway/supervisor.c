@@ -16,6 +16,9 @@
  * themselves when idle.  While it could not start one anyway, the supervisor
  * does not show itself as asleep, and edges leave it alone.
  *
+ * Job workers.  One while penny is ready, and more by load
+ * (gateway/job_workers.c).
+ *
  * Relay.  While penny.redis_url is set there is to be a penny relay
  * (gateway/relay_start.c).
  *
@@ -58,10 +61,12 @@
 #include "base/compat.h"
 #include "base/planemap.h"
 #include "base/registry.h"
+#include "base/staff.h"
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "config/config.h"
 #include "executor/chores.h"
+#include "gateway/job_workers.h"
 #include "gateway/relay_start.h"
 #include "plane/call.h"
 #include "plane/event.h"
@@ -143,6 +148,7 @@ penny_supervisor_main(Datum main_arg)
 		forget_started();
 		start_by_load(penny_clock_ms());
 		penny_relay_start();
+		penny_job_workers_start();
 		wait_for_work(set);
 		if (penny_key_asked())
 			ConfigReloadPending = true;
@@ -420,6 +426,12 @@ wait_for_work(WaitEventSet *set)
 	if (penny_relay_start_at() != PENNY_NEVER)
 	{
 		long until = penny_clock_timeout(penny_clock_ms(), penny_relay_start_at());
+
+		timeout = timeout < 0 ? until : Min(timeout, until);
+	}
+	if (penny_job_workers_start_at() != PENNY_NEVER)
+	{
+		long until = penny_clock_timeout(penny_clock_ms(), penny_job_workers_start_at());
 
 		timeout = timeout < 0 ? until : Min(timeout, until);
 	}

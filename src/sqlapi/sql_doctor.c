@@ -38,6 +38,7 @@
 #include "base/compat.h"
 #include "base/planemap.h"
 #include "base/registry.h"
+#include "base/staff.h"
 #include "config/config.h"
 #include "executor/quarantine.h"
 #include "redis/redis.h"

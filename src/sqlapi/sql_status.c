@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/planemap.h"
 #include "base/registry.h"
+#include "base/staff.h"
 #include "config/config.h"
 #include "plane/call.h"
 #include "redis/redis.h"

@@ -176,16 +176,16 @@ my $given = $node->add_conversation($own);
 $node->sql("DELETE FROM chat.participants WHERE conversation_id = '$given'");
 is($own_ws->join_room("conversation:$given")->{type}, 'joined', 'the owner joins');
 $node->sql("UPDATE chat.conversations SET owner_id = '$ada' WHERE id = '$given'");
-my $out = $own_ws->wait_for(sub { $_[0]{type} eq 'left' || $_[0]{type} eq 'error' });
-is($out && $out->{room}, "conversation:$given", 'and is out when the conversation is given away') or diag(explain($out));
+my $gone = $own_ws->wait_for(sub { $_[0]{type} eq 'left' || $_[0]{type} eq 'error' });
+is($gone && $gone->{room}, "conversation:$given", 'and is out when the conversation is given away') or diag(explain($gone));
 
 # The function that a room asks is another one now.
 $node->sql(q{CREATE FUNCTION public.open_house(room text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
 INSERT INTO penny.room_policies VALUES ('house', 'public.open_house')});
 is($own_ws->join_room('house:1')->{type}, 'joined', 'an open house');
 $node->sql(q{CREATE OR REPLACE FUNCTION public.open_house(room text) RETURNS boolean LANGUAGE sql AS 'SELECT false'});
-$out = $own_ws->wait_for(sub { ($_[0]{type} eq 'left' || $_[0]{type} eq 'error') && $_[0]{room} eq 'house:1' });
-ok($out, 'which the commit that replaces the function closes');
+$gone = $own_ws->wait_for(sub { ($_[0]{type} eq 'left' || $_[0]{type} eq 'error') && $_[0]{room} eq 'house:1' });
+ok($gone, 'which the commit that replaces the function closes');
 $own_ws->join_room("conversation:" . (my $mine = $node->add_conversation($own)));
 $node->sql('ALTER TABLE chat.conversations DISABLE ROW LEVEL SECURITY');
 is($own_ws->join_room("conversation:$given")->{type}, 'joined', 'without row-level security everybody may join');

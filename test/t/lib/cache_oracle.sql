@@ -167,6 +167,17 @@ RETURN (ARRAY[
 	'RESET work_mem',
 	oracle.restrict('chat.participants', 'active_at > ''2020-01-01''')])[topic];
 
+-- ... what happens at a fixed point of one, by luck it might never: a right is
+-- there, is taken from callers who just got an answer, and given back (rest:
+-- changes until the next topic), ...
+CREATE FUNCTION oracle.certain_change(topic integer, rest integer) RETURNS text LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN topic = 13 THEN (ARRAY[
+	'GRANT EXECUTE ON FUNCTION penny.sessions() TO penny_user',
+	'REVOKE EXECUTE ON FUNCTION penny.sessions() FROM penny_user',
+	'GRANT SELECT ON chat.models TO penny_user',
+	'REVOKE SELECT ON chat.models FROM penny_user',
+	'GRANT SELECT ON chat.models TO penny_user; GRANT EXECUTE ON FUNCTION penny.sessions() TO penny_user'])[rest] END;
+
 -- ... the change that goes with it, ...
 CREATE FUNCTION oracle.change_of_topic(topic integer) RETURNS text
 LANGUAGE plpgsql VOLATILE AS $$
@@ -194,12 +205,15 @@ BEGIN
 END
 $$;
 
--- ... and back.
+-- ... and back; and the conversations that are asked for most are there again,
+-- with those who ask most, or there would be less to answer with each topic.
 CREATE FUNCTION oracle.end_topic() RETURNS text LANGUAGE sql STABLE
 RETURN coalesce((SELECT string_agg(format('DROP POLICY own ON %s; ', polrelid::regclass), '') FROM pg_policy WHERE polname = 'own'), '')
 	|| 'ALTER TABLE chat.messages ENABLE ALWAYS TRIGGER penny_invalidate; DROP TABLE IF EXISTS oracle.child;'
 	|| 'GRANT SELECT ON chat.models TO penny_user; GRANT EXECUTE ON FUNCTION penny.sessions() TO penny_user;'
-	|| 'ALTER TABLE chat.artifacts ENABLE ROW LEVEL SECURITY; ALTER ROLE oracle_reader NOBYPASSRLS; REVOKE penny_admin FROM oracle_reader';
+	|| 'ALTER TABLE chat.artifacts ENABLE ROW LEVEL SECURITY; ALTER ROLE oracle_reader NOBYPASSRLS; REVOKE penny_admin FROM oracle_reader;'
+	|| 'INSERT INTO chat.conversations (id, owner_id, title) SELECT oracle.cid(n), oracle.uid(n), ''back '' || n FROM generate_series(1, 8) n ON CONFLICT DO NOTHING;'
+	|| 'INSERT INTO chat.participants (conversation_id, user_id) SELECT oracle.cid(n), oracle.uid(u) FROM generate_series(1, 8) n, generate_series(1, 3) u ON CONFLICT DO NOTHING';
 
 -- ---- the oracle ---------------------------------------------------------------
 
@@ -208,7 +222,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
 	callers CONSTANT integer := 5;
 	asked CONSTANT integer := 48; -- by each, between two changes
-	-- a few at a time: plans are kept for four roles
+	-- a few at a time: plans are kept for four roles; the last are those who lose by a certain change
 	roles CONSTANT text[] := '{{penny_user,penny_user,penny_user,penny_agent,penny_admin},{penny_user,penny_user,penny_user,oracle_reader,oracle_owner},{penny_user,penny_user,penny_agent,oracle_reader,penny_admin}}';
 	who integer[];
 	as_role text[];
@@ -224,7 +238,11 @@ DECLARE
 	changes integer := 0;
 	topic integer;
 	rest integer := 0; -- changes until the next topic
-	errors integer := 0;
+	certain boolean := false; -- the change is
+	again boolean; -- one certain change follows another: the same ask the same
+	before text[]; -- what they got
+	denials integer := 0;
+	taken integer := 0; -- of them, to callers who were just answered
 	n integer;
 BEGIN
 	SET client_min_messages = error;
@@ -241,6 +259,8 @@ BEGIN
 			EXECUTE oracle.end_topic();
 			COMMIT;
 			change := oracle.begin_topic(topic);
+		ELSIF oracle.certain_change(topic, rest) IS NOT NULL THEN
+			change := oracle.certain_change(topic, rest);
 		ELSIF random() < (CASE WHEN topic IN (8, 11, 13) THEN 0.15 ELSE 0.35 END) THEN
 			change := oracle.change_of_topic(topic);
 		ELSIF random() < 0.02 THEN
@@ -248,6 +268,8 @@ BEGIN
 		ELSE
 			change := oracle.change_of_rows();
 		END IF;
+		again := certain;
+		certain := oracle.certain_change(topic, rest) IS NOT NULL;
 		recent := (change || recent)[1:8];
 		rest := rest - 1;
 		IF topic = 5 THEN
@@ -262,14 +284,24 @@ BEGIN
 		COMMIT;
 		changes := changes + 1;
 		-- who asks what
-		SELECT array_agg(oracle.skewed(10)), array_agg(roles[1 + changes / 50 % 3][1 + floor(random() * 5)::integer])
-			INTO who, as_role FROM generate_series(1, callers);
-		SELECT array_agg((floor(extract(epoch FROM p.active_at) * 1000000) - 946684800000000)::bigint || '_' || p.conversation_id)
-			INTO cursors FROM (SELECT * FROM chat.participants ORDER BY random() LIMIT 4) p;
-		SELECT array_agg(ROW(floor(random() * 13), oracle.cid(oracle.skewed(24)), oracle.skewed(3),
-				CASE WHEN random() < 0.3 THEN cursors[oracle.skewed(4)] END)::oracle.question)
-			INTO questions FROM generate_series(1, callers * asked);
+		IF NOT (certain AND again) THEN
+			SELECT array_agg(oracle.skewed(10)), array_agg(roles[1 + changes / 50 % 3][1 + floor(random() * 5)::integer])
+				INTO who, as_role FROM generate_series(1, callers);
+			SELECT array_agg((floor(extract(epoch FROM p.active_at) * 1000000) - 946684800000000)::bigint || '_' || p.conversation_id)
+				INTO cursors FROM (SELECT * FROM chat.participants ORDER BY random() LIMIT 4) p;
+			SELECT array_agg(ROW(floor(random() * 13), oracle.cid(oracle.skewed(24)), oracle.skewed(3),
+					CASE WHEN random() < 0.3 THEN cursors[oracle.skewed(4)] END)::oracle.question)
+				INTO questions FROM generate_series(1, callers * asked);
+			IF certain THEN
+				as_role := (SELECT array_agg(roles[3][i] ORDER BY i) FROM generate_series(1, callers) i);
+				FOR c IN 1 .. callers LOOP
+					questions[c * asked - 1].kind := 10;
+					questions[c * asked].kind := 11;
+				END LOOP;
+			END IF;
+		END IF;
 		COMMIT;
+		before := cached;
 		cached := '{}';
 		FOR c IN 1 .. callers LOOP
 			PERFORM penny.act_as(oracle.uid(who[c]), as_role[c]);
@@ -286,8 +318,13 @@ BEGIN
 			FOR i IN 1 .. asked LOOP
 				n := (c - 1) * asked + i;
 				uncached := oracle.ask(questions[n]);
-				IF uncached LIKE 'error%' THEN
-					errors := errors + 1;
+				IF uncached LIKE 'error 42501 %' THEN
+					denials := denials + 1;
+					IF certain AND again AND before[n] NOT LIKE 'error %' THEN
+						taken := taken + 1;
+					END IF;
+				ELSIF uncached LIKE 'error %' THEN
+					RAISE EXCEPTION 'the answer to % is %', questions[n], uncached;
 				END IF;
 				IF uncached IS DISTINCT FROM cached[n] AND jsonb_array_length(wrong) < 5 THEN
 					wrong := wrong || jsonb_build_object('topic', topic, 'caller', who[c], 'role', as_role[c], 'question', questions[n]::text,
@@ -301,6 +338,6 @@ BEGIN
 		EXIT WHEN jsonb_array_length(wrong) >= 5;
 	END LOOP;
 	PERFORM oracle.dblink_disconnect('other');
-	report := jsonb_build_object('cases', done, 'changes', changes, 'topics', topics, 'errors', errors, 'wrong', wrong);
+	report := jsonb_build_object('cases', done, 'changes', changes, 'topics', topics, 'denials', denials, 'taken', taken, 'wrong', wrong);
 END
 $$;
