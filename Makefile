@@ -141,11 +141,22 @@ EXECUTOR = src/executor/answer.o \
 REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
 
-QUEUE = src/queue/config.o \
+QUEUE = src/queue/cancel.o \
+	src/queue/claim.o \
+	src/queue/claim_upkeep.o \
+	src/queue/config.o \
 	src/queue/config_read.o \
 	src/queue/crew.o \
 	src/queue/cron.o \
 	src/queue/cron_text.o \
+	src/queue/dead.o \
+	src/queue/dead_purge.o \
+	src/queue/ending_lineage.o \
+	src/queue/flow.o \
+	src/queue/schedule.o \
+	src/queue/schedule_fire.o \
+	src/queue/schedule_table.o \
+	src/queue/schedule_time.o \
 	src/queue/ending.o \
 	src/queue/ending_errors.o \
 	src/queue/ending_events.o \
@@ -186,6 +197,7 @@ QUEUE = src/queue/config.o \
 	src/queue/storage_rows.o \
 	src/queue/storage_tables.o \
 	src/queue/upkeep.o \
+	src/queue/wait.o \
 	src/queue/waiting.o \
 	src/queue/worker.o
 
@@ -201,6 +213,7 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/worker.o
 
 SQLAPI = src/sqlapi/sql_cache.o \
+	src/sqlapi/sql_claims.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_quarantine.o \
@@ -311,7 +324,9 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/60_cache.sql \
 	sql/api/70_status.sql \
 	sql/api/80_jobs.sql \
-	sql/api/81_queues.sql
+	sql/api/81_queues.sql \
+	sql/api/82_claims.sql \
+	sql/api/87_jobs_http.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
 SQL_UPDATES =

@@ -24,9 +24,8 @@
 #include "utils/snapmgr.h"
 
 #include "queue/cancel.h"
-#include "queue/claim.h"
+#include "queue/crew.h"
 #include "queue/queue.h"
-#include "queue/worker.h"
 
 /* Jobs that run and are to be interrupted when this transaction commits. */
 typedef struct Interrupt
@@ -108,9 +107,9 @@ note_interrupt(int64 id)
 	if (ninterrupts == space)
 	{
 		space = Max(space * 2, 8);
-		interrupts = interrupts == NULL
-						 ? MemoryContextAlloc(TopTransactionContext, sizeof(Interrupt) * (Size) space)
-						 : repalloc(interrupts, sizeof(Interrupt) * (Size) space);
+		interrupts = interrupts == NULL ? MemoryContextAlloc(TopTransactionContext,
+															 sizeof(Interrupt) * (Size) space)
+										: repalloc(interrupts, sizeof(Interrupt) * (Size) space);
 	}
 	interrupts[ninterrupts++] = (Interrupt){id, GetCurrentTransactionNestLevel()};
 }

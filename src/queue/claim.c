@@ -33,6 +33,7 @@
 #include "base/error.h"
 #include "queue/claim.h"
 #include "queue/queue.h"
+#include "queue/shared.h"
 
 typedef struct Claim
 {
@@ -47,6 +48,7 @@ static int nclaims = 0;
 static int space = 0;
 
 static void remember(const PennyJob *jobs, int n);
+static void mind_lease(int64 until);
 static void put_back(int from);
 static void vanished(int64 id, uint64 token);
 static int read_rows(const PennyJob *jobs, int n, PennyClaimed *out);
@@ -74,6 +76,7 @@ penny_claim(uint16 queue, int n, int64 lease, const char *worker, PennyClaimed *
 	int64 now;
 	PennyTake take = {.runner = PENNY_RUNNER_EXTERNAL, .queue = queue};
 	uint32 taken = 0;
+	bool more;
 
 	(void) worker;
 	*claimed = palloc(sizeof(PennyClaimed) * (Size) n);
@@ -96,8 +99,24 @@ penny_claim(uint16 queue, int n, int64 lease, const char *worker, PennyClaimed *
 	for (uint32 i = 0; i < taken; i++)
 		jobs[i] = *penny_sched_job(sched, refs[i]);
 	remember(jobs, (int) taken);
+	more = taken > 0 && penny_sched_waits(sched, PENNY_RUNNER_EXTERNAL, queue, now);
 	penny_queue_unlock();
-	return taken == 0 ? 0 : read_rows(jobs, (int) taken, *claimed);
+	if (taken == 0)
+		return 0;
+	mind_lease(take.until);
+	if (more)
+		penny_queue_wake(PENNY_RUNNER_EXTERNAL, queue);
+	return read_rows(jobs, (int) taken, *claimed);
+}
+
+/* Somebody is to look when the lease ends: the worker that sleeps until a later time is woken. */
+static void
+mind_lease(int64 until)
+{
+	if ((int64) pg_atomic_read_u64(&penny_queue_shared->upkeep_at) <= until)
+		return;
+	penny_queue_upkeep_by(until);
+	penny_queue_wake(PENNY_RUNNER_SQL, 0);
 }
 
 /* With jobs NULL make room for n; with jobs note them, which cannot fail. */
@@ -115,8 +134,7 @@ remember(const PennyJob *jobs, int n)
 		return;
 	}
 	for (int i = 0; i < n; i++)
-		claims[nclaims++] =
-			(Claim){jobs[i].id, jobs[i].token, GetCurrentTransactionNestLevel()};
+		claims[nclaims++] = (Claim){jobs[i].id, jobs[i].token, GetCurrentTransactionNestLevel()};
 }
 
 /* The rows of what was taken; jobs whose rows are gone are dropped. */
@@ -214,7 +232,8 @@ penny_claim_fail(int64 id, uint64 token, const char *error, int64 retry_in, bool
 static bool
 is_plain(const PennyJob *job)
 {
-	return (job->flags & (PENNY_JOB_DEFERRED | PENNY_JOB_KEYED | PENNY_JOB_CHILD | PENNY_JOB_TOLD)) == 0;
+	return (job->flags &
+			(PENNY_JOB_DEFERRED | PENNY_JOB_KEYED | PENNY_JOB_CHILD | PENNY_JOB_TOLD)) == 0;
 }
 
 static int
@@ -323,7 +342,10 @@ penny_claim_release(int64 id, uint64 token)
 	}
 	penny_queue_unlock();
 	if (ref != 0)
+	{
 		penny_queue_wake(PENNY_RUNNER_EXTERNAL, queue);
+		mind_lease(0); /* requests that wait at an edge are told by upkeep */
+	}
 	return ref != 0;
 }
 
@@ -338,7 +360,8 @@ penny_claim_expire(int max)
 		PennyJobRef ref;
 		PennyJob job;
 		PennyJobRow row;
-		PennyEnding ending = {.outcome = PENNY_OUTCOME_FAILED, .retry_in = -1, .worker = "external"};
+		PennyEnding ending = {
+			.outcome = PENNY_OUTCOME_FAILED, .retry_in = -1, .worker = "external"};
 		uint32 n;
 
 		penny_queue_lock();

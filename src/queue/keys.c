@@ -109,7 +109,8 @@ penny_job_insert_keyed(PennyJobRow *row, PennyKeyMode mode)
 				(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("key_mode debounce needs a delay"),
 				 errhint("The job runs when no other has come for that long.")));
 	row->flags |= PENNY_JOB_KEYED;
-	row->id = penny_job_next_id();
+	if (row->id == 0)
+		row->id = penny_job_next_id();
 	values[0] = Int16GetDatum((int16) row->queue);
 	values[1] = CStringGetTextDatum(row->key);
 	values[2] = Int64GetDatum(row->id);

@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "queue/claim.h"
 #include "queue/load.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
@@ -94,7 +95,8 @@ attend(int64 now)
 	}
 	next = penny_prepared_settle(now);
 	next = Min(next, penny_load_deferred(now));
-	return Min(next, penny_rescan(now));
+	next = Min(next, penny_rescan(now));
+	return Min(next, penny_claims_upkeep());
 }
 
 bool

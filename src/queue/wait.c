@@ -42,9 +42,9 @@
 
 typedef struct Place
 {
-	int proc;     /* number of its PGPROC; NOBODY: free */
-	int64 job;    /* whose end it waits for */
-	bool ended;   /* that has come */
+	int proc;   /* number of its PGPROC; NOBODY: free */
+	int64 job;  /* whose end it waits for */
+	bool ended; /* that has come */
 } Place;
 
 /*
@@ -258,9 +258,15 @@ has_ended(int64 id)
 	}
 	if (!ended)
 	{
+		PennySched *sched = penny_queue_sched();
+		PennyJobRef ref;
+
 		penny_queue_lock();
-		ended = penny_sched_find(penny_queue_sched(), id, penny_queue_now()) == 0 &&
-				penny_sched_done(penny_queue_sched(), id);
+		ref = penny_sched_find(sched, id, penny_queue_now());
+		if (ref != 0)
+			penny_sched_job(sched, ref)->flags |= PENNY_JOB_AWAITED;
+		else
+			ended = penny_sched_done(sched, id);
 		penny_queue_unlock();
 	}
 	return ended;

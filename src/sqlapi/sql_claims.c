@@ -32,7 +32,7 @@
 #include "queue/wait.h"
 
 #define CLAIM_COLUMNS 9
-#define MIN_LEASE INT64CONST(100000)                 /* us */
+#define MIN_LEASE INT64CONST(100000)                  /* us */
 #define MAX_LEASE (INT64CONST(86400) * USECS_PER_SEC) /* us */
 #define MAX_WAIT (INT64CONST(3600) * USECS_PER_SEC)   /* us */
 
@@ -75,17 +75,18 @@ queue_arg(const char *name)
 	PennyQueueConfig queue;
 
 	if (!penny_queue_by_name(name, &queue))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("queue \"%s\" does not exist", name),
-						errhint("Make it with penny.create_queue().")));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("queue \"%s\" does not exist", name),
+				 errhint("Make it with penny.create_queue().")));
 	return queue.id;
 }
 
 static int64
 interval_arg(const Interval *interval, const char *what, int64 low, int64 high)
 {
-	double us = ((double) interval->month * DAYS_PER_MONTH + interval->day) * (double) USECS_PER_DAY +
-				(double) interval->time;
+	double us =
+		((double) interval->month * DAYS_PER_MONTH + interval->day) * (double) USECS_PER_DAY +
+		(double) interval->time;
 
 	if (us < (double) low || us > (double) high)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -276,9 +277,10 @@ static Jsonb *
 result_arg(Jsonb *result)
 {
 	if (result != NULL && VARSIZE_ANY_EXHDR(result) > PENNY_JOB_PAYLOAD_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("the result of a job must be at most %d bytes", PENNY_JOB_PAYLOAD_MAX),
-						errhint("Store it in a table, and let the result name it.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the result of a job must be at most %d bytes", PENNY_JOB_PAYLOAD_MAX),
+				 errhint("Store it in a table, and let the result name it.")));
 	return result;
 }
 
@@ -305,8 +307,8 @@ penny_complete_many_sql(PG_FUNCTION_ARGS)
 	int n;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("ids and tokens must not be null")));
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("ids and tokens must not be null")));
 	require_queue();
 	n = claims_arg(fcinfo, &ids, &tokens);
 	if (!PG_ARGISNULL(2))
@@ -315,8 +317,8 @@ penny_complete_many_sql(PG_FUNCTION_ARGS)
 		bool *null;
 		int nresults;
 
-		deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), JSONBOID, -1, false, TYPALIGN_INT, &value, &null,
-						  &nresults);
+		deconstruct_array(PG_GETARG_ARRAYTYPE_P(2), JSONBOID, -1, false, TYPALIGN_INT, &value,
+						  &null, &nresults);
 		if (nresults != n)
 			ereport(ERROR, (errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 							errmsg("there must be as many results as ids")));
@@ -406,11 +408,10 @@ require_alone(FunctionCallInfo fcinfo, const char *what)
 	CallContext *context = (CallContext *) fcinfo->context;
 
 	if (context == NULL || !IsA(context, CallContext) || context->atomic)
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("%s cannot run inside a transaction block", what),
-				 errdetail("It commits before it waits, so that it holds no snapshot."),
-				 errhint("CALL it by itself, not within BEGIN and COMMIT or a function.")));
+		ereport(ERROR, (errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+						errmsg("%s cannot run inside a transaction block", what),
+						errdetail("It commits before it waits, so that it holds no snapshot."),
+						errhint("CALL it by itself, not within BEGIN and COMMIT or a function.")));
 }
 
 /* The one INOUT parameter, as a procedure gives it. */
