@@ -94,6 +94,7 @@ STORE = src/store/access.o \
 	src/store/change_direct.o \
 	src/store/change_known.o \
 	src/store/change_write.o \
+	src/store/execution_sweep.o \
 	src/store/import.o \
 	src/store/import_json.o \
 	src/store/import_message.o \

@@ -30,6 +30,7 @@
 #include "config/config.h"
 #include "queue/cancel.h"
 #include "queue/claim.h"
+#include "queue/crew.h"
 #include "queue/pending.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
@@ -261,6 +262,7 @@ wake_worker(void)
 		wake_proc(proc);
 		return;
 	}
+	penny_crew_short();
 }
 
 static void
