@@ -152,17 +152,12 @@ QUEUE = src/queue/cancel.o \
 	src/queue/cron_text.o \
 	src/queue/dead.o \
 	src/queue/dead_purge.o \
-	src/queue/ending_lineage.o \
-	src/queue/flow.o \
-	src/queue/schedule.o \
-	src/queue/schedule_fire.o \
-	src/queue/schedule_table.o \
-	src/queue/schedule_time.o \
 	src/queue/ending.o \
 	src/queue/ending_errors.o \
 	src/queue/ending_events.o \
 	src/queue/ending_flow.o \
 	src/queue/ending_keys.o \
+	src/queue/ending_lineage.o \
 	src/queue/ending_receipt.o \
 	src/queue/ending_record.o \
 	src/queue/ending_rows.o \
@@ -170,6 +165,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/enqueue_commit.o \
 	src/queue/enqueue_json.o \
 	src/queue/enqueue_sql.o \
+	src/queue/flow.o \
 	src/queue/handler.o \
 	src/queue/keys.o \
 	src/queue/load.o \
@@ -191,6 +187,10 @@ QUEUE = src/queue/cancel.o \
 	src/queue/sched_ready.o \
 	src/queue/sched_take.o \
 	src/queue/sched_verbs.o \
+	src/queue/schedule.o \
+	src/queue/schedule_fire.o \
+	src/queue/schedule_table.o \
+	src/queue/schedule_time.o \
 	src/queue/segment.o \
 	src/queue/shared.o \
 	src/queue/statements.o \
@@ -218,8 +218,10 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_quarantine.o \
+	src/sqlapi/sql_queue.o \
 	src/sqlapi/sql_queues.o \
 	src/sqlapi/sql_read.o \
+	src/sqlapi/sql_schedules.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
@@ -327,6 +329,9 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/80_jobs.sql \
 	sql/api/81_queues.sql \
 	sql/api/82_claims.sql \
+	sql/api/83_schedules.sql \
+	sql/api/85_dead_letters.sql \
+	sql/api/86_flows.sql \
 	sql/api/87_jobs_http.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.

@@ -28,12 +28,11 @@
 
 #define TRIM_EVERY (INT64CONST(60) * USECS_PER_SEC)
 
-static PennyQueueStatement purge_before = {
-	"DELETE FROM _penny.jobs_dead WHERE queue" PENNY_SQL_EQ "$1 AND died_at" PENNY_SQL_LT
-	"$2 RETURNING id, parent",
-	2,
-	{INT2OID, TIMESTAMPTZOID},
-	NULL};
+static PennyQueueStatement purge_before = {"DELETE FROM _penny.jobs_dead WHERE queue" PENNY_SQL_EQ
+										   "$1 AND died_at" PENNY_SQL_LT "$2 RETURNING id, parent",
+										   2,
+										   {INT2OID, TIMESTAMPTZOID},
+										   NULL};
 static PennyQueueStatement purge_beyond = {
 	"DELETE FROM _penny.jobs_dead WHERE id" PENNY_SQL_EQ
 	"ANY (ARRAY(SELECT d.id FROM _penny.queues q CROSS JOIN LATERAL (SELECT o.id FROM "
@@ -57,12 +56,12 @@ typedef struct Purged
 	bool child;
 } Purged;
 
-typedef struct List
+typedef struct PurgeList
 {
 	int64 n;
 	int64 space;
 	Purged *of;
-} List;
+} PurgeList;
 
 typedef struct Shared
 {
@@ -99,7 +98,7 @@ penny_dead_init(void)
 static void
 read_purged(const Datum *values, const bool *nulls, void *arg)
 {
-	List *list = arg;
+	PurgeList *list = arg;
 
 	if (list->n == list->space)
 	{
@@ -112,7 +111,7 @@ read_purged(const Datum *values, const bool *nulls, void *arg)
 
 /* What follows for flows. */
 static void
-forget(const List *list)
+forget(const PurgeList *list)
 {
 	for (int64 i = 0; i < list->n; i++)
 	{
@@ -130,7 +129,7 @@ int64
 penny_dead_purge(uint16 queue, TimestampTz before)
 {
 	Datum values[2] = {Int16GetDatum((int16) queue), TimestampTzGetDatum(before)};
-	List list = {0};
+	PurgeList list = {0};
 
 	(void) penny_queue_run(&purge_before, values, NULL, false, read_purged, &list);
 	forget(&list);
@@ -150,7 +149,7 @@ void
 penny_dead_trim(int64 now, int64 *again_at)
 {
 	int64 at;
-	List list = {0};
+	PurgeList list = {0};
 
 	*again_at = PENNY_SCHED_NEVER;
 	if (shared == NULL || pg_atomic_read_u32(&shared->died) == 0)

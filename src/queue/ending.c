@@ -182,6 +182,10 @@ penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref)
 	PennyOwned owned = PENNY_OWNED_GONE;
 	int64 now = penny_queue_now();
 
+	*ref = 0;
+	/* one that this transaction has enqueued is in no entry: its commit posts it no more */
+	if (!penny_queue_here() || penny_pending_cancel(row->queue, row->id))
+		return PENNY_OWNED;
 	if (!penny_queue_current())
 		refuse_other_tables();
 	make_room(1);

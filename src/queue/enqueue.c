@@ -20,6 +20,7 @@
 #include "common/keywords.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
@@ -37,6 +38,8 @@
 #define ESCAPED_MAX 6         /* a byte as \u0001 */
 #define KIND_FIRST "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_"
 #define KIND_REST KIND_FIRST ".:/-"
+
+void (*penny_enqueue_check_room)(text *room);
 
 static void check_access(const char *kind, const PennyHandler *handler);
 static bool has_role(char access);
@@ -261,6 +264,8 @@ penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 	check_text("key", what->key, PENNY_JOB_TEXT_MAX);
 	check_text("group key", what->group_key, PENNY_JOB_TEXT_MAX);
 	check_text("room", what->room, PENNY_ROOM_NAME_MAX);
+	if (what->room != NULL)
+		penny_enqueue_check_room(cstring_to_text(what->room));
 	if (what->payload == NULL)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("payload of a job must not be null"),

@@ -44,7 +44,6 @@ penny_flow_is_parent(const PennyJobRow *row)
  */
 extern Jsonb *penny_flow_children(int64 parent);
 /* Children wait for this parent: note them. */
-extern void penny_flow_edge(int64 parent, int64 child, const char *kind, int position,
-							char mode);
+extern void penny_flow_edge(int64 parent, int64 child, const char *kind, int position, char mode);
 
 #endif /* PENNY_QUEUE_FLOW_H */

@@ -3,8 +3,8 @@
  * schedule_table.c
  *		Schedules as their users write them.
  *
- * The caller has checked that it may enqueue the kind and speak in the room; the
- * rows are written past privileges.  A schedule that is given again as it is keeps
+ * The caller must be one who may enqueue the job now; the rows are written past
+ * privileges.  A schedule that is given again as it is keeps
  * its next time, so that a program may state its schedules each time it starts
  * without losing what was missed meanwhile; with another cron text or zone it
  * begins anew from now.
@@ -19,9 +19,7 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#include "base/error.h"
-#include "queue/keys.h"
-#include "queue/queue.h"
+#include "queue/enqueue.h"
 #include "queue/schedule_private.h"
 #include "queue/statements.h"
 
@@ -39,10 +37,8 @@ static PennyQueueStatement put = {
 	{TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID,
 	 TEXTOID, UUIDOID, TIMESTAMPTZOID},
 	NULL};
-static PennyQueueStatement drop = {"DELETE FROM _penny.schedules WHERE name" PENNY_SQL_EQ "$1",
-								   1,
-								   {TEXTOID},
-								   NULL};
+static PennyQueueStatement drop = {
+	"DELETE FROM _penny.schedules WHERE name" PENNY_SQL_EQ "$1", 1, {TEXTOID}, NULL};
 static PennyQueueStatement find = {
 	"SELECT s.cron, s.timezone, s.enabled, s.next_at FROM _penny.schedules s "
 	"WHERE s.name" PENNY_SQL_EQ "$1 FOR UPDATE",
@@ -63,35 +59,29 @@ typedef struct Found
 	TimestampTz next_at;
 } Found;
 
+/* What could not be enqueued now is refused now. */
 static void
 check(const PennySchedule *schedule)
 {
-	PennyQueueConfig queue;
-	PennyCron cron;
+	PennyEnqueue job = {.kind = schedule->kind,
+						.payload = schedule->payload,
+						.queue = schedule->queue,
+						.priority = schedule->priority,
+						.key = schedule->key,
+						.group_key = schedule->group_key,
+						.room = schedule->room};
+	PennyJobRow row;
 
 	if (schedule->name[0] == '\0' || strlen(schedule->name) > PENNY_SCHEDULE_NAME_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
-						errmsg("the name of a schedule has 1 to %d bytes",
-							   PENNY_SCHEDULE_NAME_MAX)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the name of a schedule has 1 to %d bytes", PENNY_SCHEDULE_NAME_MAX)));
 	if (strcmp(schedule->missed, "skip") != 0 && strcmp(schedule->missed, "once") != 0 &&
 		strcmp(schedule->missed, "all") != 0)
-		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("missed runs cannot be treated as \"%s\"", schedule->missed),
 						errhint("It is skip, once or all.")));
-	if (schedule->key != NULL &&
-		(schedule->key[0] == '\0' || strlen(schedule->key) > PENNY_JOB_KEY_MAX))
-		ereport(ERROR,
-				(errcode(ERRCODE_PENNY_BAD_REQUEST),
-				 errmsg("the key of a job has 1 to %d bytes", PENNY_JOB_KEY_MAX)));
-	if (schedule->queue != NULL && !penny_queue_by_name(schedule->queue, &queue))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("queue \"%s\" does not exist", schedule->queue),
-						errhint("Make it with penny.create_queue().")));
-	if (VARSIZE_ANY_EXHDR(schedule->payload) > PENNY_JOB_PAYLOAD_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("the payload of a job must be at most %d bytes",
-							   PENNY_JOB_PAYLOAD_MAX)));
-	penny_schedule_parse(schedule->cron, &cron);
+	penny_enqueue_row(&job, &row);
 }
 
 static void
@@ -172,8 +162,8 @@ penny_schedule_enable(const char *name, bool enabled)
 	if (found.enabled == enabled)
 		return true;
 	if (enabled)
-		found.next_at = penny_schedule_next(found.cron, found.timezone,
-											GetCurrentTransactionStartTimestamp());
+		found.next_at =
+			penny_schedule_next(found.cron, found.timezone, GetCurrentTransactionStartTimestamp());
 	values[1] = BoolGetDatum(enabled);
 	values[2] = TimestampTzGetDatum(found.next_at);
 	(void) penny_queue_run(&enable, values, NULL, false, NULL, NULL);

@@ -31,7 +31,9 @@
 #include "queue/cancel.h"
 #include "queue/claim.h"
 #include "queue/crew.h"
+#include "queue/dead.h"
 #include "queue/pending.h"
+#include "queue/schedule.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
 #include "queue/wait.h"
@@ -77,6 +79,8 @@ penny_queue_init(void)
 	penny_cancel_init();
 	penny_ending_init();
 	penny_wait_init();
+	penny_schedules_init();
+	penny_dead_init();
 }
 
 static Size

@@ -21,7 +21,9 @@
 
 #include "base/compat.h"
 #include "queue/claim.h"
+#include "queue/dead.h"
 #include "queue/load.h"
+#include "queue/schedule.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
 
@@ -99,6 +101,18 @@ attend(int64 now)
 	return Min(next, penny_claims_upkeep());
 }
 
+/* Outside a transaction: schedules, and dead letters that are too many. */
+static int64
+attend_clock(int64 now)
+{
+	int64 schedules;
+	int64 dead;
+
+	(void) penny_schedules_run(now, &schedules);
+	penny_dead_trim(now, &dead);
+	return Min(schedules, dead);
+}
+
 bool
 penny_queue_upkeep(int64 now, int64 *again_at)
 {
@@ -125,6 +139,8 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 		if (penny_queue_here())
 			next = attend(now);
 		CommitTransactionCommand();
+		if (OidIsValid(s->relation))
+			next = Min(next, attend_clock(now));
 	}
 	PG_FINALLY();
 	{

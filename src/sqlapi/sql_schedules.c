@@ -14,10 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "auth/identity.h"
-#include "base/error.h"
-#include "queue/queue.h"
 #include "queue/schedule.h"
-#include "store/room.h"
 
 PG_FUNCTION_INFO_V1(penny_schedule_sql);
 PG_FUNCTION_INFO_V1(penny_unschedule_sql);
@@ -58,9 +55,6 @@ penny_schedule_sql(PG_FUNCTION_ARGS)
 	schedule.group_key = text_arg(fcinfo, 9);
 	schedule.room = text_arg(fcinfo, 10);
 	schedule.user_id = identity->has_user ? &identity->user_id : NULL;
-	penny_enqueue_check_kind(schedule.kind);
-	if (schedule.room != NULL)
-		penny_room_check_write(PG_GETARG_TEXT_PP(10));
 	PG_RETURN_TIMESTAMPTZ(penny_schedule_put(&schedule));
 }
 
