@@ -42,6 +42,11 @@ LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_cancel_sql';
 COMMENT ON FUNCTION penny.cancel(bigint) IS 'Cancel a job, also one that runs: its handler is interrupted, its claim void. False when there is none of one''s own that has not ended';
 
+CREATE OR REPLACE FUNCTION _penny.job_of_key(queue text, key text) RETURNS bigint
+LANGUAGE c STABLE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_job_of_key_sql';
+COMMENT ON FUNCTION _penny.job_of_key(text, text) IS 'The job that holds a key in a queue, or null';
+
 CREATE OR REPLACE FUNCTION penny.cancel_key(queue text, key text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -99,7 +104,7 @@ COMMENT ON PROCEDURE penny.enqueue_and_wait(text, jsonb, interval, jsonb, text, 
 REVOKE EXECUTE ON FUNCTION penny.claim(text, integer, interval, text), penny.complete(bigint, bigint, jsonb),
 	penny.complete(bigint[], bigint[], jsonb[]), penny.fail(bigint, bigint, text, interval, boolean),
 	penny.extend(bigint[], bigint[], interval), penny.release(bigint[], bigint[]),
-	penny.cancel(bigint), penny.cancel_key(text, text) FROM PUBLIC;
+	penny.cancel(bigint), penny.cancel_key(text, text), _penny.job_of_key(text, text) FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE penny.claim_wait(text, integer, interval, interval, text, jsonb),
 	_penny.check_alone(text), _penny.await_job(bigint, interval, boolean),
 	penny.enqueue_and_wait(text, jsonb, interval, jsonb, text, integer, integer, interval, text, text) FROM PUBLIC;
@@ -107,6 +112,6 @@ GRANT EXECUTE ON FUNCTION penny.claim(text, integer, interval, text), penny.comp
 	penny.complete(bigint[], bigint[], jsonb[]), penny.fail(bigint, bigint, text, interval, boolean),
 	penny.extend(bigint[], bigint[], interval), penny.release(bigint[], bigint[]) TO penny_agent;
 GRANT EXECUTE ON PROCEDURE penny.claim_wait(text, integer, interval, interval, text, jsonb) TO penny_agent;
-GRANT EXECUTE ON FUNCTION penny.cancel(bigint), penny.cancel_key(text, text) TO penny_user;
+GRANT EXECUTE ON FUNCTION penny.cancel(bigint), penny.cancel_key(text, text), _penny.job_of_key(text, text) TO penny_user;
 GRANT EXECUTE ON PROCEDURE _penny.check_alone(text), _penny.await_job(bigint, interval, boolean),
 	penny.enqueue_and_wait(text, jsonb, interval, jsonb, text, integer, integer, interval, text, text) TO penny_user;

@@ -27,6 +27,7 @@
 #include "queue/cancel.h"
 #include "queue/claim.h"
 #include "queue/flow.h"
+#include "queue/keys.h"
 #include "queue/queue.h"
 #include "queue/statements.h"
 #include "queue/wait.h"
@@ -44,6 +45,7 @@ PG_FUNCTION_INFO_V1(penny_fail_sql);
 PG_FUNCTION_INFO_V1(penny_extend_sql);
 PG_FUNCTION_INFO_V1(penny_release_sql);
 PG_FUNCTION_INFO_V1(penny_cancel_sql);
+PG_FUNCTION_INFO_V1(penny_job_of_key_sql);
 PG_FUNCTION_INFO_V1(penny_await_job_sql);
 PG_FUNCTION_INFO_V1(penny_check_alone_sql);
 
@@ -397,6 +399,18 @@ penny_cancel_sql(PG_FUNCTION_ARGS)
 		 memcmp(row.user_id, &identity->user_id, sizeof(pg_uuid_t)) != 0))
 		PG_RETURN_BOOL(false);
 	PG_RETURN_BOOL(penny_job_cancel(id));
+}
+
+/* _penny.job_of_key(queue text, key text) */
+Datum
+penny_job_of_key_sql(PG_FUNCTION_ARGS)
+{
+	int64 id = penny_key_holder(queue_arg(text_to_cstring(PG_GETARG_TEXT_PP(0))),
+								text_to_cstring(PG_GETARG_TEXT_PP(1)));
+
+	if (id == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(id);
 }
 
 /* ---- waiting -------------------------------------------------------------------------- */
