@@ -142,7 +142,10 @@ EXECUTOR = src/executor/answer.o \
 REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
 
-QUEUE = src/queue/config.o \
+QUEUE = src/queue/cancel.o \
+	src/queue/claim.o \
+	src/queue/claim_upkeep.o \
+	src/queue/config.o \
 	src/queue/config_read.o \
 	src/queue/crew.o \
 	src/queue/cron.o \
@@ -200,6 +203,7 @@ QUEUE = src/queue/config.o \
 	src/queue/storage_rows.o \
 	src/queue/storage_tables.o \
 	src/queue/upkeep.o \
+	src/queue/wait.o \
 	src/queue/waiting.o \
 	src/queue/worker.o
 
@@ -215,6 +219,7 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/worker.o
 
 SQLAPI = src/sqlapi/sql_cache.o \
+	src/sqlapi/sql_claims.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_look.o \
@@ -329,10 +334,12 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/70_status.sql \
 	sql/api/80_jobs.sql \
 	sql/api/81_queues.sql \
+	sql/api/82_claims.sql \
 	sql/api/83_schedules.sql \
 	sql/api/84_job_views.sql \
 	sql/api/85_dead_letters.sql \
-	sql/api/86_flows.sql
+	sql/api/86_flows.sql \
+	sql/api/87_jobs_http.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
 SQL_UPDATES =

@@ -239,6 +239,8 @@ typedef enum PennyOwned
  * when there is no room.
  */
 extern PennyOwned penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref);
+/* An entry that penny_sched_expired() gave; unless an end is recorded, the commit says that it has ended. */
+extern void penny_ending_adopt(PennyJobRef ref);
 /* For the jobs that a worker has taken; all at once. */
 extern void penny_ending_own_taken(const PennyJobRef *refs, int n);
 /* Write down one ending; everything that follows from it is in this transaction. */

@@ -20,6 +20,7 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "queue/claim.h"
 #include "queue/dead.h"
 #include "queue/load.h"
 #include "queue/schedule.h"
@@ -97,6 +98,7 @@ attend(int64 now, volatile bool *ready)
 	next = penny_prepared_settle(now);
 	next = Min(next, penny_load_deferred(now));
 	next = Min(next, penny_history_trim(now));
+	next = Min(next, penny_claims_upkeep());
 	*ready = true;
 	return Min(next, penny_rescan(now));
 }
