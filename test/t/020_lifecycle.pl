@@ -214,15 +214,17 @@ subtest 'SIGTERM to all workers, again and again, also while they start' => sub 
 };
 
 subtest 'pg_cancel_backend while idle' => sub {
-	my %before = map { $_ => 1 } map { $node->backend_pids($_) } 'penny gateway', 'penny supervisor', 'penny executor';
+	# those that load has started end by themselves
+	ok($node->wait_until(sub { 2 == (my @pids = $node->backend_pids('penny executor')) }, 60), 'two executors');
+	my @before = map { $node->backend_pids($_) } 'penny gateway', 'penny supervisor', 'penny executor';
 	my ($edge) = $node->edge_pids;
 	for (1 .. 3)
 	{
 		$node->sql("SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE backend_type LIKE 'penny %'");
 		ok(served(), 'served');
 	}
-	my @now = map { $node->backend_pids($_) } 'penny gateway', 'penny supervisor', 'penny executor';
-	is_deeply([ grep { !$before{$_} } @now ], [], 'nobody ended');
+	my %now = map { $_ => 1 } map { $node->backend_pids($_) } 'penny gateway', 'penny supervisor', 'penny executor';
+	is_deeply([ grep { !$now{$_} } @before ], [], 'nobody ended');
 	is(($node->edge_pids)[0], $edge, 'nor the edge');
 };
 
