@@ -313,6 +313,7 @@ def pour(fake, what, make):
     size, last = resident(pid), 0
     while size != last:
         time.sleep(0.3)
+        equal(once(fake, '/livez').status, 200, 'it has seen to what came before')
         size, last = resident(pid), size
     for http in clients:
         http.close()
