@@ -125,6 +125,7 @@ BEGIN
 			'error', job.error, 'reason', dead.reason, 'key', job.key, 'group', job.group_key, 'room', job.room, 'user_id', job.user_id,
 			'parent', job.parent::text, 'redriven_from', nullif(dead.redriven_from, '{}')))
 		|| jsonb_build_object('payload', job.payload)
+		|| coalesce((SELECT jsonb_build_object('progress', p) FROM _penny.job_progress(id) p WHERE p IS NOT NULL), '{}')
 		|| CASE WHEN job.result IS NULL THEN '{}' ELSE jsonb_build_object('result', job.result) END
 		|| CASE WHEN job.attempt = 0 THEN '{}' ELSE coalesce((SELECT jsonb_build_object('errors', e)
 			FROM coalesce(dead.errors, _penny.job_errors(id)) e WHERE e <> '[]'), '{}') END
