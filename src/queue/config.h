@@ -21,7 +21,7 @@ extern void penny_queue_config_changed(void);
 
 /* Does the scheduler not know yet what the tables say?  A load and a compare. */
 extern bool penny_queue_config_pending(void);
-/* Tell it; within a transaction without a snapshot. */
+/* Tell it what is committed; in a transaction. */
 extern void penny_queue_config_apply(void);
 
 /* ---- config_read.c ------------------------------------------------------------ */

@@ -398,11 +398,11 @@ static void
 xact_callback(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (mine.nowned == 0 && mine.nended == 0)
-		return;
 	switch (event)
 	{
 		case XACT_EVENT_PRE_PREPARE:
+			if (mine.nowned == 0 && mine.nended == 0)
+				break;
 			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 							errmsg("cannot PREPARE a transaction that has ended jobs")));
 			break;
@@ -415,6 +415,9 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_ABORT:
 			post_from(0);
+			/* FALLTHROUGH */
+		case XACT_EVENT_PREPARE:
+			/* also where nothing was owned: the arrays are gone */
 			memset(&mine, 0, sizeof(mine));
 			break;
 		default:
