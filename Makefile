@@ -378,11 +378,13 @@ REGRESS = install \
 	import \
 	cached \
 	http \
-	plans
+	plans \
+	claims
 
 ISOLATION = cache_catalog \
 	cache_fill \
 	cache_levels \
+	claim_races \
 	members \
 	strangers \
 	streams \

@@ -187,11 +187,10 @@ penny_job_check_size(Jsonb *value, const char *what)
 	initStringInfo(&text);
 	(void) JsonbToCString(&text, &value->root, VARSIZE(value));
 	if (text.len > PENNY_JOB_PAYLOAD_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PENNY_TOO_LARGE), errmsg("%s of a job is too large", what),
-				 errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
-						   PENNY_JOB_PAYLOAD_MAX),
-				 errhint("Store it in a table and pass its key.")));
+		ereport(ERROR, (errcode(ERRCODE_PENNY_TOO_LARGE), errmsg("%s of a job is too large", what),
+						errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
+								  PENNY_JOB_PAYLOAD_MAX),
+						errhint("Store it in a table and pass its key.")));
 	pfree(text.data);
 }
 
