@@ -52,7 +52,9 @@ SELECT id = :job AS claimed, attempt, token FROM penny.claim('claims') \gset
 \echo :claimed :attempt
 SAVEPOINT b;
 SELECT penny.complete(:job, :token);
+\set VERBOSITY sqlstate
 SELECT penny.complete(:job, :token);
+\set VERBOSITY terse
 ROLLBACK TO b;
 SELECT penny.complete(:job, :token);
 COMMIT;
@@ -89,7 +91,7 @@ CALL penny.claim_wait('claims', wait => NULL);
 BEGIN;
 CALL penny.claim_wait('claims');
 ROLLBACK;
-DO $$ BEGIN CALL penny.enqueue_and_wait('dig'); EXCEPTION WHEN no_data_found THEN NULL; END $$;
+DO $$ DECLARE r jsonb; BEGIN CALL penny.enqueue_and_wait('dig', result => r); EXCEPTION WHEN no_data_found THEN NULL; END $$;
 CALL penny.claim_wait('claims', wait => '0 s');
 
 -- rights

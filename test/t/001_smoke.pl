@@ -188,7 +188,6 @@ subtest 'jobs' => sub {
 	my $agent = $node->token($node->add_user('a worker'), 'penny_agent');
 	$node->sql("CREATE FUNCTION twice(p jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb((p -> ''n'')::int * 2)'");
 	$node->sql("SELECT penny.handle('twice', function => 'twice', access => 'user'); SELECT penny.handle('outside', access => 'user')");
-	my $http = $node->http(token => $token);
 	my $answer = $http->request('POST', '/api/v1/jobs?wait=20', json => { kind => 'twice', payload => { n => 21 } });
 	is("$answer->{status} $answer->{json}{state} $answer->{json}{result}", '200 completed 42', 'a job and its result');
 	my $job = $http->request('POST', '/api/v1/jobs', json => { kind => 'outside' })->{json}{id};
