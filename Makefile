@@ -164,6 +164,8 @@ QUEUE = src/queue/config.o \
 	src/queue/load.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
+	src/queue/look.o \
+	src/queue/look_sql.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/rescan.o \
