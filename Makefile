@@ -162,6 +162,7 @@ QUEUE = src/queue/config.o \
 	src/queue/history.o \
 	src/queue/keys.o \
 	src/queue/load.o \
+	src/queue/load_one.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
 	src/queue/look.o \
