@@ -52,14 +52,6 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'penny_receipt_ids';
 COMMENT ON FUNCTION _penny.receipt_ids(bigint, bytea) IS 'Ids of the jobs that a receipt of a batch tells of';
 
-CREATE OR REPLACE FUNCTION _penny.job_look(
-	id bigint, OUT state text, OUT kind text, OUT queue smallint, OUT attempt integer, OUT due timestamptz,
-	OUT started_at timestamptz, OUT ended_at timestamptz, OUT result jsonb, OUT error text, OUT user_id uuid) RETURNS SETOF record
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
-AS 'MODULE_PATHNAME', 'penny_job_look_sql';
-COMMENT ON FUNCTION _penny.job_look(bigint) IS
-'What is known of a job; state waiting, delayed, blocked, active, completed, failed or cancelled; no row: nothing';
-
 CREATE OR REPLACE FUNCTION _penny.jobs_in_memory(
 	OUT id bigint, OUT queue smallint, OUT state text, OUT due timestamptz, OUT attempt integer,
 	OUT started_at timestamptz, OUT lease_until timestamptz, OUT holder integer) RETURNS SETOF record
@@ -75,7 +67,7 @@ COMMENT ON FUNCTION _penny.queue_counters() IS 'Whether jobs are loaded, and cou
 REVOKE EXECUTE ON FUNCTION
 	penny.enqueue(text, jsonb, text, integer, timestamptz, interval, integer, interval, interval, text, text, text, text),
 	penny.enqueue_many(text, jsonb[], text, integer, timestamptz, interval, text), penny.enqueue_many(jsonb),
-	penny.load_jobs(), _penny.reload_jobs(), _penny.job_ended(integer, bigint), _penny.receipt_ids(bigint, bytea), _penny.job_look(bigint),
+	penny.load_jobs(), _penny.reload_jobs(), _penny.job_ended(integer, bigint), _penny.receipt_ids(bigint, bytea),
 	_penny.jobs_in_memory(), _penny.queue_counters() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	penny.enqueue(text, jsonb, text, integer, timestamptz, interval, integer, interval, interval, text, text, text, text),

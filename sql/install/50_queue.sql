@@ -182,6 +182,7 @@ CREATE TABLE _penny.job_edges (
 	parent bigint NOT NULL,
 	position integer NOT NULL,
 	kind text NOT NULL,
+	on_failure text NOT NULL CHECK (on_failure IN ('fail', 'ignore', 'wait')),
 	ended boolean NOT NULL DEFAULT false,
 	outcome text CHECK (outcome IN ('completed', 'failed', 'cancelled')),
 	result jsonb,
@@ -189,6 +190,13 @@ CREATE TABLE _penny.job_edges (
 );
 CREATE INDEX job_edges_parent ON _penny.job_edges (parent);
 COMMENT ON TABLE _penny.job_edges IS 'Flows: which job waits for which, and what those that ended gave';
+
+CREATE TABLE _penny.job_lineage (
+	id bigint PRIMARY KEY,
+	redriven_from bigint[] NOT NULL,
+	errors jsonb NOT NULL
+);
+COMMENT ON TABLE _penny.job_lineage IS 'Jobs that were dead letters before and have not ended: which, and their errors';
 
 CREATE TABLE _penny.schedules (
 	name text PRIMARY KEY,
@@ -262,6 +270,7 @@ BEGIN
 	PERFORM pg_catalog.pg_extension_config_dump('_penny.jobs_history', '');
 	PERFORM pg_catalog.pg_extension_config_dump('_penny.job_keys', '');
 	PERFORM pg_catalog.pg_extension_config_dump('_penny.job_edges', '');
+	PERFORM pg_catalog.pg_extension_config_dump('_penny.job_lineage', '');
 	PERFORM pg_catalog.pg_extension_config_dump('_penny.schedules', '');
 END
 $$;

@@ -29,8 +29,8 @@
  * Prepared transactions.  While there are any, it sweeps every second for
  * those whose end was missed (realtime/prepared.c).
  *
- * Messages that grow.  While there may be any, an executor is asked from time
- * to time to close those whose producers are gone (executor/chores.h).
+ * Messages that grow, tools that run.  While there may be any, an executor is
+ * asked from time to time to close those that nobody will (executor/chores.h).
  *
  * Idle, it waits on its latch without a timeout: no statement, no transaction,
  * no wake.
@@ -72,11 +72,12 @@
 #include "plane/event.h"
 #include "realtime/prepared.h"
 
-#define PATIENCE 20        /* ms that calls wait before another executor starts */
-#define LOOK_PAUSE 5000    /* ms until the catalogs are read again after an error */
-#define SWEEP_PAUSE 1000   /* ms between sweeps while transactions are prepared */
-#define STREAMS_PAUSE 5000 /* ms, at most, between looks for dead producers */
-#define SLOT_PAUSE 10000   /* ms until a start is tried again that found no slot */
+#define PATIENCE 20             /* ms that calls wait before another executor starts */
+#define LOOK_PAUSE 5000         /* ms until the catalogs are read again after an error */
+#define SWEEP_PAUSE 1000        /* ms between sweeps while transactions are prepared */
+#define STREAMS_PAUSE 5000      /* ms, at most, between looks for dead producers */
+#define EXECUTIONS_PAUSE 300000 /* ms, at most, between looks for tools that do not end */
+#define SLOT_PAUSE 10000        /* ms until a start is tried again that found no slot */
 #define AUTHENTICATOR "penny_authenticator"
 
 extern PGDLLEXPORT void penny_supervisor_main(Datum main_arg);
@@ -92,12 +93,12 @@ static PennyReadiness told = PENNY_STARTING;
 static int64 look_at = 0; /* look at the catalogs then, asked or not */
 static int prepared = 0;  /* prepared transactions to look after */
 
-static int64 streams_at = 0; /* look for dead producers then */
+static int64 chore_at[PENNY_CHORES]; /* ask for it again then */
 
 static void take_settings(void);
 static void look(void *arg);
 static void sweep_prepared(void *arg);
-static void sweep_streams(int64 now);
+static void ask_for_chores(int64 now);
 static PennyReadiness examine(void);
 static bool find_shared(Oid catalog, AttrNumber column, const char *name,
 						bool (*fits)(HeapTuple tuple));
@@ -143,7 +144,7 @@ penny_supervisor_main(Datum main_arg)
 			!penny_worker_guard(look, NULL))
 			look_at = penny_clock_ms() + LOOK_PAUSE;
 		penny_worker_guard(sweep_prepared, NULL);
-		sweep_streams(penny_clock_ms());
+		ask_for_chores(penny_clock_ms());
 		tell_readiness();
 		forget_started();
 		start_by_load(penny_clock_ms());
@@ -281,20 +282,25 @@ sweep_prepared(void *arg)
 	prepared = penny_prepared_sweep();
 }
 
-static bool
-streams_grow(void)
-{
-	return penny_readiness() == PENNY_READY && pg_atomic_read_u32(&penny_registry()->streams) != 0;
-}
-
-/* Often enough that a dead producer is noticed soon after its time. */
+/* Often enough that what nobody will end is noticed soon after its time. */
 static void
-sweep_streams(int64 now)
+ask_for_chores(int64 now)
 {
-	if (!streams_grow() || now < streams_at)
-		return;
-	streams_at = now + Min(STREAMS_PAUSE, penny_stream_timeout / 4);
-	penny_chores_ask();
+	static const struct
+	{
+		int pause;
+		const int *limit;
+	} when[PENNY_CHORES] = {
+		[PENNY_CHORE_STREAMS] = {STREAMS_PAUSE, &penny_stream_timeout},
+		[PENNY_CHORE_EXECUTIONS] = {EXECUTIONS_PAUSE, &penny_execution_timeout}};
+
+	for (PennyChore chore = 0; chore < PENNY_CHORES; chore++)
+	{
+		if (!penny_chores_due(chore) || now < chore_at[chore])
+			continue;
+		chore_at[chore] = now + Min(when[chore].pause, *when[chore].limit / 4);
+		penny_chores_ask(chore);
+	}
 }
 
 /* ---- executors by load -------------------------------------------------- */
@@ -403,6 +409,15 @@ forget_started(void)
 
 /* ---- waiting ------------------------------------------------------------ */
 
+/* The timeout, or until then, if that comes before it. */
+static long
+sooner(long timeout, int64 at)
+{
+	long left = penny_clock_timeout(penny_clock_ms(), at);
+
+	return timeout < 0 || (left >= 0 && left < timeout) ? left : timeout;
+}
+
 /* Sleep, visible for the edges if we could help them. */
 static void
 wait_for_work(WaitEventSet *set)
@@ -417,24 +432,13 @@ wait_for_work(WaitEventSet *set)
 		timeout = timeout < 0 ? LOOK_PAUSE : Min(timeout, LOOK_PAUSE);
 	if (prepared > 0)
 		timeout = timeout < 0 ? SWEEP_PAUSE : Min(timeout, SWEEP_PAUSE);
-	if (streams_grow())
+	for (PennyChore chore = 0; chore < PENNY_CHORES; chore++)
 	{
-		long left = penny_clock_timeout(penny_clock_ms(), streams_at);
-
-		timeout = timeout < 0 ? left : Min(timeout, left);
+		if (penny_chores_due(chore))
+			timeout = sooner(timeout, chore_at[chore]);
 	}
-	if (penny_relay_start_at() != PENNY_NEVER)
-	{
-		long until = penny_clock_timeout(penny_clock_ms(), penny_relay_start_at());
-
-		timeout = timeout < 0 ? until : Min(timeout, until);
-	}
-	if (penny_job_workers_start_at() != PENNY_NEVER)
-	{
-		long until = penny_clock_timeout(penny_clock_ms(), penny_job_workers_start_at());
-
-		timeout = timeout < 0 ? until : Min(timeout, until);
-	}
+	timeout = sooner(timeout, penny_relay_start_at());
+	timeout = sooner(timeout, penny_job_workers_start_at());
 	if (visible)
 	{
 		penny_sleeper_prepare(plane, self);

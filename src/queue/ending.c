@@ -23,6 +23,7 @@
 #include "queue/load.h"
 #include "queue/pending.h"
 #include "queue/shared.h"
+#include "queue/wait.h"
 
 #define FIRST 64
 
@@ -181,6 +182,10 @@ penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref)
 	PennyOwned owned = PENNY_OWNED_GONE;
 	int64 now = penny_queue_now();
 
+	*ref = 0;
+	/* one that this transaction has enqueued is in no entry: its commit posts it no more */
+	if (!penny_queue_here() || penny_pending_cancel(row->queue, row->id))
+		return PENNY_OWNED;
 	if (!penny_queue_current())
 		refuse_other_tables();
 	make_room(1);
@@ -265,6 +270,16 @@ penny_ending_own_taken(const PennyJobRef *refs, int n)
 						errdetail("The memory of the job queue was made anew.")));
 }
 
+/* Room is made before it is looked for who is to be adopted: this cannot fail then. */
+void
+penny_ending_adopt(PennyJobRef ref)
+{
+	make_room(1);
+	penny_sched_job(penny_queue_sched(), ref)->verb = PENNY_VERB_KEPT;
+	push(ref, GetCurrentTransactionNestLevel());
+	penny_ending_post(ref, PENNY_VERB_ENDED, 0, 0, false);
+}
+
 /* ---- what was recorded --------------------------------------------------------------------- */
 
 void
@@ -289,6 +304,8 @@ apply(const Record *record)
 	PennyJob *job = penny_sched_job(penny_queue_sched(), record->ref);
 
 	job->verb = (uint8) record->verb;
+	if (record->verb == PENNY_VERB_ENDED)
+		penny_wait_job_ended(job->id);
 	if (record->verb != PENNY_VERB_RETRY)
 		return;
 	job->due = record->due;

@@ -68,6 +68,8 @@ extern void penny_deferred_move(const PennyJobRow *row, int64 due, int made, Jso
 /* A deferred job has failed and is to be run again at `due`. */
 extern void penny_deferred_retry(const PennyJobRow *row, int64 due, int made, Jsonb *errors);
 extern void penny_deferred_delete(int64 id);
+/* The row of a segment that this transaction has written. */
+extern void penny_job_delete(int64 id);
 /* What is kept of one that ended. */
 extern void penny_dead_insert(const PennyJobRow *row, int made, const char *reason, Jsonb *errors,
 							  TimestampTz at);

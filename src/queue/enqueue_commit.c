@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
+#include "queue/claim.h"
 #include "queue/pending.h"
 #include "queue/shared.h"
 
@@ -32,6 +33,7 @@ typedef struct NewJob
 	PennyJob job; /* what the enqueuer says; its state and links are not used */
 	PennyRunner runner;
 	int level;
+	int cancelled;   /* level of the subtransaction that cancelled it; 0: none */
 	PennyJobRef ref; /* 0: not reserved */
 } NewJob;
 
@@ -88,6 +90,8 @@ penny_pending_job(const PennyJob *job, PennyRunner runner)
 
 	if (!penny_queue_here())
 		return;
+	if (runner == PENNY_RUNNER_EXTERNAL)
+		penny_claims_tell(job->queue);
 	mine.runners |= 1U << runner;
 	if (mine.n == MAX_JOBS)
 	{
@@ -109,7 +113,26 @@ penny_pending_job(const PennyJob *job, PennyRunner runner)
 	place->job = *job;
 	place->runner = runner;
 	place->level = GetCurrentTransactionNestLevel();
+	place->cancelled = 0;
 	place->ref = 0;
+}
+
+bool
+penny_pending_cancel(uint16 queue, int64 id)
+{
+	for (int i = mine.n - 1; i >= 0; i--)
+		if (mine.job[i].job.id == id)
+		{
+			mine.job[i].cancelled = GetCurrentTransactionNestLevel();
+			return true;
+		}
+	if (mine.missed != NULL && id >= mine.missed[queue])
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("job " INT64_FORMAT " cannot be cancelled before this transaction commits", id),
+			 errdetail("The transaction has enqueued too many jobs.")));
+	return false;
 }
 
 void
@@ -188,7 +211,8 @@ post(PennyJobVerb verb)
 
 		if (ref == 0)
 			continue;
-		penny_sched_job(sched, ref)->verb = (uint8) verb;
+		penny_sched_job(sched, ref)->verb =
+			(uint8) (mine.job[i].cancelled != 0 ? PENNY_VERB_DROPPED : verb);
 		if (last == 0)
 			first = ref;
 		else
@@ -212,7 +236,7 @@ tell_missed(void)
 	{
 		const PennyJob *job = &mine.job[i].job;
 
-		if (mine.job[i].ref != 0)
+		if (mine.job[i].ref != 0 || mine.job[i].cancelled != 0)
 			continue;
 		if (job->flags & PENNY_JOB_DEFERRED)
 			penny_pending_deferred(job->due);
@@ -331,4 +355,7 @@ subxact_callback(SubXactEvent event, SubTransactionId sub, SubTransactionId pare
 		else
 			mine.job[i].level = level - 1;
 	}
+	for (int i = 0; i < mine.n; i++)
+		if (mine.job[i].cancelled >= level)
+			mine.job[i].cancelled = event == SUBXACT_EVENT_ABORT_SUB ? 0 : level - 1;
 }

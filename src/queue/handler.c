@@ -5,8 +5,8 @@
  *
  * A handler is kept as text: a role's name and the signature of a function with
  * its schema.  Both are looked up when a kind is first run and again whenever
- * functions, schemas, roles or memberships have changed; so are the rights of the
- * role.  The call is one of the function manager's, with whatever the language
+ * functions, schemas, roles or memberships have changed, in that role; so are its
+ * rights.  The call is one of the function manager's, with whatever the language
  * keeps at its FmgrInfo, so a job pays neither a parser nor a plan.
  *
  *-------------------------------------------------------------------------
@@ -16,6 +16,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type_d.h"
+#include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -117,8 +118,11 @@ is_current(const FunctionEntry *entry, const PennyHandler *handler)
 static void
 look_up(FunctionEntry *entry, const PennyHandler *handler)
 {
+	Oid saved_user;
+	int saved_context;
 	Oid function;
 
+	GetUserIdAndSecContext(&saved_user, &saved_context);
 	entry->generation = 0;
 	if (entry->context != NULL)
 		MemoryContextDelete(entry->context);
@@ -131,7 +135,9 @@ look_up(FunctionEntry *entry, const PennyHandler *handler)
 		uint64 before = generation;
 
 		entry->function.role = get_role_oid(entry->role, false);
+		SetUserIdAndSecContext(entry->function.role, saved_context | SECURITY_LOCAL_USERID_CHANGE);
 		function = penny_job_function_check(entry->signature, entry->function.role);
+		SetUserIdAndSecContext(saved_user, saved_context);
 		fmgr_info_cxt(function, &entry->function.flinfo, entry->context);
 		if (before == generation)
 			break;

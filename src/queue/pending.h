@@ -18,6 +18,11 @@ extern void penny_ending_init(void);
 
 /* A job to be offered at commit. */
 extern void penny_pending_job(const PennyJob *job, PennyRunner runner);
+/*
+ * It is cancelled before the commit: nobody will be told of it.  False: it is none of
+ * this transaction's; an error when that cannot be known.
+ */
+extern bool penny_pending_cancel(uint16 queue, int64 id);
 /* A deferred one, which is loaded before it is due. */
 extern void penny_pending_deferred(TimestampTz due);
 

@@ -28,9 +28,15 @@
 #include "base/compat.h"
 #include "base/shmem.h"
 #include "config/config.h"
+#include "queue/cancel.h"
+#include "queue/claim.h"
+#include "queue/crew.h"
+#include "queue/dead.h"
 #include "queue/pending.h"
+#include "queue/schedule.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
+#include "queue/wait.h"
 
 PennyQueueShared *penny_queue_shared = NULL;
 pg_atomic_uint32 *penny_queue_claimer = NULL;
@@ -69,7 +75,12 @@ penny_queue_init(void)
 	penny_shmem_register(&claimer_part);
 	penny_shmem_register(&prepared_part);
 	penny_pending_init();
+	penny_claim_init(); /* before endings: rolled back after them */
+	penny_cancel_init();
 	penny_ending_init();
+	penny_wait_init();
+	penny_schedules_init();
+	penny_dead_init();
 }
 
 static Size
@@ -256,6 +267,7 @@ wake_worker(void)
 		wake_proc(proc);
 		return;
 	}
+	penny_crew_short();
 }
 
 static void

@@ -20,7 +20,10 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "queue/claim.h"
+#include "queue/dead.h"
 #include "queue/load.h"
+#include "queue/schedule.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
 
@@ -95,8 +98,21 @@ attend(int64 now, volatile bool *ready)
 	next = penny_prepared_settle(now);
 	next = Min(next, penny_load_deferred(now));
 	next = Min(next, penny_history_trim(now));
+	next = Min(next, penny_claims_upkeep());
 	*ready = true;
 	return Min(next, penny_rescan(now));
+}
+
+/* Outside a transaction: schedules, and dead letters that are too many. */
+static int64
+attend_clock(int64 now)
+{
+	int64 schedules;
+	int64 dead;
+
+	(void) penny_schedules_run(now, &schedules);
+	penny_dead_trim(now, &dead);
+	return Min(schedules, dead);
 }
 
 bool
@@ -127,7 +143,10 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 			next = attend(now, &ready);
 		CommitTransactionCommand();
 		if (ready)
+		{
 			next = Min(next, penny_rotate(now));
+			next = Min(next, attend_clock(now));
+		}
 	}
 	PG_FINALLY();
 	{
