@@ -29,6 +29,11 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_reload_jobs';
 COMMENT ON FUNCTION _penny.reload_jobs() IS 'Have the workers read the tables of jobs anew when this transaction has committed';
 
+CREATE OR REPLACE FUNCTION _penny.rotate_jobs() RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_rotate_jobs';
+COMMENT ON FUNCTION _penny.rotate_jobs() IS 'Have a worker empty now what segments can be emptied, the newest too, and move jobs that wait in them to the deferred ones';
+
 CREATE OR REPLACE FUNCTION penny.load_jobs() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -67,7 +72,7 @@ COMMENT ON FUNCTION _penny.queue_counters() IS 'Whether jobs are loaded, and cou
 REVOKE EXECUTE ON FUNCTION
 	penny.enqueue(text, jsonb, text, integer, timestamptz, interval, integer, interval, interval, text, text, text, text),
 	penny.enqueue_many(text, jsonb[], text, integer, timestamptz, interval, text), penny.enqueue_many(jsonb),
-	penny.load_jobs(), _penny.reload_jobs(), _penny.job_ended(integer, bigint), _penny.receipt_ids(bigint, bytea),
+	penny.load_jobs(), _penny.reload_jobs(), _penny.rotate_jobs(), _penny.job_ended(integer, bigint), _penny.receipt_ids(bigint, bytea),
 	_penny.jobs_in_memory(), _penny.queue_counters() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	penny.enqueue(text, jsonb, text, integer, timestamptz, interval, integer, interval, interval, text, text, text, text),

@@ -38,6 +38,7 @@ PG_FUNCTION_INFO_V1(penny_receipt_ids);
 PG_FUNCTION_INFO_V1(penny_jobs_in_memory_sql);
 PG_FUNCTION_INFO_V1(penny_queue_counters);
 PG_FUNCTION_INFO_V1(penny_reload_jobs);
+PG_FUNCTION_INFO_V1(penny_rotate_jobs);
 
 /* ---- what has ended --------------------------------------------------------------------- */
 
@@ -235,5 +236,17 @@ penny_reload_jobs(PG_FUNCTION_ARGS)
 						errmsg("this is not the database that penny serves"),
 						errhint("It is named by the setting penny.database.")));
 	penny_pending_reload();
+	PG_RETURN_VOID();
+}
+
+/* _penny.rotate_jobs() */
+Datum
+penny_rotate_jobs(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	penny_require_preload();
+	pg_atomic_write_u32(&penny_queue_shared->rotate_now, 1);
+	penny_queue_upkeep_by(0);
+	penny_queue_wake(PENNY_RUNNER_SQL, 0);
 	PG_RETURN_VOID();
 }
