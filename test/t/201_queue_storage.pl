@@ -20,14 +20,15 @@ sub lay
 		SELECT penny.create_queue('tight', concurrency => NULL, rate_limit => 3, rate_window => '1 hour');
 		SELECT penny.handle('run', function => 'run', queue => 'free');
 		SELECT penny.handle('fails', function => 'fails', queue => 'free', attempts => 2, backoff => '10 ms');
-		SELECT penny.handle('outside', queue => 'free');});
+		SELECT penny.create_queue('far', concurrency => NULL, rate_limit => NULL);
+		SELECT penny.handle('outside', queue => 'far');});
 }
 sub ran { my ($note) = @_; return $node->sql("SELECT count(*) || ' ' || count(DISTINCT id) FROM ran WHERE note = '$note'") }
 sub wait_ran { my ($note, $n, $limit) = @_; return $node->wait_until(sub { $node->sql("SELECT count(*) FROM ran WHERE note = '$note'") >= $n }, $limit // 30) }
 sub runs_once { my ($note, $n, $name) = @_; wait_ran($note, $n); usleep(300_000); is(ran($note), "$n $n", $name) }
 sub counter { return $node->sql("SELECT _penny.queue_counters()->>'$_[0]'") }
 sub loaded { return $node->wait_until(sub { counter('ready') eq 'true' }, 30) }
-sub claim { my ($n) = @_; return $node->sql("SELECT string_agg(payload->>'note', ' ' ORDER BY id) FROM penny.claim('free', $n)") }
+sub claim { my ($n) = @_; return $node->sql("SELECT string_agg(payload->>'note', ' ' ORDER BY id) FROM penny.claim('far', $n)") }
 sub run_job { my ($note, $more) = @_; return $node->sql("SELECT penny.enqueue('run', '{\"note\":\"$note\"}'" . ($more // '') . ')') }
 sub fill { my ($kind, $note, $n) = @_; return "SELECT count(*) FROM unnest(penny.enqueue_many('$kind', array_fill('{\"note\":\"$note\"}'::jsonb, ARRAY[$n])))" }
 
@@ -49,23 +50,23 @@ subtest 'more jobs than memory holds' => sub {
 	runs_once('many', 20000, 'all run, once');
 	cmp_ok(counter('rescanned'), '>', 10000, 'most were read from their table');
 	$node->sql(fill('outside', 'blocks', 500));
-	run_job('beside', ", queue => 'normal'");
+	run_job('beside');
 	runs_once('beside', 1, 'another queue finds room beside a full one');
 	my $n = 0;
-	while ((my $got = $node->sql("WITH c AS MATERIALIZED (SELECT * FROM penny.claim('free', 50)) SELECT count(*) FROM (SELECT penny.complete(id, token) FROM c) x")) > 0)
+	while ((my $got = $node->sql("WITH c AS MATERIALIZED (SELECT * FROM penny.claim('far', 50)) SELECT count(*) FROM (SELECT penny.complete(id, token) FROM c) x")) > 0)
 	{
 		$n += $got;
 		usleep(50_000);
 	}
 	$node->wait_until(sub {
-		$n += $node->sql("WITH c AS MATERIALIZED (SELECT * FROM penny.claim('free', 50)) SELECT count(*) FROM (SELECT penny.complete(id, token) FROM c) x");
+		$n += $node->sql("WITH c AS MATERIALIZED (SELECT * FROM penny.claim('far', 50)) SELECT count(*) FROM (SELECT penny.complete(id, token) FROM c) x");
 		$n >= 500 }, 20);
 	is($n, 500, 'and all of that one are claimed, a piece at a time');
 };
 
 subtest 'restart' => sub {
 	$node->sql("SELECT penny.enqueue('outside', jsonb_build_object('note', i)) FROM generate_series(1, 5) i");
-	my $id = $node->sql("SELECT id FROM penny.claim('free', 1)");
+	my $id = $node->sql("SELECT id FROM penny.claim('far', 1)");
 	$node->sql("SELECT penny.enqueue('fails', backoff => '10 s')");
 	$node->wait_until(sub { $node->sql('SELECT count(*) FROM _penny.jobs_in_memory() WHERE attempt = 1') == 1 }, 10);
 	my $before = $node->sql('SELECT count(*) FROM ran');
@@ -111,9 +112,9 @@ subtest 'prepared transactions' => sub {
 	runs_once('prepared c', 1, 'also after a restart');
 	is(ran('prepared b'), '0 0', 'and not when rolled back');
 	$node->sql("SELECT penny.enqueue('outside')");
-	my $error = ($node->psql('app', "BEGIN; SELECT penny.complete(id, token) FROM penny.claim('free', 1); PREPARE TRANSACTION 'd'"))[2];
+	my $error = ($node->psql('app', "BEGIN; SELECT penny.complete(id, token) FROM penny.claim('far', 1); PREPARE TRANSACTION 'd'"))[2];
 	like($error, qr/cannot PREPARE a transaction that has ended jobs/, 'ends cannot be prepared');
-	is($node->sql("SELECT count(penny.complete(id, token)) FROM penny.claim('free', 1)"), 1, 'and the job is there again');
+	is($node->sql("SELECT count(penny.complete(id, token)) FROM penny.claim('far', 1)"), 1, 'and the job is there again');
 };
 
 subtest 'deferred jobs' => sub {
@@ -190,7 +191,7 @@ subtest 'the extension made anew' => sub {
 subtest 'dump and restore' => sub {
 	$node->sql(fill('outside', 'waits', 100));
 	$node->sql(q{SELECT penny.enqueue('outside', '{"note":"deferred"}', delay => '1 hour'); SELECT penny.enqueue('run', '{"note":"dumped"}', delay => '3 s');
-		SELECT count(penny.complete(id, token)) FROM penny.claim('free', 30);});
+		SELECT count(penny.complete(id, token)) FROM penny.claim('far', 30);});
 	my $dump = $node->basedir . '/jobs.dump';
 	$node->command_ok([ 'pg_dump', '-Fc', '-d', $node->connstr('app'), '-f', $dump ], 'pg_dump');
 	runs_once('dumped', 1, 'the source goes on');
@@ -213,11 +214,11 @@ subtest 'dump and restore' => sub {
 	is($node->sql(q{SELECT ok FROM penny.doctor() WHERE "check" = 'jobs'}), 't', 'doctor() is content');
 	my $n = 0;
 	$node->wait_until(sub {
-		$n += $node->sql("WITH c AS MATERIALIZED (SELECT * FROM penny.claim('free', 50)) SELECT count(*) FROM (SELECT penny.complete(id, token) FROM c) x");
+		$n += $node->sql("WITH c AS MATERIALIZED (SELECT * FROM penny.claim('far', 50)) SELECT count(*) FROM (SELECT penny.complete(id, token) FROM c) x");
 		$n >= 70 }, 20);
 	is($n, 70, 'and all that waited are claimed');
 };
 
 unlike($node->log_text, qr/TRAP|PANIC|server process .* was terminated/, 'nothing crashed');
-$node->finish if $node->can('finish');
+
 done_testing;
