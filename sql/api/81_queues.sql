@@ -205,13 +205,10 @@ BEGIN
 	ELSIF NOT _penny.queue_exists(queue) THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY404', MESSAGE = format('queue "%s" does not exist', queue);
 	END IF;
+	DELETE FROM _penny.handlers h WHERE h.kind = kind;
 	INSERT INTO _penny.handlers (kind, runner, function, role, url, secret, queue, attempts, backoff, timeout, access, batch)
 		VALUES (kind, CASE WHEN function IS NOT NULL THEN 'sql' WHEN url IS NOT NULL THEN 'webhook' ELSE 'external' END,
-			function, current_user, url, secret, queue, attempts, backoff, timeout, access, batch)
-		ON CONFLICT ON CONSTRAINT handlers_pkey DO UPDATE
-		SET (runner, function, role, url, secret, queue, attempts, backoff, timeout, access, batch) =
-			(excluded.runner, excluded.function, excluded.role, excluded.url, excluded.secret, excluded.queue,
-			excluded.attempts, excluded.backoff, excluded.timeout, excluded.access, excluded.batch);
+			function, current_user, url, secret, queue, attempts, backoff, timeout, access, batch);
 END
 $$;
 COMMENT ON FUNCTION _penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean) IS 'penny.handle() with the function looked up';
@@ -280,3 +277,6 @@ GRANT EXECUTE ON FUNCTION
 	_penny.queue_exists(text), penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean),
 	penny.unhandle(text) TO penny_admin;
 GRANT EXECUTE ON FUNCTION penny.job_id(), penny.job_context() TO penny_user;
+-- Not the secret: who wrote it has it.
+GRANT INSERT, UPDATE, DELETE, SELECT (kind, runner, function, role, url, queue, attempts, backoff, timeout, access, batch)
+	ON _penny.handlers TO penny_admin;

@@ -16,7 +16,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
-#include "utils/regproc.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "queue/config.h"
@@ -82,7 +82,10 @@ penny_job_function_signature(PG_FUNCTION_ARGS)
 	if (strchr(signature, '(') == NULL)
 		signature = psprintf("%s(pg_catalog.jsonb)", signature);
 	function = penny_job_function_check(signature, GetUserId());
-	PG_RETURN_TEXT_P(cstring_to_text(format_procedure_qualified(function)));
+	signature = psprintf(
+		"%s(jsonb)", quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
+												get_func_name(function)));
+	PG_RETURN_TEXT_P(cstring_to_text(signature));
 }
 
 /* penny.job_id() */
