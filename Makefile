@@ -338,6 +338,7 @@ REGRESS = install \
 	jsonb \
 	owner \
 	import \
+	queues \
 	cached \
 	http \
 	plans
