@@ -142,16 +142,23 @@ EXECUTOR = src/executor/answer.o \
 REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
 
-QUEUE = src/queue/config.o \
+QUEUE = src/queue/cancel.o \
+	src/queue/claim.o \
+	src/queue/claim_upkeep.o \
+	src/queue/config.o \
 	src/queue/config_read.o \
 	src/queue/crew.o \
 	src/queue/cron.o \
 	src/queue/cron_text.o \
+	src/queue/dead.o \
+	src/queue/dead_purge.o \
+	src/queue/dump.o \
 	src/queue/ending.o \
 	src/queue/ending_errors.o \
 	src/queue/ending_events.o \
 	src/queue/ending_flow.o \
 	src/queue/ending_keys.o \
+	src/queue/ending_lineage.o \
 	src/queue/ending_receipt.o \
 	src/queue/ending_record.o \
 	src/queue/ending_rows.o \
@@ -159,14 +166,21 @@ QUEUE = src/queue/config.o \
 	src/queue/enqueue_commit.o \
 	src/queue/enqueue_json.o \
 	src/queue/enqueue_sql.o \
+	src/queue/flow.o \
 	src/queue/handler.o \
+	src/queue/history.o \
 	src/queue/keys.o \
 	src/queue/load.o \
+	src/queue/load_one.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
+	src/queue/look.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/rescan.o \
+	src/queue/rotate.o \
+	src/queue/rotate_empty.o \
+	src/queue/rotate_move.o \
 	src/queue/run.o \
 	src/queue/run_job.o \
 	src/queue/run_record.o \
@@ -174,12 +188,17 @@ QUEUE = src/queue/config.o \
 	src/queue/sched_bits.o \
 	src/queue/sched_check.o \
 	src/queue/sched_groups.o \
+	src/queue/sched_lane.o \
 	src/queue/sched_limit.o \
 	src/queue/sched_look.o \
 	src/queue/sched_pool.o \
 	src/queue/sched_ready.o \
 	src/queue/sched_take.o \
 	src/queue/sched_verbs.o \
+	src/queue/schedule.o \
+	src/queue/schedule_fire.o \
+	src/queue/schedule_table.o \
+	src/queue/schedule_time.o \
 	src/queue/segment.o \
 	src/queue/shared.o \
 	src/queue/statements.o \
@@ -187,6 +206,7 @@ QUEUE = src/queue/config.o \
 	src/queue/storage_rows.o \
 	src/queue/storage_tables.o \
 	src/queue/upkeep.o \
+	src/queue/wait.o \
 	src/queue/waiting.o \
 	src/queue/worker.o
 
@@ -202,11 +222,15 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/worker.o
 
 SQLAPI = src/sqlapi/sql_cache.o \
+	src/sqlapi/sql_claims.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_look.o \
 	src/sqlapi/sql_quarantine.o \
+	src/sqlapi/sql_queue.o \
 	src/sqlapi/sql_queues.o \
 	src/sqlapi/sql_read.o \
+	src/sqlapi/sql_schedules.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
@@ -230,6 +254,7 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/sse_text.o \
 	src/edge/sse_follow.o \
 	src/edge/wheel.o \
+	src/edge/waiters.o \
 	src/edge/rooms.o \
 	src/edge/room_log.o \
 	src/edge/room_reads.o \
@@ -262,6 +287,10 @@ EDGE = src/edge/main.o \
 	src/edge/routes.o \
 	src/edge/http.o \
 	src/edge/http_wait.o \
+	src/edge/http_waiting.o \
+	src/edge/kept.o \
+	src/edge/orphans.o \
+	src/edge/waiting.o \
 	src/edge/request.o \
 	src/edge/response.o \
 	src/edge/answer.o \
@@ -279,6 +308,7 @@ EDGE = src/edge/main.o \
 	src/edge/session.o \
 	src/edge/session_auth.o \
 	src/edge/session_frames.o \
+	src/edge/session_jobs.o \
 	src/edge/session_rooms.o \
 	src/edge/events.o
 
@@ -312,7 +342,13 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/60_cache.sql \
 	sql/api/70_status.sql \
 	sql/api/80_jobs.sql \
-	sql/api/81_queues.sql
+	sql/api/81_queues.sql \
+	sql/api/82_claims.sql \
+	sql/api/83_schedules.sql \
+	sql/api/84_job_views.sql \
+	sql/api/85_dead_letters.sql \
+	sql/api/86_flows.sql \
+	sql/api/87_jobs_http.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
 SQL_UPDATES =

@@ -30,12 +30,14 @@
 #include "executor/pool.h"
 #include "gateway/shelf.h"
 #include "gateway/watch.h"
+#include "queue/enqueue.h"
 #include "queue/queue.h"
 #include "queue/worker.h"
 #include "realtime/publish.h"
 #include "redis/redis.h"
 #include "store/access.h"
 #include "store/change.h"
+#include "store/room.h"
 
 PG_MODULE_MAGIC;
 
@@ -49,6 +51,7 @@ _PG_init(void)
 	/* What SQL functions and triggers need in any session. */
 	penny_identity_init();
 	penny_access_init();
+	penny_enqueue_check_room = penny_room_check_write;
 
 	if (!process_shared_preload_libraries_in_progress)
 	{

@@ -23,6 +23,7 @@
 #include "queue/load.h"
 #include "queue/pending.h"
 #include "queue/shared.h"
+#include "queue/wait.h"
 
 #define FIRST 64
 
@@ -181,6 +182,10 @@ penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref)
 	PennyOwned owned = PENNY_OWNED_GONE;
 	int64 now = penny_queue_now();
 
+	*ref = 0;
+	/* one that this transaction has enqueued is in no entry: its commit posts it no more */
+	if (!penny_queue_here() || penny_pending_cancel(row->queue, row->id))
+		return PENNY_OWNED;
 	if (!penny_queue_current())
 		refuse_other_tables();
 	make_room(1);
@@ -205,6 +210,33 @@ penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref)
 		penny_queue_unlock();
 	}
 	return owned;
+}
+
+int
+penny_ending_own_segment(int64 segment, int max, PennyJobRef *refs)
+{
+	PennySched *sched = penny_queue_sched();
+	int level = GetCurrentTransactionNestLevel();
+	int64 now = penny_queue_now();
+	int found;
+	int n = 0;
+
+	make_room(max);
+	penny_queue_lock();
+	penny_sched_drain(sched, now);
+	found = (int) penny_sched_of_segment(sched, segment, (uint32) max, refs);
+	for (int i = 0; i < found; i++)
+	{
+		PennyJob *job = penny_sched_job(sched, refs[i]);
+
+		if (job->state == PENNY_JOB_ACTIVE || !penny_sched_own(sched, refs[i], now))
+			continue;
+		job->verb = PENNY_VERB_KEPT;
+		push(refs[i], level);
+		refs[n++] = refs[i];
+	}
+	penny_queue_unlock();
+	return n;
 }
 
 void
@@ -238,6 +270,16 @@ penny_ending_own_taken(const PennyJobRef *refs, int n)
 						errdetail("The memory of the job queue was made anew.")));
 }
 
+/* Room is made before it is looked for who is to be adopted: this cannot fail then. */
+void
+penny_ending_adopt(PennyJobRef ref)
+{
+	make_room(1);
+	penny_sched_job(penny_queue_sched(), ref)->verb = PENNY_VERB_KEPT;
+	push(ref, GetCurrentTransactionNestLevel());
+	penny_ending_post(ref, PENNY_VERB_ENDED, 0, 0, false);
+}
+
 /* ---- what was recorded --------------------------------------------------------------------- */
 
 void
@@ -262,6 +304,8 @@ apply(const Record *record)
 	PennyJob *job = penny_sched_job(penny_queue_sched(), record->ref);
 
 	job->verb = (uint8) record->verb;
+	if (record->verb == PENNY_VERB_ENDED)
+		penny_wait_job_ended(job->id);
 	if (record->verb != PENNY_VERB_RETRY)
 		return;
 	job->due = record->due;
@@ -292,6 +336,8 @@ post_from(int first)
 static void
 wake(void)
 {
+	if (pg_atomic_read_u32(&penny_queue_shared->any_missed) != 0)
+		penny_queue_upkeep_by(0);
 	penny_queue_wake(PENNY_RUNNER_SQL, 0);
 	penny_queue_wake(PENNY_RUNNER_WEBHOOK, 0);
 }

@@ -22,6 +22,8 @@
 extern void penny_ending_keys(const PennyEnding *ending);
 /* PENNY_JOB_CHILD, and parents: count down, pass the result up, forget children. */
 extern void penny_ending_flow(const PennyEnding *ending);
+/* PENNY_JOB_REDRIVEN, and dead letters: what it was before. */
+extern void penny_ending_lineage(const PennyEnding *ending);
 /* PENNY_JOB_TOLD and whoever waits: job.completed, job.failed, job.cancelled; rooms job:<id>. */
 extern void penny_ending_events(const PennyEnding *ending);
 /* job.progress, when this transaction commits. */

@@ -22,13 +22,9 @@
 #include "queue/waiting.h"
 
 static PennyQueueStatement end_edge = {
-	"UPDATE _penny.job_edges e SET outcome = $2, result = $3, error = $4, ended = $2" PENNY_SQL_NE
-	"'failed' OR m.mode IS DISTINCT FROM 'wait' "
-	"FROM (SELECT o.child, d.on_child_failure AS mode FROM _penny.job_edges o "
-	"LEFT JOIN _penny.jobs_deferred d ON d.id" PENNY_SQL_EQ "o.parent WHERE o.child" PENNY_SQL_EQ
-	"$1) m "
-	"WHERE e.child" PENNY_SQL_EQ "$1 AND m.child" PENNY_SQL_EQ "e.child AND NOT e.ended "
-	"RETURNING e.parent, m.mode",
+	"UPDATE _penny.job_edges SET outcome = $2, result = $3, error = $4, ended = $2" PENNY_SQL_NE
+	"'failed' OR on_failure" PENNY_SQL_NE "'wait' WHERE child" PENNY_SQL_EQ
+	"$1 AND NOT ended RETURNING parent, on_failure",
 	4,
 	{INT8OID, TEXTOID, JSONBOID, TEXTOID},
 	NULL};
@@ -57,7 +53,8 @@ read_edge(const Datum *values, const bool *nulls, void *arg)
 	Edge *edge = arg;
 
 	edge->parent = DatumGetInt64(values[0]);
-	edge->mode = nulls[1] ? '\0' : *TextDatumGetCString(values[1]);
+	(void) nulls;
+	edge->mode = *TextDatumGetCString(values[1]);
 }
 
 static void
@@ -101,7 +98,7 @@ end_as_child(const PennyEnding *ending)
 	if (ending->error == NULL)
 		nulls[3] = 'n';
 	(void) penny_queue_run(&end_edge, values, nulls, false, read_edge, &edge);
-	if (edge.parent == 0 || edge.mode == '\0')
+	if (edge.parent == 0)
 		return; /* the parent is gone */
 	if (ending->outcome == PENNY_OUTCOME_COMPLETED || edge.mode == 'i' ||
 		(edge.mode == 'w' && ending->outcome == PENNY_OUTCOME_CANCELLED))

@@ -23,6 +23,9 @@
 extern void penny_ending_post(PennyJobRef ref, PennyJobVerb verb, int64 due, int attempt,
 							  bool deferred);
 
+/* Jobs of a segment that have not started become this transaction's; how many. */
+extern int penny_ending_own_segment(int64 segment, int max, PennyJobRef *refs);
+
 /* ---- ending_receipt.c ------------------------------------------------------------- */
 
 typedef struct PennyReceipt
@@ -49,6 +52,9 @@ extern bytea *penny_receipt_pack(const int64 *ids, int n);
 extern void penny_receipt_unpack(int64 first, const bytea *ids, void (*each)(int64 id, void *arg),
 								 void *arg);
 
+/* Does a receipt say that this job has ended?  Of batches only those near are looked at. */
+extern bool penny_receipt_tells_end(int64 id);
+
 /* ---- ending_errors.c ------------------------------------------------------------------- */
 
 /* Errors so far and one more. */
@@ -62,6 +68,8 @@ extern void penny_deferred_move(const PennyJobRow *row, int64 due, int made, Jso
 /* A deferred job has failed and is to be run again at `due`. */
 extern void penny_deferred_retry(const PennyJobRow *row, int64 due, int made, Jsonb *errors);
 extern void penny_deferred_delete(int64 id);
+/* The row of a segment that this transaction has written. */
+extern void penny_job_delete(int64 id);
 /* What is kept of one that ended. */
 extern void penny_dead_insert(const PennyJobRow *row, int made, const char *reason, Jsonb *errors,
 							  TimestampTz at);

@@ -178,10 +178,13 @@ end(const PennyEnding *ending, PennyReceipt *receipt)
 		penny_history_insert(row, receipt);
 	if (deferred)
 		penny_deferred_delete(row->id);
-	else
+	else if (ending->ref != 0)
 		penny_receipt_write(receipt);
+	else
+		penny_job_delete(row->id); /* this transaction enqueued it: nobody will have seen it */
 	if (ending->ref != 0)
 		penny_ending_post(ending->ref, PENNY_VERB_ENDED, 0, 0, false);
+	penny_ending_lineage(ending);
 	penny_ending_keys(ending);
 	penny_ending_flow(ending);
 	penny_ending_events(ending);

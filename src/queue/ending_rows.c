@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "queue/ending_private.h"
+#include "queue/load.h"
 #include "queue/storage.h"
 
 enum
@@ -91,7 +92,7 @@ penny_deferred_move(const PennyJobRow *row, int64 due, int made, Jsonb *errors)
 
 /* Find the row and delete it, or update it to `row`. */
 static void
-change_deferred(int64 id, const PennyJobRow *row)
+change_row(PennyQueueTable table, int64 id, const PennyJobRow *row)
 {
 	Snapshot snapshot;
 	Datum key = Int64GetDatum(id);
@@ -104,7 +105,7 @@ change_deferred(int64 id, const PennyJobRow *row)
 	/* what this transaction wrote counts */
 	CommandCounterIncrement();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	penny_table_open(&open, PENNY_TABLE_DEFERRED, RowExclusiveLock);
+	penny_table_open(&open, table, RowExclusiveLock);
 	scan = penny_table_scan(&open, JOB_ID, snapshot, 1, &key);
 	if (!penny_table_next(scan, &tuple))
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -129,13 +130,19 @@ penny_deferred_retry(const PennyJobRow *row, int64 due, int made, Jsonb *errors)
 	next.due = due;
 	next.made = made;
 	next.errors = errors;
-	change_deferred(row->id, &next);
+	change_row(PENNY_TABLE_DEFERRED, row->id, &next);
 }
 
 void
 penny_deferred_delete(int64 id)
 {
-	change_deferred(id, NULL);
+	change_row(PENNY_TABLE_DEFERRED, id, NULL);
+}
+
+void
+penny_job_delete(int64 id)
+{
+	change_row(penny_job_table(id), id, NULL);
 }
 
 /* ---- what is kept ------------------------------------------------------------------ */
@@ -196,4 +203,5 @@ penny_history_insert(const PennyJobRow *row, const PennyReceipt *receipt)
 	values[HISTORY_WORKER] =
 		receipt->worker == NULL ? (Datum) 0 : CStringGetTextDatum(receipt->worker);
 	insert_row(PENNY_TABLE_HISTORY, values, isnull);
+	penny_history_added(row->queue);
 }

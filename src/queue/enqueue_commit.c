@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
+#include "queue/claim.h"
 #include "queue/pending.h"
 #include "queue/shared.h"
 
@@ -32,6 +33,7 @@ typedef struct NewJob
 	PennyJob job; /* what the enqueuer says; its state and links are not used */
 	PennyRunner runner;
 	int level;
+	int cancelled;   /* level of the subtransaction that cancelled it; 0: none */
 	PennyJobRef ref; /* 0: not reserved */
 } NewJob;
 
@@ -41,13 +43,14 @@ static struct
 	NewJob *job;
 	int n;
 	int space;
-	int reserved;   /* those before it were reserved */
-	bool uncounted; /* there were more */
+	int reserved; /* those before it were reserved */
+	int more;     /* that are not in the array */
 	bool deferred;
 	TimestampTz deferred_due;
 	int64 *missed;  /* by queue: smallest id that is not in the array; NULL: none */
 	uint32 runners; /* bits of all of them */
 	bool upkeep;    /* a worker has more to do than to take jobs */
+	bool reload;    /* likewise: all is to be read anew */
 } mine;
 
 static void reserve(void);
@@ -87,10 +90,13 @@ penny_pending_job(const PennyJob *job, PennyRunner runner)
 
 	if (!penny_queue_here())
 		return;
+	if (runner == PENNY_RUNNER_EXTERNAL)
+		penny_claims_tell(job->queue);
 	mine.runners |= 1U << runner;
 	if (mine.n == MAX_JOBS)
 	{
 		note_missed(job);
+		mine.more++;
 		return;
 	}
 	if (mine.n == mine.space)
@@ -107,7 +113,26 @@ penny_pending_job(const PennyJob *job, PennyRunner runner)
 	place->job = *job;
 	place->runner = runner;
 	place->level = GetCurrentTransactionNestLevel();
+	place->cancelled = 0;
 	place->ref = 0;
+}
+
+bool
+penny_pending_cancel(uint16 queue, int64 id)
+{
+	for (int i = mine.n - 1; i >= 0; i--)
+		if (mine.job[i].job.id == id)
+		{
+			mine.job[i].cancelled = GetCurrentTransactionNestLevel();
+			return true;
+		}
+	if (mine.missed != NULL && id >= mine.missed[queue])
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("job " INT64_FORMAT " cannot be cancelled before this transaction commits", id),
+			 errdetail("The transaction has enqueued too many jobs.")));
+	return false;
 }
 
 void
@@ -117,6 +142,12 @@ penny_pending_deferred(TimestampTz due)
 		return;
 	mine.deferred_due = mine.deferred ? Min(mine.deferred_due, due) : due;
 	mine.deferred = true;
+}
+
+void
+penny_pending_reload(void)
+{
+	mine.reload = true;
 }
 
 /* ---- PRE_COMMIT -------------------------------------------------------------------- */
@@ -180,7 +211,8 @@ post(PennyJobVerb verb)
 
 		if (ref == 0)
 			continue;
-		penny_sched_job(sched, ref)->verb = (uint8) verb;
+		penny_sched_job(sched, ref)->verb =
+			(uint8) (mine.job[i].cancelled != 0 ? PENNY_VERB_DROPPED : verb);
 		if (last == 0)
 			first = ref;
 		else
@@ -197,22 +229,30 @@ post(PennyJobVerb verb)
 static void
 tell_missed(void)
 {
+	/* then somebody looks again anyway, when there is room */
+	bool overflowing = pg_atomic_read_u32(&penny_queue_shared->any_missed) != 0;
+
 	for (int i = 0; i < mine.n; i++)
 	{
 		const PennyJob *job = &mine.job[i].job;
 
-		if (mine.job[i].ref != 0)
+		if (mine.job[i].ref != 0 || mine.job[i].cancelled != 0)
 			continue;
 		if (job->flags & PENNY_JOB_DEFERRED)
 			penny_pending_deferred(job->due);
 		else
 			penny_queue_missed(job->queue, job->id);
-		mine.upkeep = true;
+		mine.upkeep |= !overflowing;
 	}
 	for (int q = 0; mine.missed != NULL && q < PENNY_SCHED_QUEUES; q++)
 		if (mine.missed[q] != PENNY_QUEUE_NOT_MISSED)
 			penny_queue_missed((uint16) q, mine.missed[q]);
-	mine.upkeep |= mine.missed != NULL || mine.deferred;
+	mine.upkeep |= (mine.missed != NULL && !overflowing) || mine.deferred || mine.reload;
+	if (mine.reload)
+	{
+		pg_atomic_fetch_add_u32(&penny_queue_shared->reload, 1);
+		penny_queue_upkeep_by(0);
+	}
 	if (mine.deferred)
 	{
 		penny_queue_lower(&penny_queue_shared->deferred_due, mine.deferred_due);
@@ -266,7 +306,7 @@ smallest_id(void)
 static void
 xact_callback(XactEvent event, void *arg)
 {
-	bool any = mine.n > 0 || mine.deferred;
+	bool any = mine.n > 0 || mine.deferred || mine.reload;
 
 	(void) arg;
 	if (!any)
@@ -280,7 +320,7 @@ xact_callback(XactEvent event, void *arg)
 			post(PENNY_VERB_ARRIVED);
 			tell_missed();
 			wake();
-			penny_queue_count(PENNY_QUEUE_ENQUEUED, (uint64) mine.n);
+			penny_queue_count(PENNY_QUEUE_ENQUEUED, (uint64) (mine.n + mine.more));
 			forget();
 			break;
 		case XACT_EVENT_PRE_PREPARE:
@@ -315,4 +355,7 @@ subxact_callback(SubXactEvent event, SubTransactionId sub, SubTransactionId pare
 		else
 			mine.job[i].level = level - 1;
 	}
+	for (int i = 0; i < mine.n; i++)
+		if (mine.job[i].cancelled >= level)
+			mine.job[i].cancelled = event == SUBXACT_EVENT_ABORT_SUB ? 0 : level - 1;
 }

@@ -29,6 +29,14 @@
 #define PENNY_FLOW_DEPTH 32
 #define PENNY_FLOW_JOBS 10000
 
+/* Enqueue a tree of jobs, in the name of the current user; the id of its root. */
+extern int64 penny_flow_enqueue(Jsonb *job);
+/* Is it one, so that children may have given something? */
+static inline bool
+penny_flow_is_parent(const PennyJobRow *row)
+{
+	return row->on_child_failure != '\0';
+}
 /*
  * What the children of a job gave, in the order in which they were enqueued, by
  * a snapshot of its own: [{"id", "kind", "state", "result" | "error"}], or NULL:
@@ -36,6 +44,6 @@
  */
 extern Jsonb *penny_flow_children(int64 parent);
 /* Children wait for this parent: note them. */
-extern void penny_flow_edge(int64 parent, int64 child, const char *kind, int position);
+extern void penny_flow_edge(int64 parent, int64 child, const char *kind, int position, char mode);
 
 #endif /* PENNY_QUEUE_FLOW_H */

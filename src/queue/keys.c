@@ -26,7 +26,6 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
-#include "base/error.h"
 #include "queue/flow.h"
 #include "queue/keys.h"
 #include "queue/statements.h"
@@ -74,8 +73,9 @@ penny_key_mode(const char *name)
 		return PENNY_KEY_REPLACE;
 	if (strcmp(name, "debounce") == 0)
 		return PENNY_KEY_DEBOUNCE;
-	ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("there is no key_mode \"%s\"", name),
-					errhint("It is keep, replace or debounce.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("there is no key_mode \"%s\"", name),
+			 errhint("It is keep, replace or debounce.")));
 }
 
 static void
@@ -102,14 +102,15 @@ penny_job_insert_keyed(PennyJobRow *row, PennyKeyMode mode)
 	Datum values[3];
 
 	if (strlen(row->key) == 0 || strlen(row->key) > PENNY_JOB_KEY_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PENNY_BAD_REQUEST),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("the key of a job has 1 to %d bytes", PENNY_JOB_KEY_MAX)));
 	if (mode == PENNY_KEY_DEBOUNCE && row->due <= GetCurrentTransactionStartTimestamp())
-		ereport(ERROR,
-				(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("key_mode debounce needs a delay"),
-				 errhint("The job runs when no other has come for that long.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("key_mode debounce needs a delay"),
+						errhint("The job runs when no other has come for that long.")));
 	row->flags |= PENNY_JOB_KEYED;
-	row->id = penny_job_next_id();
+	if (row->id == 0)
+		row->id = penny_job_next_id();
 	values[0] = Int16GetDatum((int16) row->queue);
 	values[1] = CStringGetTextDatum(row->key);
 	values[2] = Int64GetDatum(row->id);

@@ -132,7 +132,7 @@ typedef struct PennyJobRow
 	int64 id;
 	uint16 queue;
 	uint16
-		flags; /* PENNY_JOB_* of sched.h that are stored: KEYED, CHILD, TOLD; DEFERRED as found */
+		flags; /* PENNY_JOB_* of sched.h that are stored: KEYED, CHILD, TOLD, REDRIVEN; DEFERRED as found */
 	int32 priority;
 	int attempts;     /* 0: as the handler or queue says */
 	int32 timeout_ms; /* 0: likewise */
@@ -157,7 +157,7 @@ typedef struct PennyJobRow
  * Insert a job and have it offered to the scheduler at commit.  The caller has
  * checked everything and filled all but id, which is set unless it is not 0 (then
  * it came from penny_job_next_id() in this transaction).  Into the deferred
- * jobs when it is due after PENNY_JOB_DEFER_AFTER or `pending` is not 0.
+ * jobs when it is due after PENNY_JOB_DEFER_AFTER or has or had children to wait for.
  */
 extern int64 penny_job_insert(PennyJobRow *row);
 /* An id for a row that has to be named before it is inserted. */
@@ -239,6 +239,8 @@ typedef enum PennyOwned
  * when there is no room.
  */
 extern PennyOwned penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref);
+/* An entry that penny_sched_expired() gave; unless an end is recorded, the commit says that it has ended. */
+extern void penny_ending_adopt(PennyJobRef ref);
 /* For the jobs that a worker has taken; all at once. */
 extern void penny_ending_own_taken(const PennyJobRef *refs, int n);
 /* Write down one ending; everything that follows from it is in this transaction. */
@@ -260,5 +262,7 @@ extern void penny_ending_record_batch(const int64 *ids, const PennyJobRef *refs,
  * more, call again soon.  `*again_at`: when at the latest to call again.
  */
 extern bool penny_queue_upkeep(int64 now, int64 *again_at);
+/* Do restored jobs, and all else that is not in memory, wait for penny.load_jobs()? */
+extern bool penny_jobs_held(void);
 
 #endif /* PENNY_QUEUE_H */

@@ -114,7 +114,8 @@ typedef enum PennyJobVerb /* what is posted */
 #define PENNY_JOB_TOLD 0x0008     /* somebody may listen: user_id or room is set */
 #define PENNY_JOB_AWAITED 0x0010 /* a process waits for its end: set by the waiter under the lock */
 #define PENNY_JOB_CANCEL 0x0020  /* ACTIVE, and asked to end: a worker looks at it */
-#define PENNY_JOB_ALONE 0x0040   /* set by take: this start was counted by a limiter */
+#define PENNY_JOB_REDRIVEN 0x0080 /* has a row of _penny.job_lineage */
+#define PENNY_JOB_ALONE 0x0040    /* set by take: this start was counted by a limiter */
 
 /*
  * An entry.  Who enqueues writes the first eleven, or copies a row into them for
@@ -142,7 +143,9 @@ typedef struct PennyJob
 	uint32_t group_slot;
 	uint32_t list_next;
 	uint32_t list_prev;
-	uint32_t incarnation;
+	uint16_t incarnation;
+	uint8_t place; /* in its lane, while READY */
+	uint8_t spare;
 	/* what the enqueuer says, further */
 	uint64_t kind;  /* penny_sched_hash() of its name */
 	uint64_t group; /* hash of its group key, 0 = none */

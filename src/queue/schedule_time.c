@@ -15,7 +15,6 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
-#include "base/error.h"
 #include "queue/schedule_private.h"
 
 #define EPOCH_SECONDS (INT64CONST(86400) * (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE))
@@ -66,9 +65,9 @@ penny_schedule_zone(const char *name)
 	pg_tz *zone = strlen(name) > TZ_STRLEN_MAX ? NULL : pg_tzset(name);
 
 	if (zone == NULL || !pg_tz_acceptable(zone))
-		ereport(ERROR,
-				(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("time zone \"%s\" is not known", name),
-				 errhint("Names are in pg_timezone_names, such as Europe/Berlin.")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("time zone \"%s\" is not known", name),
+						errhint("Names are in pg_timezone_names, such as Europe/Berlin.")));
 	return (PennyCronZone){zone_offset, zone};
 }
 
@@ -81,7 +80,7 @@ penny_schedule_parse(const char *text, PennyCron *cron)
 	if (why != NULL)
 		ereport(
 			ERROR,
-			(errcode(ERRCODE_PENNY_BAD_REQUEST), errmsg("\"%s\" is no cron text", text),
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("\"%s\" is no cron text", text),
 			 errdetail("At character %zu: %s.", where + 1, why),
 			 errhint("For example \"30 2 * * *\", minute hour day month weekday, or @hourly.")));
 }

@@ -28,10 +28,15 @@
 #include "base/compat.h"
 #include "base/shmem.h"
 #include "config/config.h"
+#include "queue/cancel.h"
+#include "queue/claim.h"
 #include "queue/crew.h"
+#include "queue/dead.h"
 #include "queue/pending.h"
+#include "queue/schedule.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
+#include "queue/wait.h"
 
 PennyQueueShared *penny_queue_shared = NULL;
 pg_atomic_uint32 *penny_queue_claimer = NULL;
@@ -70,7 +75,12 @@ penny_queue_init(void)
 	penny_shmem_register(&claimer_part);
 	penny_shmem_register(&prepared_part);
 	penny_pending_init();
+	penny_claim_init(); /* before endings: rolled back after them */
+	penny_cancel_init();
 	penny_ending_init();
+	penny_wait_init();
+	penny_schedules_init();
+	penny_dead_init();
 }
 
 static Size
@@ -213,8 +223,9 @@ void
 penny_queue_missed(uint16 queue, int64 id)
 {
 	penny_queue_lower(&penny_queue_shared->missed[queue], id);
-	pg_atomic_write_u32(&penny_queue_shared->any_missed, 1);
-	penny_queue_upkeep_by(0);
+	/* if it was so already, a rescan will see this one (rescan.c) */
+	if (pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 1) == 0)
+		penny_queue_upkeep_by(0);
 }
 
 void

@@ -52,7 +52,7 @@ is_late(const PennyJobRow *row)
 static void
 prepare(PennyJobRow *row)
 {
-	row->flags = (row->key != NULL ? PENNY_JOB_KEYED : 0) |
+	row->flags = (row->flags & PENNY_JOB_REDRIVEN) | (row->key != NULL ? PENNY_JOB_KEYED : 0) |
 				 (row->parent != 0 ? PENNY_JOB_CHILD : 0) |
 				 (row->user_id != NULL || row->room != NULL ? PENNY_JOB_TOLD : 0);
 	if (row->id == 0)
@@ -110,7 +110,8 @@ penny_job_insert(PennyJobRow *row)
 	HeapTuple tuple;
 
 	prepare(row);
-	if (is_late(row))
+	/* the rows of segments have no room for what a parent is */
+	if (is_late(row) || row->on_child_failure != '\0')
 	{
 		insert_deferred(row);
 		return row->id;

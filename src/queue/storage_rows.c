@@ -26,7 +26,7 @@
 #include "queue/shared.h"
 #include "queue/storage.h"
 
-#define STORED_FLAGS (PENNY_JOB_KEYED | PENNY_JOB_CHILD | PENNY_JOB_TOLD)
+#define STORED_FLAGS (PENNY_JOB_KEYED | PENNY_JOB_CHILD | PENNY_JOB_TOLD | PENNY_JOB_REDRIVEN)
 
 static void
 put_text(Datum *value, bool *isnull, const char *text)

@@ -20,7 +20,10 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "queue/claim.h"
+#include "queue/dead.h"
 #include "queue/load.h"
+#include "queue/schedule.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
 
@@ -28,7 +31,7 @@
 #define ERROR_PAUSE 1000000 /* us, after an error, or without the extension */
 
 static void leave(int code, Datum arg);
-static int64 attend(int64 now);
+static int64 attend(int64 now, volatile bool *ready);
 
 /* One process at a time; false: another does it. */
 static bool
@@ -75,7 +78,7 @@ forget_tables(void)
 
 /* In a transaction; when to go on. */
 static int64
-attend(int64 now)
+attend(int64 now, volatile bool *ready)
 {
 	PennyQueueShared *s = penny_queue_shared;
 	uint32 reload = pg_atomic_read_u32(&s->reload);
@@ -94,7 +97,22 @@ attend(int64 now)
 	}
 	next = penny_prepared_settle(now);
 	next = Min(next, penny_load_deferred(now));
+	next = Min(next, penny_history_trim(now));
+	next = Min(next, penny_claims_upkeep());
+	*ready = true;
 	return Min(next, penny_rescan(now));
+}
+
+/* Outside a transaction: schedules, and dead letters that are too many. */
+static int64
+attend_clock(int64 now)
+{
+	int64 schedules;
+	int64 dead;
+
+	(void) penny_schedules_run(now, &schedules);
+	penny_dead_trim(now, &dead);
+	return Min(schedules, dead);
 }
 
 bool
@@ -102,6 +120,7 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 {
 	PennyQueueShared *s = penny_queue_shared;
 	volatile int64 next = now + ERROR_PAUSE;
+	volatile bool ready = false;
 
 	*again_at = PENNY_SCHED_NEVER;
 	if (s == NULL || RecoveryInProgress())
@@ -121,8 +140,13 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 	{
 		StartTransactionCommand();
 		if (penny_queue_here())
-			next = attend(now);
+			next = attend(now, &ready);
 		CommitTransactionCommand();
+		if (ready)
+		{
+			next = Min(next, penny_rotate(now));
+			next = Min(next, attend_clock(now));
+		}
 	}
 	PG_FINALLY();
 	{

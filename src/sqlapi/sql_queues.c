@@ -20,6 +20,7 @@
 #include "utils/timestamp.h"
 
 #include "queue/config.h"
+#include "queue/flow.h"
 #include "queue/handler.h"
 #include "queue/run.h"
 
@@ -50,8 +51,10 @@ penny_queue_in_use(PG_FUNCTION_ARGS)
 	PennyQueueCounts counts;
 	uint64 jobs;
 
-	if (!penny_queue_here() || queue < 0 || queue >= PENNY_SCHED_QUEUES)
+	if (queue < 0 || queue >= PENNY_SCHED_QUEUES)
 		PG_RETURN_BOOL(false);
+	if (!penny_queue_here())
+		PG_RETURN_BOOL(penny_queue_has_deferred((uint16) queue));
 	penny_queue_lock();
 	penny_sched_drain(penny_queue_sched(), penny_queue_now());
 	penny_sched_counts(penny_queue_sched(), (uint16) queue, penny_queue_now(), &counts);
@@ -59,7 +62,7 @@ penny_queue_in_use(PG_FUNCTION_ARGS)
 	jobs = counts.delayed + counts.active + counts.ending;
 	for (int i = 0; i < PENNY_RUNNERS; i++)
 		jobs += counts.ready[i];
-	PG_RETURN_BOOL(jobs > 0);
+	PG_RETURN_BOOL(jobs > 0 || penny_queue_has_deferred((uint16) queue));
 }
 
 /* _penny.queue_exists(name text) */
@@ -117,6 +120,7 @@ penny_job_context(PG_FUNCTION_ARGS)
 	const PennyRunningJob *job = penny_running_job();
 	PennyQueueConfig queue;
 	StringInfoData out;
+	Jsonb *children;
 
 	if (job == NULL)
 		PG_RETURN_NULL();
@@ -139,6 +143,10 @@ penny_job_context(PG_FUNCTION_ARGS)
 	appendStringInfoString(&out, ",\"enqueued_at\":");
 	escape_json(&out, JsonEncodeDateTime(NULL, TimestampTzGetDatum(job->row->enqueued_at),
 										 TIMESTAMPTZOID, NULL));
-	appendStringInfoChar(&out, '}');
+	children = penny_flow_is_parent(job->row) ? penny_flow_children(job->row->id) : NULL;
+	appendStringInfo(&out, ",\"children\":%s}",
+					 children != NULL
+						 ? JsonbToCString(NULL, &children->root, (int) VARSIZE(children))
+						 : "[]");
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
 }
