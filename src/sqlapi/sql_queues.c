@@ -144,9 +144,8 @@ penny_job_context(PG_FUNCTION_ARGS)
 	escape_json(&out, JsonEncodeDateTime(NULL, TimestampTzGetDatum(job->row->enqueued_at),
 										 TIMESTAMPTZOID, NULL));
 	children = penny_flow_is_parent(job->row) ? penny_flow_children(job->row->id) : NULL;
-	appendStringInfo(&out, ",\"children\":%s}",
-					 children != NULL
-						 ? JsonbToCString(NULL, &children->root, (int) VARSIZE(children))
-						 : "[]");
+	appendStringInfo(
+		&out, ",\"children\":%s}",
+		children != NULL ? JsonbToCString(NULL, &children->root, (int) VARSIZE(children)) : "[]");
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
 }
