@@ -374,6 +374,7 @@ REGRESS = install \
 	jsonb \
 	owner \
 	import \
+	queues \
 	cached \
 	http \
 	plans
