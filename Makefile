@@ -375,6 +375,7 @@ REGRESS = install \
 	owner \
 	import \
 	queues \
+	jobs \
 	cached \
 	http \
 	plans
