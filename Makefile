@@ -367,7 +367,10 @@ REGRESS = install \
 	import \
 	cached \
 	http \
-	plans
+	plans \
+	job_keys \
+	job_flows \
+	dead_letters
 
 ISOLATION = cache_catalog \
 	cache_fill \
