@@ -168,11 +168,11 @@ QUEUE = src/queue/cancel.o \
 	src/queue/flow.o \
 	src/queue/handler.o \
 	src/queue/history.o \
+	src/queue/job_view.o \
 	src/queue/keys.o \
 	src/queue/load.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
-	src/queue/look.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/rescan.o \

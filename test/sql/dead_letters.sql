@@ -78,7 +78,7 @@ SELECT penny.act_as('00000000-0000-4000-8000-00000000000a');
 SELECT penny.enqueue('mine', '"of a"') AS mine \gset
 SELECT payload, state FROM penny.jobs;
 SELECT penny.job(:nobodys) IS NULL AS hidden, penny.job(:mine) ->> 'state' AS state, penny.cancel(:nobodys) AS cancelled;
-SELECT _penny.job_state(:nobodys, now()), _penny.job_look(:nobodys), _penny.job_errors(:nobodys), _penny.job_children(:nobodys);
+SELECT _penny.job_state(:nobodys, now()), _penny.job_attempt(:nobodys), _penny.job_errors(:nobodys), _penny.job_children(:nobodys);
 SELECT penny.enqueue('work', '"not allowed"');
 SELECT penny.redrive('dead');
 SELECT * FROM penny.queues;

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
- * look.h
+ * job_view.h
  *		What becomes of a job, for who looks: from the scheduler's memory while it
  *		lives, from its receipts when it has ended.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef PENNY_QUEUE_LOOK_H
-#define PENNY_QUEUE_LOOK_H
+#ifndef PENNY_QUEUE_JOB_VIEW_H
+#define PENNY_QUEUE_JOB_VIEW_H
 
 #include "postgres.h"
 
@@ -28,11 +28,11 @@ typedef struct PennyJobView
 } PennyJobView;
 
 /* May the current user see it?  Agents may see all, users what they enqueued. */
-extern bool penny_look_allowed(int64 id);
+extern bool penny_job_view_allowed(int64 id);
 /*
  * `due` as its row says.  With `whole` false the state alone, as cheaply as that can
  * be had.
  */
-extern void penny_look_job(int64 id, TimestampTz due, bool whole, PennyJobView *view);
+extern void penny_job_view(int64 id, TimestampTz due, bool whole, PennyJobView *view);
 
-#endif /* PENNY_QUEUE_LOOK_H */
+#endif /* PENNY_QUEUE_JOB_VIEW_H */

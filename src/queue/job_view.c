@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
- * look.c
- *		What becomes of a job, for who looks; see look.h.
+ * job_view.c
+ *		What becomes of a job, for who looks; see job_view.h.
  *
  * Memory is asked first: one look under the queue's lock.  A job that is not there
  * and whose bit says done has ended, and its receipt tells how: one of its own, or
@@ -33,7 +33,7 @@
 #include "queue/ending_private.h"
 #include "queue/enqueue.h"
 #include "queue/load.h"
-#include "queue/look.h"
+#include "queue/job_view.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
 
@@ -48,7 +48,7 @@ typedef enum Known
 } Known;
 
 bool
-penny_look_allowed(int64 id)
+penny_job_view_allowed(int64 id)
 {
 	const PennyIdentity *identity = penny_identity_get();
 	PennyJobRow row;
@@ -232,7 +232,7 @@ ask_receipts(int64 id, bool batches, bool whole, PennyJobView *view)
 }
 
 void
-penny_look_job(int64 id, TimestampTz due, bool whole, PennyJobView *view)
+penny_job_view(int64 id, TimestampTz due, bool whole, PennyJobView *view)
 {
 	PennyJob job;
 
