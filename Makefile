@@ -171,8 +171,11 @@ QUEUE = src/queue/cancel.o \
 	src/queue/job_view.o \
 	src/queue/keys.o \
 	src/queue/load.o \
+	src/queue/load_one.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
+	src/queue/look.o \
+	src/queue/look_sql.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/rescan.o \

@@ -29,7 +29,7 @@
 #include "queue/storage.h"
 
 #define PASS_ROWS 50000
-#define LOOK_AGAIN 10000        /* us, while a queue has no room */
+#define LOOK_AGAIN 1000000      /* us, while a queue has no room; ends of jobs make it sooner */
 #define DEFERRED_PAUSE 1000000  /* us, between passes over deferred jobs */
 #define DEFERRED_AHEAD 60000000 /* us, more than is needed */
 
@@ -219,13 +219,15 @@ open_segments(int64 from)
 int64
 penny_rescan(int64 now)
 {
-	Pass *pass = palloc(sizeof(Pass));
+	Pass *pass;
 	bool any;
 	bool chosen;
 	uint64 came;
 
-	if (pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 0) == 0)
+	if (pg_atomic_read_u32(&penny_queue_shared->any_missed) == 0 || penny_jobs_held())
 		return PENNY_SCHED_NEVER;
+	(void) pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 0); /* a barrier, too */
+	pass = palloc(sizeof(Pass));
 	chosen = choose(pass, &any);
 	if (!chosen)
 	{
@@ -266,6 +268,8 @@ penny_load_deferred(int64 now)
 
 	if (due == PENNY_SCHED_NEVER || due - PENNY_JOB_DEFER_AFTER > now)
 		return due == PENNY_SCHED_NEVER ? due : due - PENNY_JOB_DEFER_AFTER;
+	if (penny_jobs_held())
+		return PENNY_SCHED_NEVER; /* penny.load_jobs() calls */
 	pg_atomic_write_u64(&s->deferred_due, PENNY_SCHED_NEVER);
 	pg_memory_barrier();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());

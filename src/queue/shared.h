@@ -76,7 +76,6 @@ typedef struct PennyQueueShared
 	pg_atomic_uint32 old_retries;    /* jobs that are not in memory may have failed before */
 	pg_atomic_uint32 any_missed;     /* one of them is set, or the scheduler's */
 	pg_atomic_uint64 deferred_due;   /* earliest deferred job that is not in memory */
-	pg_atomic_uint32 restored;       /* rows came by a statement and wait for load_jobs() */
 	pg_atomic_uint32 reload;         /* asked by load_jobs(): number of the request */
 	pg_atomic_uint32 reloaded;       /* the last that was done */
 	pg_atomic_uint32 upkeep;         /* a process does it: its PGPROC number plus one */
