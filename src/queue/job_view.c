@@ -17,14 +17,8 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/tableam.h"
-#include "access/skey.h"
-#include "access/stratnum.h"
-#include "executor/tuptable.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -201,31 +195,24 @@ ask_receipts(int64 id, bool batches, bool whole, PennyJobView *view)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	PennyOpenTable open;
-	TupleTableSlot *slot;
-	IndexScanDesc scan;
-	ScanKeyData key;
+	PennyTableScan *scan;
+	HeapTuple tuple;
 	bool found = false;
 
 	penny_table_open(&open, penny_receipt_table(id), AccessShareLock);
-	slot = table_slot_create(open.relation, NULL);
-	ScanKeyInit(&key, 1, batches ? BTLessEqualStrategyNumber : BTEqualStrategyNumber,
-				batches ? F_INT8LE : F_INT8EQ, Int64GetDatum(id));
-	scan = index_beginscan(open.relation, penny_table_index_on(&open, RECEIPT_ID), snapshot, 1, 0);
-	index_rescan(scan, &key, 1, NULL, 0);
-	for (int n = 0; n < BATCHES_BACK && !found; n++)
+	scan = penny_table_scan_to(&open, RECEIPT_ID, snapshot, id);
+	for (int n = 0; n < BATCHES_BACK && !found && penny_table_previous(scan, &tuple); n++)
 	{
-		bool free_tuple;
-		HeapTuple tuple;
+		TupleDesc desc = RelationGetDescr(open.relation);
+		bool isnull;
 
-		if (!index_getnext_slot(scan, BackwardScanDirection, slot))
+		if (!batches && DatumGetInt64(column(tuple, desc, RECEIPT_ID, &isnull)) != id)
 			break;
-		tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
-		found = tells(tuple, RelationGetDescr(open.relation), id);
+		found = tells(tuple, desc, id);
 		if (found)
-			view_receipt(tuple, RelationGetDescr(open.relation), whole, view);
+			view_receipt(tuple, desc, whole, view);
 	}
-	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
+	penny_table_scan_end(scan);
 	penny_table_close(&open);
 	UnregisterSnapshot(snapshot);
 	return found;
