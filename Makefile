@@ -189,6 +189,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/sched_bits.o \
 	src/queue/sched_check.o \
 	src/queue/sched_groups.o \
+	src/queue/sched_lane.o \
 	src/queue/sched_limit.o \
 	src/queue/sched_look.o \
 	src/queue/sched_pool.o \
@@ -254,6 +255,7 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/sse_text.o \
 	src/edge/sse_follow.o \
 	src/edge/wheel.o \
+	src/edge/waiters.o \
 	src/edge/rooms.o \
 	src/edge/room_log.o \
 	src/edge/room_reads.o \
@@ -286,6 +288,10 @@ EDGE = src/edge/main.o \
 	src/edge/routes.o \
 	src/edge/http.o \
 	src/edge/http_wait.o \
+	src/edge/http_waiting.o \
+	src/edge/kept.o \
+	src/edge/orphans.o \
+	src/edge/waiting.o \
 	src/edge/request.o \
 	src/edge/response.o \
 	src/edge/answer.o \
@@ -303,6 +309,7 @@ EDGE = src/edge/main.o \
 	src/edge/session.o \
 	src/edge/session_auth.o \
 	src/edge/session_frames.o \
+	src/edge/session_jobs.o \
 	src/edge/session_rooms.o \
 	src/edge/events.o
 
