@@ -169,6 +169,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/flow.o \
 	src/queue/handler.o \
 	src/queue/history.o \
+	src/queue/job_view.o \
 	src/queue/keys.o \
 	src/queue/load.o \
 	src/queue/load_one.o \
@@ -378,7 +379,10 @@ REGRESS = install \
 	jobs \
 	cached \
 	http \
-	plans
+	plans \
+	job_keys \
+	job_flows \
+	dead_letters
 
 ISOLATION = cache_catalog \
 	cache_fill \
