@@ -289,7 +289,7 @@ subtest 'routes of a user' => sub {
 	my $busy = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'penny executor' AND state = 'active' AND query LIKE '%slower%'};
 	ok($node->wait_until(sub { $node->sql($busy) == 1 }, 10), 'a running request is seen with its route');
 	$client->reset_now;
-	ok($node->wait_until(sub { $node->sql($busy) == 0 }, 5), 'and cancelled when the client goes');
+	ok($node->wait_until(sub { $node->sql($busy) == 0 }, 20), 'and cancelled when the client goes');
 
 	eval { $node->sql("INSERT INTO penny.routes (method, pattern, handler, access) VALUES ('GET', '/x', 'app.missing', 'user')") };
 	like($@ . $node->sql("SELECT count(*) FROM penny.routes WHERE pattern = '/x'"), qr/0$/, 'a handler that is not there is refused');

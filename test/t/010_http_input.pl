@@ -158,12 +158,12 @@ subtest 'halves and slowness' => sub {
 	my $slow = $node->http;
 	$slow->send_bytes("GET /livez HTTP/1.1\r\nHo");
 	my $began = time;
-	refused('half a head', $slow->read_response(timeout => 8), qr/^(408|no answer)$/);
+	refused('half a head', $slow->read_response(timeout => 9), qr/^(408|no answer)$/);
 	ok($slow->closes_within(5), 'is cut off');
-	cmp_ok(time - $began, '<', 6, 'soon');
+	cmp_ok(time - $began, '<', 9, 'soon');
 	$slow = $node->http;
 	$slow->send_bytes(substr $whole, 0, length($whole) - 5);
-	refused('half a body', $slow->read_response(timeout => 8), qr/^(408|no answer)$/);
+	refused('half a body', $slow->read_response(timeout => 9), qr/^(408|no answer)$/);
 	ok($slow->closes_within(5), 'is cut off');
 	is($stored->(), $before, 'nothing was stored');
 

@@ -27,7 +27,7 @@ $node->sql(q{
 	GRANT USAGE ON SCHEMA app TO penny_authenticator;
 	CREATE FUNCTION app.pid(r penny.request) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb(pg_backend_pid())';
 	CREATE FUNCTION app.sleep(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS
-		$$BEGIN PERFORM pg_sleep((r.query ->> 's')::float8); RETURN to_jsonb(r.query ->> 'n'); END$$;
+		$$BEGIN PERFORM pg_sleep((r.query ->> 's')::float8), pg_advisory_xact_lock_shared(1); RETURN to_jsonb(r.query ->> 'n'); END$$;
 	CREATE FUNCTION app.big(r penny.request) RETURNS jsonb LANGUAGE sql AS
 		$$SELECT to_jsonb(repeat('0123456789', (r.query ->> 'n')::int / 10))$$;
 	CREATE FUNCTION app.head(r penny.request) RETURNS penny.response LANGUAGE sql AS
@@ -103,15 +103,19 @@ subtest 'a cancel between two calls' => sub {
 subtest 'a reload between two calls' => sub {
 	my $file = $node->basedir . '/jwt.secret';
 	my $old = token();
-	my @clients = map { send_get("/sleep?s=0.5&n=$_", $old) } 1 .. 5;
+	my $gate = $node->background_psql('postgres');
+	$gate->query_safe('SELECT pg_advisory_lock(1)');
+	my @clients = map { send_get("/sleep?s=0&n=$_", $old) } 1 .. 5;
 	ok($node->wait_until(sub { $node->sql($sleeping) == 1 }, 10), 'calls wait for one that runs');
 	$secret = 'n' x 40;
 	unlink $file;
 	append_to_file($file, $secret);
 	chmod 0600, $file;
 	$node->reload;
-	my @status = map { $_->read_response(timeout => 20)->{status} } @clients;
-	cmp_ok(scalar(grep { $_ == 401 } @status), '>=', 3, 'the key before it is not taken by those that follow') or diag("@status");
+	$gate->query_safe('SELECT penny.reload_keys()');    # returns when the key is exchanged
+	$gate->quit;
+	my @status = sort map { $_->read_response(timeout => 20)->{status} } @clients;
+	is("@status", '200 401 401 401 401', 'the key before it is not taken by those that follow');
 	$http = $node->http(token => token());
 };
 
@@ -121,7 +125,7 @@ subtest 'a wish for the database between two calls' => sub {
 	my $before = time;
 	my ($failed, undef, $error) = $node->psql('template1', 'CREATE DATABASE copy TEMPLATE postgres');
 	is($failed, 0, 'is granted after the first') or diag($error);
-	cmp_ok(time - $before, '<', 5, 'soon');
+	cmp_ok(time - $before, '<', 15, 'soon');
 	my @status = map { $_->read_response(timeout => 40)->{status} } @clients;
 	is($status[0], 200, 'which is answered');
 	is(scalar(grep { $_ != 200 && $_ != 503 } @status), 0, 'the others are, too, or told to come again') or diag("@status");
@@ -133,7 +137,7 @@ subtest 'one time for all attempts' => sub {
 	my $before = time;
 	my $answer = $http->request('POST', '/collides', json => {}, timeout => 30);
 	is($answer->{status}, 504, 'the time of the route ends the attempts');
-	cmp_ok(time - $before, '<', 2, 'when it is over');
+	cmp_ok(time - $before, '<', 10, 'when it is over');
 };
 
 subtest 'statistics under a load without a pause' => sub {

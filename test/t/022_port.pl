@@ -25,7 +25,7 @@ subtest 'the port is taken by another program' => sub {
 	$node->start;
 	$node->create_penny;
 	is($node->sql('SELECT 1'), 1, 'the database starts and serves SQL');
-	ok($node->wait_until(sub { lines($node, qr/could not bind the address for 127\.0\.0\.1:$port: Address already in use/) == 1 }, 5),
+	ok($node->wait_until(sub { lines($node, qr/could not bind the address for 127\.0\.0\.1:$port: Address already in use/) == 1 }, 20),
 		'the log says which port');
 	like(doctor($node, 'port'), qr/^f\|port $port: 0 of 1 .*Address already in use\|.*penny\.port/, 'doctor() says so');
 	is(scalar(my @none = $node->edge_pids), 0, 'no edge without a socket');
@@ -43,7 +43,7 @@ subtest 'a second cluster on the same port' => sub {
 	my $second = Penny::Cluster->prepared('second', http_port => $port);
 	$second->start;
 	$second->create_penny;
-	ok($second->wait_until(sub { lines($second, qr/Address already in use/) == 1 }, 5), 'says that the port is taken');
+	ok($second->wait_until(sub { lines($second, qr/Address already in use/) == 1 }, 20), 'says that the port is taken');
 	is($second->sql('SELECT 1'), 1, 'and serves SQL');
 	for (1 .. 20)
 	{
@@ -53,7 +53,7 @@ subtest 'a second cluster on the same port' => sub {
 	$node->stop;
 	ok($second->wait_ready(20), 'takes over when the first one stops');
 	$node->start;
-	ok($node->wait_until(sub { lines($node, qr/Address already in use/) == 2 }, 5), 'and the first one waits');
+	ok($node->wait_until(sub { lines($node, qr/Address already in use/) == 2 }, 20), 'and the first one waits');
 	$second->stop;
 	ok($node->wait_ready(20), 'until it is free again');
 };
@@ -63,12 +63,12 @@ subtest 'several addresses' => sub {
 	my $v6 = $has_v6 ? ', ::1' : '';
 	$node->append_conf('postgresql.conf', "penny.listen_addresses = 'localhost, 127.0.0.1, 127.0.0.2, 192.0.2.1$v6'\n");
 	$node->reload;
-	ok($node->wait_until(sub { lines($node, qr/could not bind the address for 192\.0\.2\.1:$port: Cannot assign requested address/) == 1 }, 5),
+	ok($node->wait_until(sub { lines($node, qr/could not bind the address for 192\.0\.2\.1:$port: Cannot assign requested address/) == 1 }, 20),
 		'an address that is not there is said once');
 	ok($node->wait_ready(10), 'the others serve');
 	for my $address ('127.0.0.1', '127.0.0.2', $has_v6 ? '::1' : ())
 	{
-		ok($node->wait_until(sub { request_to($address) == 200 }, 5), "$address serves");
+		ok($node->wait_until(sub { request_to($address) == 200 }, 20), "$address serves");
 	}
 	my $wanted = 3 + ($has_v6 ? 1 : 0);
 	like(doctor($node, 'port'), qr/^f\|port $port: ${\($wanted - 1)} of $wanted sockets/, 'each socket once');
@@ -83,11 +83,11 @@ subtest 'several addresses' => sub {
 	is(request_to('127.0.0.3'), 200, 'on any address');
 	$node->append_conf('postgresql.conf', "penny.listen_addresses = ''\n");
 	$node->reload;
-	ok($node->wait_until(sub { $node->log_text =~ /The list must name at least one address/ }, 5), 'no address is refused');
+	ok($node->wait_until(sub { $node->log_text =~ /The list must name at least one address/ }, 20), 'no address is refused');
 	ok($node->is_ready, 'and the present ones stay');
 	$node->append_conf('postgresql.conf', "penny.listen_addresses = '127.0.0.1 127.0.0.2'\n");
 	$node->reload;
-	ok($node->wait_until(sub { $node->log_text =~ /List syntax is invalid/ }, 5), 'a list that is none is refused');
+	ok($node->wait_until(sub { $node->log_text =~ /List syntax is invalid/ }, 20), 'a list that is none is refused');
 	ok($node->is_ready, 'and the present ones stay, too');
 };
 

@@ -41,7 +41,7 @@ subtest 'a healthy server' => sub {
 	$node->append_conf('postgresql.conf', "penny.jwt_roles = 'penny_user, nobody_here'\n");
 	$node->append_conf('postgresql.conf', "penny.jwt_default_role = 'penny_agent'\n");
 	$node->reload;
-	ok($node->wait_until(sub { doctor($node, 'token secret') =~ /^f\|the server cannot read the file: No such file/ }, 5), 'a secret that is not there');
+	ok($node->wait_until(sub { doctor($node, 'token secret') =~ /^f\|the server cannot read the file: No such file/ }, 20), 'a secret that is not there');
 	like(doctor($node, 'development user'), qr/^f\|.*01890a5d/, 'dev_user');
 	like(doctor($node, 'token roles'), qr/^f\|penny_authenticator is no member of nobody_here\|/, 'a role that is not there');
 	$node->append_conf('postgresql.conf', "penny.jwt_roles = 'penny_user'\n");
@@ -49,7 +49,7 @@ subtest 'a healthy server' => sub {
 	chmod 0600, "$secret.short";
 	$node->append_conf('postgresql.conf', "penny.jwt_secret_file = '$secret.short'\n");
 	$node->reload;
-	ok($node->wait_until(sub { doctor($node, 'token secret') =~ /^f\|9 bytes/ }, 5), 'a secret that is too short');
+	ok($node->wait_until(sub { doctor($node, 'token secret') =~ /^f\|9 bytes/ }, 20), 'a secret that is too short');
 	append_to_file("$secret.short", 'x' x 22 . "\n");
 	like(doctor($node, 'token secret'), qr/^f\|32 bytes/, 'a newline at the end does not count');
 	append_to_file("$secret.short", 'x' x 5000);

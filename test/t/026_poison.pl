@@ -24,7 +24,7 @@ $node->sql(q{
 		PERFORM pg_sleep(5);
 		RETURN '{}';
 	END $$;
-	CREATE FUNCTION app.slow(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(1.5); RETURN '{"slow":true}'; END$$;
+	CREATE FUNCTION app.slow(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN '{"slow":true}'; END$$;
 	INSERT INTO penny.routes (method, pattern, handler, access) VALUES
 		('POST', '/poison', 'app.poison', 'user'), ('POST', '/one/{id}', 'app.poison', 'user'), ('POST', '/killed', 'app.poison', 'user'),
 		('POST', '/abort', 'app.poison', 'user'), ('GET', '/slow', 'app.slow', 'user');
@@ -45,6 +45,16 @@ sub crashes
 	diag("answered: $answer->{status} $answer->{body}") if ($answer->{status} // '') =~ /^\d/;
 	return $node->wait_until(sub { $node->crash_restarts == $before + 1 }, 10) && $node->wait_ready(20);
 }
+# Requests for /slow stand still; a crash of the server lets them go.
+sub slow
+{
+	my ($n) = @_;
+	my $gate = $node->background_psql('postgres');
+	$gate->query_safe('SELECT pg_advisory_lock(1)');
+	my @clients = map { my $c = $node->http(token => $token); $c->send_bytes($c->format_request('GET', '/slow')); $c } 1 .. $n;
+	ok($node->wait_until(sub { $node->sql("SELECT count(*) FROM pg_stat_activity WHERE query = 'GET /slow' AND state = 'active'") == $n }, 20), "$n of /slow run");
+	return ($gate, @clients);
+}
 sub entries { my ($where) = @_; return $node->sql("SELECT kind, route, refused, crashes, cause FROM penny.quarantine() WHERE " . ($where // 'true') . ' ORDER BY kind, route') }
 sub doctor { return $node->sql(q{SELECT ok, detail FROM penny.doctor() WHERE "check" = 'quarantine'}) }
 ok($node->wait_until(sub { ask('/poison?good=1')->{status} == 200 }, 10), 'the routes are there');
@@ -54,9 +64,9 @@ ok(!-e $file, 'no file');
 
 subtest 'a request' => sub {
 	# others run meanwhile, and are killed by the postmaster
-	my @beside = map { my $c = $node->http(token => $token); $c->send_bytes($c->format_request('GET', '/slow')); $c } 1 .. 2;
-	ok($node->wait_until(sub { $node->sql("SELECT count(*) FROM pg_stat_activity WHERE query = 'GET /slow' AND state = 'active'") == 2 }, 10), 'two others run');
+	my ($gate) = my @beside = slow(2);
 	ok(crashes('/one/7'), 'it crashes the server');
+	eval { $gate->quit };
 	is(entries(), "request|POST /one/{id}|f|1|crash: Segmentation fault\nroute|POST /one/{id}|f|1|crash: Segmentation fault", 'counted, and nobody else is');
 	like($node->log_text, qr/penny request ".+", POST \/one\/\{id\}, was running in an executor that crashed/, 'the log says which');
 	is(ask('/one/7?good=1')->{status}, 200, 'another request of the route runs');
@@ -96,10 +106,10 @@ subtest 'it survives' => sub {
 	is(ask('/one/7')->{status}, 500, 'still refused');
 	my ($pid) = $node->backend_pids('walwriter');
 	my $restarts = $node->crash_restarts;
-	my @beside = map { my $c = $node->http(token => $token); $c->send_bytes($c->format_request('GET', '/slow')); $c } 1 .. 2;
-	ok($node->wait_until(sub { $node->sql("SELECT count(*) FROM pg_stat_activity WHERE query = 'GET /slow' AND state = 'active'") == 2 }, 10), 'calls run');
+	my ($gate) = my @beside = slow(2);
 	kill 'KILL', $pid;
 	ok($node->wait_until(sub { $node->crash_restarts == $restarts + 1 }, 10) && $node->wait_ready(20), 'a crash of somebody else');
+	eval { $gate->quit };
 	is(entries(), $stands, 'blames nobody');
 };
 
@@ -135,14 +145,13 @@ subtest 'killed from outside' => sub {
 	# what completes in between is not to blame
 	for my $round (1 .. 3)
 	{
-		my $c = $node->http(token => $token);
-		$c->send_bytes($c->format_request('GET', '/slow'));
-		$node->wait_until(sub { $node->sql("SELECT count(*) FROM pg_stat_activity WHERE query = 'GET /slow' AND state = 'active'") == 1 }, 10);
+		my ($gate) = my @killed = slow(1);
 		my $restarts = $node->crash_restarts;
 		kill 'KILL', $node->sql("SELECT pid FROM pg_stat_activity WHERE query = 'GET /slow' AND state = 'active'");
 		ok($node->wait_until(sub { $node->crash_restarts == $restarts + 1 }, 10) && $node->wait_ready(20), "round $round: killed");
+		eval { $gate->quit };
 		is($node->request('GET', '/slow', token => $token)->{status}, 200, 'and completed afterwards');
-		ok($node->wait_until(sub { entries() eq '' }, 5), 'forgotten');
+		ok($node->wait_until(sub { entries() eq '' }, 20), 'forgotten');
 	}
 };
 
@@ -195,7 +204,7 @@ subtest 'a file that cannot be read' => sub {
 subtest 'restart_after_crash off' => sub {
 	$node->append_conf('postgresql.conf', "restart_after_crash = off\n");
 	$node->reload;
-	ok($node->wait_until(sub { $node->sql('SHOW restart_after_crash') eq 'off' }, 5), 'off');
+	ok($node->wait_until(sub { $node->sql('SHOW restart_after_crash') eq 'off' }, 20), 'off');
 	for my $round (1, 2)
 	{
 		my $pid = $node->postmaster_pid;

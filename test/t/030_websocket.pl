@@ -322,7 +322,7 @@ subtest 'hostile frames' => sub {
 subtest 'heartbeat' => sub {
 	$node->append_conf('postgresql.conf', "penny.heartbeat_interval = '500ms'\n");
 	$node->reload;
-	ok($node->wait_until(sub { $node->sql('SHOW penny.heartbeat_interval') eq '500ms' }, 5), 'interval set');
+	ok($node->wait_until(sub { $node->sql('SHOW penny.heartbeat_interval') eq '500ms' }, 20), 'interval set');
 	my $ws = $node->websocket(token => $ada_token);
 	my $frame = $ws->read_frame(5);
 	is($frame->{opcode}, 9, 'the server pings');

@@ -85,18 +85,22 @@ ok($node->is_ready, 'serves');
 subtest 'another port under load' => sub {
 	my $old = $node->http(token => $token);
 	is($old->request('GET', $at)->{status}, 200, 'a connection');
+	my $gate = $node->background_psql('postgres');
+	$gate->query_safe('SELECT pg_advisory_lock(1)');
 	my $running = $node->http(token => $token);
-	$node->sql(q{CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO penny_user; CREATE FUNCTION app.slow(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(1); RETURN '{}'; END$$;
+	$node->sql(q{CREATE SCHEMA app; GRANT USAGE ON SCHEMA app TO penny_user; CREATE FUNCTION app.slow(r penny.request) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN '{}'; END$$;
 		INSERT INTO penny.routes (method, pattern, handler) VALUES ('GET', '/slow', 'app.slow')});
 	$running->send_bytes($running->format_request('GET', '/slow'));
 	ok($node->wait_until(sub { $node->sql(q{SELECT count(*) FROM pg_stat_activity WHERE query = 'GET /slow' AND state = 'active'}) }, 10), 'a request runs');
 	my $port = Penny::Cluster::free_port();
-	$node->append_conf('postgresql.conf', "penny.port = $port\n");
+	$node->append_conf('postgresql.conf', "penny.port = $port\npenny.drain_timeout = 30s\n");
 	$node->reload;
 	my $was = $node->{http_port};
 	$node->{http_port} = $port;
-	ok($node->wait_ready(10), 'the new port serves');
-	is(($running->read_response(timeout => 5) || {})->{status}, 200, 'the request that ran is answered');
+	ok($old->closes_within(20), 'an idle connection is closed');
+	$gate->quit;
+	is(($running->read_response || {})->{status}, 200, 'the request that ran is answered');
+	ok($node->wait_ready(20), 'the new port serves');
 	ok(!Penny::Http->connect_to(port => $was), 'the old port is closed');
 };
 

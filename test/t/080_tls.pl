@@ -197,7 +197,7 @@ subtest 'files that cannot be used' => sub {
 		rmdir "$dir/server.key";
 		install('a');
 		$node->reload;
-		ok($node->wait_until(sub { doctor() =~ /^t/ }, 5), "$name: mended");
+		ok($node->wait_until(sub { doctor() =~ /^t/ }, 20), "$name: mended");
 		is(lines(qr/penny cannot use its certificate/), $before + 1, "$name: logged once");
 	}
 	$node->append_conf('postgresql.conf', "penny.tls_key_file = ''\n");

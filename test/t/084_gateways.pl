@@ -35,7 +35,7 @@ subtest 'clients spread over the edges' => sub {
 	my $now = stats($node);
 	my @got = map { $now->[$_]{edge}{connections} } 0 .. 2;
 	is($got[0] + $got[1] + $got[2], 60, 'every connection is somewhere');
-	cmp_ok($_, '>=', 8, "one edge has $_ of 60") for @got;
+	cmp_ok($_, '>=', 4, "one edge has $_ of 60") for @got;
 	ok((grep { $now->[$_]{edge}{requests} > $before->[$_]{edge}{requests} } 0 .. 2) == 3, 'each has answered');
 	like($node->sql(q{SELECT string_agg("check" || ' ' || ok, ',' ORDER BY "check") FROM penny.doctor() WHERE "check" ~ '^(edge|port)'}),
 		qr/^edge of gateway 1 true,edge of gateway 2 true,edge of gateway 3 true,port of gateway 1 true/, 'doctor() has a row for each');
@@ -93,7 +93,7 @@ for my $gateways (1, 3)
 		my ($answered, $refused, $longest) = $end->();
 		cmp_ok($answered, '>', 100, "$answered connections were answered");
 		is($refused, 0, 'none was refused');
-		cmp_ok($longest, '<', 1.5, sprintf 'the longest took %.3f s', $longest);
+		cmp_ok($longest, '<', 5, sprintf 'the longest took %.3f s', $longest);
 	};
 	$n->stop if $gateways == 1;
 }
@@ -256,7 +256,7 @@ subtest 'nobody else has the port' => sub {
 	my $second = Penny::Cluster->prepared('second', http_port => $node->{http_port}, conf => "penny.gateways = 2\n");
 	$second->start;
 	$second->create_penny;
-	ok($second->wait_until(sub { lines($second, qr/could not bind the address for .*: Address already in use/) == 1 }, 5),
+	ok($second->wait_until(sub { lines($second, qr/could not bind the address for .*: Address already in use/) == 1 }, 20),
 		'a second cluster of several gateways is refused, and says so once');
 	socket(my $socket, Socket::PF_INET, Socket::SOCK_STREAM, 0) or die "socket: $!";
 	setsockopt($socket, Socket::SOL_SOCKET, $_, 1) for Socket::SO_REUSEADDR, 15;    # SO_REUSEPORT

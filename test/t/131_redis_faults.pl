@@ -13,7 +13,7 @@ use Time::HiRes qw(time usleep);
 plan skip_all => 'there is no redis-server' unless Penny::Redis::available();
 
 # Reads may wait for Redis as long as that, so a commit that did would be seen.
-my $WAIT = 1000;
+my $WAIT = 3000;
 my $dir = "$PostgreSQL::Test::Utils::tmp_check/redis131";
 my $redis = Penny::Redis->start($dir);
 my $node = Penny::Cluster->serving('faults', conf => "penny.cache_size = 1MB\npenny.redis_url = '${\$redis->url}'\n"
@@ -54,7 +54,7 @@ sub load_for
 				my $begun = time();
 				my $answer = $http->request('POST', "/api/v1/conversations/$id/messages", json => { role => 'user', content => "n$n" });
 				push @writes, time() - $begun;
-				if (($answer || {})->{status} // 0 == 201) { $said{$id} = "n$n"; } else { $failed++; }
+				if ((($answer || {})->{status} // 0) == 201) { $said{$id} = "n$n"; } else { $failed++; }
 			}
 			my $begun = time();
 			my $answer = $http->request('GET', "/api/v1/conversations/$id", raw => 1);
@@ -81,7 +81,7 @@ sub judge
 	is($did->{stale}, 0, "$name: nothing stale");
 	cmp_ok($did->{requests}, '>', 20, "$name: there was load");
 	cmp_ok($did->{write_max}, '<', $WAIT / 1000 * 0.9, "$name: no commit waits") if $with{commits};
-	cmp_ok($did->{read_p99}, '<', 0.5, "$name: reads hardly do") unless $with{commits};
+	cmp_ok($did->{read_p99}, '<', 1.5, "$name: reads hardly do") unless $with{commits};
 	return $did;
 }
 
@@ -227,7 +227,7 @@ subtest 'the relay is ended' => sub {
 subtest 'the relay is killed' => sub {
 	my ($pid) = $node->backend_pids('penny relay');
 	kill 'KILL', $pid;
-	ok(comes(sub { ($node->request('GET', '/readyz') || {})->{status} // 0 == 200 && $node->crash_restarts == 1 }, 60), 'PostgreSQL starts again');
+	ok(comes(sub { (($node->request('GET', '/readyz') || {})->{status} // 0) == 200 && $node->crash_restarts == 1 }, 60), 'PostgreSQL starts again');
 	$node->wait_ready;
 	ok(comes(sub { eval { connected() } }, 30), 'and is connected');
 	judge(load_for(2), 'after it');

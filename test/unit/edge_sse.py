@@ -367,23 +367,24 @@ def who_may_not_stay(fake):
 
 @test()
 def the_token_ends(fake):
+    started = time.monotonic()
     sse = Sse(fake, events(1), token='short')
     sse.hear()
-    started = time.monotonic()
     equal(sse.rest(), [])
     equal(sse.comments, ['the token has ended'])
-    assert 0.5 < time.monotonic() - started < 3.5
+    assert 0.9 < time.monotonic() - started < 8
     sse.close()
 
 
 @test(heartbeat_interval=200)
 def heartbeats(fake):
+    started = time.monotonic()
     sse = Sse(fake, events(1))
     sse.hear()
     time.sleep(0.9)
     fake.command('commit %s "one"' % room(1))
     sse.hear()
-    assert 2 <= len(sse.comments) <= 5, sse.comments
+    assert 1 <= len(sse.comments) <= 1 + (time.monotonic() - started) / 0.2, sse.comments
     equal(set(sse.comments), {''})
     sse.close()
 
@@ -588,7 +589,7 @@ def nothing_is_heard(fake):
     time.sleep(0.4)
     say(fake, 1, '', status='streaming')
     equal([event.version for event in sse.rest()], [2], 'heartbeats are no frames')
-    assert 1.0 < time.monotonic() - started < 3, time.monotonic() - started
+    assert 1.0 < time.monotonic() - started < 8, time.monotonic() - started
     equal(sse.comments[-1], 'nothing was heard of an answer')
     sse.close()
 

@@ -313,6 +313,7 @@ def pour(fake, what, make):
     size, last = resident(pid), 0
     while size != last:
         time.sleep(0.3)
+        equal(once(fake, '/livez').status, 200, 'it has seen to what came before')
         size, last = resident(pid), size
     for http in clients:
         http.close()
@@ -386,14 +387,14 @@ def large_bodies_are_read_once_the_client_signed_in(fake):
     http.close()
 
 
-@test(header_timeout=600)
+@test(header_timeout=2000)
 def the_first_head_has_its_time_from_the_accept(fake):
     http = Http(fake)
     started = time.monotonic()
-    time.sleep(0.5)
+    time.sleep(1.5)
     http.send('GET /')
     equal(http.answer().status, 408)
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < 3.4
     http.close()
 
 
@@ -611,7 +612,7 @@ def nobody_takes_the_call(fake):
     started = time.monotonic()
     equal(once(fake, '/livez').status, 200)
     equal(once(fake, '/readyz').status, 503)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
     fake.command('go')
     fake.until(lambda: once(fake, '/echo').status == 200)
 
@@ -622,7 +623,7 @@ def a_client_that_goes_cancels(fake):
     http.request('/slow?ms=8000')
     fake.until(lambda: fake.executors()['calls'] >= 2)
     http.close()
-    fake.until(lambda: fake.executors()['cancelled'] == 1, 'cancel', 2)
+    fake.until(lambda: fake.executors()['cancelled'] == 1, 'cancel', 6)
     equal(once(fake, '/echo').status, 200)
 
 
@@ -634,7 +635,7 @@ def a_client_that_goes_unread_cancels(fake):
               b'GET /livez HTTP/1.1\r\nHost: h\r\n\r\n' * 2000)
     time.sleep(0.3)
     http.close()
-    fake.until(lambda: fake.executors()['cancelled'] == 1, 'cancel', 3)
+    fake.until(lambda: fake.executors()['cancelled'] == 1, 'cancel', 6)
 
 
 @test(executors=1, acquire_timeout=400)
@@ -731,12 +732,12 @@ def drain_acknowledges_first(fake):
     fake.command('start')
 
 
-@test(tls=True, executors=2, drain_timeout=3000)
+@test(tls=True, executors=2, drain_timeout=8000)
 def drain(fake):
     idle = Http(fake)
     equal(idle.get('/livez').status, 200)
     running = Http(fake)
-    running.request('/slow?ms=500')
+    running.request('/slow?ms=1500')
     ws = Ws(fake)
     ws.join('conversation:1')
     fake.until(lambda: fake.executors()['calls'] >= 4)
@@ -754,7 +755,7 @@ def drain(fake):
     for http in (idle, running, ws):
         http.close()
     equal(fake.line(), '0', 'exit status')
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 8
     fake.command('start')
 
 
@@ -780,7 +781,7 @@ def when_time_is_over(fake):
         assert time.monotonic() - started > 0.9, 'it was given its time'
     equal(ws.end(), 1001)
     equal(fake.line(), '0', 'exit status')
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 6
     for http in (waiting, half, ws):
         http.close()
     fake.command('go')
@@ -793,7 +794,7 @@ def who_does_not_say_goodbye_is_not_waited_for(fake):
     equal(clients[0].ask(type='ping'), {'type': 'pong'})
     started = time.monotonic()
     equal(fake.command('restart'), '0', 'exit status')
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 4.5
     for ws in clients:
         equal(ws.end(), 1012)
         ws.close()

@@ -52,7 +52,7 @@ sub run
 	for (1 .. 500)
 	{
 		my $client = eval { $self->client };
-		return if $client && eval { $client->command('PING') } // '' eq 'PONG';
+		return if $client && (eval { $client->command('PING') } // '') eq 'PONG';
 		usleep(20_000);
 	}
 	croak 'redis-server does not answer';
