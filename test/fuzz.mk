@@ -18,6 +18,7 @@ FUZZ_TARGETS = http \
 	plane \
 	cache \
 	cron \
+	sched \
 	plane_edge \
 	response \
 	encoding \

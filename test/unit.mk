@@ -66,6 +66,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/queue/sched_bits.c \
 	src/queue/sched_check.c \
 	src/queue/sched_groups.c \
+	src/queue/sched_lane.c \
 	src/queue/sched_limit.c \
 	src/queue/sched_look.c \
 	src/queue/sched_pool.c \
@@ -98,6 +99,9 @@ UNIT_TESTS = http \
 	cache_stress \
 	cache_trace \
 	interest \
+	sched \
+	sched_simulation \
+	sched_threads \
 	edge_cached \
 	edge_sse \
 	fake_gateway
