@@ -167,13 +167,19 @@ QUEUE = src/queue/cancel.o \
 	src/queue/enqueue_sql.o \
 	src/queue/flow.o \
 	src/queue/handler.o \
+	src/queue/history.o \
 	src/queue/keys.o \
 	src/queue/load.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
+	src/queue/look.o \
+	src/queue/look_sql.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/rescan.o \
+	src/queue/rotate.o \
+	src/queue/rotate_empty.o \
+	src/queue/rotate_move.o \
 	src/queue/run.o \
 	src/queue/run_job.o \
 	src/queue/run_record.o \

@@ -212,6 +212,33 @@ penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref)
 	return owned;
 }
 
+int
+penny_ending_own_segment(int64 segment, int max, PennyJobRef *refs)
+{
+	PennySched *sched = penny_queue_sched();
+	int level = GetCurrentTransactionNestLevel();
+	int64 now = penny_queue_now();
+	int found;
+	int n = 0;
+
+	make_room(max);
+	penny_queue_lock();
+	penny_sched_drain(sched, now);
+	found = (int) penny_sched_of_segment(sched, segment, (uint32) max, refs);
+	for (int i = 0; i < found; i++)
+	{
+		PennyJob *job = penny_sched_job(sched, refs[i]);
+
+		if (job->state == PENNY_JOB_ACTIVE || !penny_sched_own(sched, refs[i], now))
+			continue;
+		job->verb = PENNY_VERB_KEPT;
+		push(refs[i], level);
+		refs[n++] = refs[i];
+	}
+	penny_queue_unlock();
+	return n;
+}
+
 void
 penny_ending_own_taken(const PennyJobRef *refs, int n)
 {

@@ -52,7 +52,7 @@ push_error(JsonbParseState **state, int attempt, TimestampTz at, const char *err
 	push_text(state, WJB_KEY, "attempt");
 	(void) pushJsonbValue(state, WJB_VALUE, &number);
 	push_text(state, WJB_KEY, "at");
-	push_text(state, WJB_VALUE, time);
+	push_text(state, WJB_VALUE, pstrdup(time));
 	push_text(state, WJB_KEY, "error");
 	push_text(state, WJB_VALUE, error);
 	push_text(state, WJB_KEY, "worker");

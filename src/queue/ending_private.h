@@ -23,6 +23,9 @@
 extern void penny_ending_post(PennyJobRef ref, PennyJobVerb verb, int64 due, int attempt,
 							  bool deferred);
 
+/* Jobs of a segment that have not started become this transaction's; how many. */
+extern int penny_ending_own_segment(int64 segment, int max, PennyJobRef *refs);
+
 /* ---- ending_receipt.c ------------------------------------------------------------- */
 
 typedef struct PennyReceipt
@@ -48,6 +51,9 @@ extern void penny_receipt_write(const PennyReceipt *receipt);
 extern bytea *penny_receipt_pack(const int64 *ids, int n);
 extern void penny_receipt_unpack(int64 first, const bytea *ids, void (*each)(int64 id, void *arg),
 								 void *arg);
+
+/* Does a receipt say that this job has ended?  Of batches only those near are looked at. */
+extern bool penny_receipt_tells_end(int64 id);
 
 /* ---- ending_errors.c ------------------------------------------------------------------- */
 

@@ -50,6 +50,7 @@ static struct
 	int64 *missed;  /* by queue: smallest id that is not in the array; NULL: none */
 	uint32 runners; /* bits of all of them */
 	bool upkeep;    /* a worker has more to do than to take jobs */
+	bool reload;    /* likewise: all is to be read anew */
 } mine;
 
 static void reserve(void);
@@ -140,6 +141,12 @@ penny_pending_deferred(TimestampTz due)
 		return;
 	mine.deferred_due = mine.deferred ? Min(mine.deferred_due, due) : due;
 	mine.deferred = true;
+}
+
+void
+penny_pending_reload(void)
+{
+	mine.reload = true;
 }
 
 /* ---- PRE_COMMIT -------------------------------------------------------------------- */
@@ -236,7 +243,12 @@ tell_missed(void)
 	for (int q = 0; mine.missed != NULL && q < PENNY_SCHED_QUEUES; q++)
 		if (mine.missed[q] != PENNY_QUEUE_NOT_MISSED)
 			penny_queue_missed((uint16) q, mine.missed[q]);
-	mine.upkeep |= mine.missed != NULL || mine.deferred;
+	mine.upkeep |= mine.missed != NULL || mine.deferred || mine.reload;
+	if (mine.reload)
+	{
+		pg_atomic_fetch_add_u32(&penny_queue_shared->reload, 1);
+		penny_queue_upkeep_by(0);
+	}
 	if (mine.deferred)
 	{
 		penny_queue_lower(&penny_queue_shared->deferred_due, mine.deferred_due);
@@ -290,7 +302,7 @@ smallest_id(void)
 static void
 xact_callback(XactEvent event, void *arg)
 {
-	bool any = mine.n > 0 || mine.deferred;
+	bool any = mine.n > 0 || mine.deferred || mine.reload;
 
 	(void) arg;
 	if (!any)

@@ -11,6 +11,9 @@
  * done.  What commits meanwhile comes by itself; a row that comes both ways is taken
  * once, by its `seen` bit.
  *
+ * Rows of another segment than their table's, such as those of a dump that was
+ * restored beside others, become deferred jobs.
+ *
  * penny.load_jobs() has the same done again: it adds what is missing and changes
  * nothing else.
  *
@@ -23,6 +26,7 @@
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -222,6 +226,37 @@ count_starts(Loading *loading)
 
 /* ---- rows ---------------------------------------------------------------------------- */
 
+/*
+ * Rows of another segment than their table's, such as those of a dump that was
+ * restored beside others: they become deferred jobs.
+ */
+static void
+move_strays(PennyQueueTable table, List *strays)
+{
+	PennyOpenTable open;
+	ListCell *cell;
+
+	if (strays == NIL)
+		return;
+	penny_table_open(&open, table, RowExclusiveLock);
+	foreach (cell, strays)
+	{
+		HeapTuple tuple = lfirst(cell);
+		PennyJobRow row;
+		int64 due;
+		int attempts;
+
+		CHECK_FOR_INTERRUPTS();
+		penny_job_from_tuple(tuple, RelationGetDescr(open.relation), false, &row);
+		attempts = penny_load_attempts(row.id, &due);
+		if (!penny_receipt_tells_end(row.id))
+			penny_deferred_move(&row, Max(row.due, due), attempts, penny_job_errors(&row));
+		penny_table_delete(&open, tuple);
+		penny_queue_count(PENNY_QUEUE_MOVED, 1);
+	}
+	penny_table_close(&open);
+}
+
 static void
 read_jobs(Loading *loading, PennyQueueTable table, PennyOffers *offers)
 {
@@ -229,6 +264,8 @@ read_jobs(Loading *loading, PennyQueueTable table, PennyOffers *offers)
 	TableScanDesc scan;
 	HeapTuple tuple;
 	bool any_retries = hash_get_num_entries(loading->retries) > 0;
+	pg_atomic_uint64 *open_segment = &penny_queue_shared->open[table - PENNY_TABLE_JOB];
+	List *strays = NIL;
 
 	penny_table_open(&open, table, AccessShareLock);
 	scan = table_beginscan_strat(open.relation, loading->snapshot, 0, NULL, true, false);
@@ -239,6 +276,11 @@ read_jobs(Loading *loading, PennyQueueTable table, PennyOffers *offers)
 
 		CHECK_FOR_INTERRUPTS();
 		penny_job_entry_from_tuple(tuple, RelationGetDescr(open.relation), false, &job);
+		if (pg_atomic_read_u64(open_segment) != (uint64) penny_segment_of(job.id) + 1)
+		{
+			strays = lappend(strays, heap_copytuple(tuple));
+			continue;
+		}
 		if (any_retries)
 			retry = hash_search(loading->retries, &job.id, HASH_FIND, NULL);
 		if (retry != NULL)
@@ -250,6 +292,7 @@ read_jobs(Loading *loading, PennyQueueTable table, PennyOffers *offers)
 	}
 	table_endscan(scan);
 	penny_table_close(&open);
+	move_strays(table, strays);
 }
 
 /* Which segment each table holds, in the order of the segments. */
@@ -354,16 +397,36 @@ penny_load_all(int64 now)
 	if (!again)
 		count_starts(loading);
 	offers = penny_offers_begin();
-	for (int i = 0; i < PENNY_SEGMENTS; i++)
+	/* what was restored waits, who enqueues now is served */
+	for (int i = 0; i < PENNY_SEGMENTS && !penny_jobs_held(); i++)
 		read_jobs(loading, (PennyQueueTable) (PENNY_TABLE_JOB + i), offers);
 	penny_queue_count(PENNY_QUEUE_LOADED_ROWS, penny_offers_end(offers));
 	if (hash_get_num_entries(loading->retries) > 0)
 		pg_atomic_write_u32(&penny_queue_shared->old_retries, 1);
 	UnregisterSnapshot(loading->snapshot);
+	CommandCounterIncrement();
 	pg_atomic_write_u64(&penny_queue_shared->deferred_due, 0);
 	pg_atomic_write_u32(&penny_queue_shared->load, PENNY_QUEUE_LOADED);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
+}
+
+bool
+penny_jobs_held(void)
+{
+	PennyOpenTable open;
+	TableScanDesc scan;
+	Snapshot snapshot;
+	bool held;
+
+	penny_table_open(&open, PENNY_TABLE_RESTORED, AccessShareLock);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan = table_beginscan_strat(open.relation, snapshot, 0, NULL, true, false);
+	held = heap_getnext(scan, ForwardScanDirection) != NULL;
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	penny_table_close(&open);
+	return held;
 }
 
 /* ---- one --------------------------------------------------------------------------------- */

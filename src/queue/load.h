@@ -49,4 +49,31 @@ extern void penny_prepared_begin(void);
 /* Those that are over; when to look again, or PENNY_SCHED_NEVER. */
 extern int64 penny_prepared_settle(int64 now);
 
+/* ---- rotate.c ------------------------------------------------------------------------ */
+
+/* Empty one segment, if there is one; in transactions of its own.  When to look again. */
+extern int64 penny_rotate(int64 now);
+
+/* ---- rotate_empty.c --------------------------------------------------------------------- */
+
+typedef enum PennyEmptied
+{
+	PENNY_EMPTIED,
+	PENNY_EMPTIED_BUSY, /* somebody holds a lock */
+	PENNY_EMPTIED_NOT   /* there are rows of which no receipt tells an end */
+} PennyEmptied;
+
+/*
+ * Empty the tables of a segment, which is closed, in this transaction, after what is
+ * kept was copied.  `first`: of rows without an end.
+ */
+extern PennyEmptied penny_segment_empty(int64 segment, int64 *first);
+
+/* ---- history.c ------------------------------------------------------------------------------ */
+
+/* Note that rows were added to the dead letters or the history of a queue. */
+extern void penny_history_added(uint16 queue);
+/* Delete what is more than queues keep; when to go on. */
+extern int64 penny_history_trim(int64 now);
+
 #endif /* PENNY_QUEUE_LOAD_H */

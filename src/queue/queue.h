@@ -262,5 +262,7 @@ extern void penny_ending_record_batch(const int64 *ids, const PennyJobRef *refs,
  * more, call again soon.  `*again_at`: when at the latest to call again.
  */
 extern bool penny_queue_upkeep(int64 now, int64 *again_at);
+/* Do restored jobs, and all else that is not in memory, wait for penny.load_jobs()? */
+extern bool penny_jobs_held(void);
 
 #endif /* PENNY_QUEUE_H */

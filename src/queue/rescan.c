@@ -219,13 +219,16 @@ open_segments(int64 from)
 int64
 penny_rescan(int64 now)
 {
-	Pass *pass = palloc(sizeof(Pass));
+	Pass *pass;
 	bool any;
 	bool chosen;
 	uint64 came;
 
-	if (pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 0) == 0)
+	if (pg_atomic_read_u32(&penny_queue_shared->any_missed) == 0 || penny_jobs_held())
 		return PENNY_SCHED_NEVER;
+	pg_atomic_write_u32(&penny_queue_shared->any_missed, 0);
+	pg_memory_barrier();
+	pass = palloc(sizeof(Pass));
 	chosen = choose(pass, &any);
 	if (!chosen)
 	{
@@ -266,6 +269,8 @@ penny_load_deferred(int64 now)
 
 	if (due == PENNY_SCHED_NEVER || due - PENNY_JOB_DEFER_AFTER > now)
 		return due == PENNY_SCHED_NEVER ? due : due - PENNY_JOB_DEFER_AFTER;
+	if (penny_jobs_held())
+		return PENNY_SCHED_NEVER; /* penny.load_jobs() calls */
 	pg_atomic_write_u64(&s->deferred_due, PENNY_SCHED_NEVER);
 	pg_memory_barrier();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());

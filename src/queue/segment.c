@@ -53,6 +53,8 @@ penny_segment_open(int64 segment, int64 now)
 		return false;
 	s->empty[n] = false;
 	s->opened_at[n] = now;
+	s->left_at[n] = 0;
+	penny_queue_upkeep_by(now + PENNY_ROTATE_PAUSE);
 	pg_atomic_write_u64(&s->open[n], (uint64) segment + 1);
 	return true;
 }

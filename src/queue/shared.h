@@ -67,13 +67,15 @@ typedef struct PennyQueueShared
 	Oid database;          /* written with the queue's lock, read without */
 	Oid relation;
 	pg_atomic_uint64 open[PENNY_SEGMENTS];
-	bool empty[PENNY_SEGMENTS];      /* under the queue's lock */
-	int64 opened_at[PENNY_SEGMENTS]; /* likewise */
+	bool empty[PENNY_SEGMENTS];                     /* under the queue's lock */
+	int64 opened_at[PENNY_SEGMENTS];                /* likewise */
+	int64 left_at[PENNY_SEGMENTS];                  /* when ids went on to the next; of upkeep */
+	int64 rotate_at;                                /* when to look again; of upkeep */
+	pg_atomic_uint64 trim[PENNY_SCHED_QUEUES / 64]; /* queues of which more is kept than wanted */
 	pg_atomic_uint64 missed[PENNY_SCHED_QUEUES];
 	pg_atomic_uint32 old_retries;    /* jobs that are not in memory may have failed before */
 	pg_atomic_uint32 any_missed;     /* one of them is set, or the scheduler's */
 	pg_atomic_uint64 deferred_due;   /* earliest deferred job that is not in memory */
-	pg_atomic_uint32 restored;       /* rows came by a statement and wait for load_jobs() */
 	pg_atomic_uint32 reload;         /* asked by load_jobs(): number of the request */
 	pg_atomic_uint32 reloaded;       /* the last that was done */
 	pg_atomic_uint32 upkeep;         /* a process does it: its PGPROC number plus one */

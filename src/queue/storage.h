@@ -31,6 +31,7 @@ typedef enum PennyQueueTable
 	PENNY_TABLE_HISTORY,
 	PENNY_TABLE_KEYS,
 	PENNY_TABLE_EDGES,
+	PENNY_TABLE_RESTORED,
 	PENNY_TABLE_ID, /* the sequence */
 	PENNY_TABLES
 } PennyQueueTable;
@@ -129,8 +130,13 @@ extern PennyTableScan *penny_table_scan(PennyOpenTable *open, int column, Snapsh
 /* Rows whose `column`, a bigint or timestamp, is at least `from`, in its order. */
 extern PennyTableScan *penny_table_scan_from(PennyOpenTable *open, int column, Snapshot snapshot,
 											 int64 from);
+/* Likewise at most `to`; to be read from the end. */
+extern PennyTableScan *penny_table_scan_to(PennyOpenTable *open, int column, Snapshot snapshot,
+										   int64 to);
 extern Relation penny_table_index_on(PennyOpenTable *open, int column);
 extern bool penny_table_next(PennyTableScan *scan, HeapTuple *row);
+/* From the end: the last of the same keys first. */
+extern bool penny_table_previous(PennyTableScan *scan, HeapTuple *row);
 extern void penny_table_scan_end(PennyTableScan *scan);
 
 static inline PennyQueueTable
@@ -157,6 +163,8 @@ extern void penny_job_entry_from_tuple(HeapTuple tuple, TupleDesc desc, bool def
 									   PennyJob *job);
 
 /* ---- segment.c -------------------------------------------------------------------- */
+
+#define PENNY_ROTATE_PAUSE (INT64CONST(60) * USECS_PER_SEC) /* between looks at segments */
 
 /*
  * May rows of this id's segment be written into its table, on which the caller

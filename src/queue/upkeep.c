@@ -31,7 +31,7 @@
 #define ERROR_PAUSE 1000000 /* us, after an error, or without the extension */
 
 static void leave(int code, Datum arg);
-static int64 attend(int64 now);
+static int64 attend(int64 now, volatile bool *ready);
 
 /* One process at a time; false: another does it. */
 static bool
@@ -78,7 +78,7 @@ forget_tables(void)
 
 /* In a transaction; when to go on. */
 static int64
-attend(int64 now)
+attend(int64 now, volatile bool *ready)
 {
 	PennyQueueShared *s = penny_queue_shared;
 	uint32 reload = pg_atomic_read_u32(&s->reload);
@@ -97,6 +97,8 @@ attend(int64 now)
 	}
 	next = penny_prepared_settle(now);
 	next = Min(next, penny_load_deferred(now));
+	next = Min(next, penny_history_trim(now));
+	*ready = true;
 	next = Min(next, penny_rescan(now));
 	return Min(next, penny_claims_upkeep());
 }
@@ -118,6 +120,7 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 {
 	PennyQueueShared *s = penny_queue_shared;
 	volatile int64 next = now + ERROR_PAUSE;
+	volatile bool ready = false;
 
 	*again_at = PENNY_SCHED_NEVER;
 	if (s == NULL || RecoveryInProgress())
@@ -137,10 +140,10 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 	{
 		StartTransactionCommand();
 		if (penny_queue_here())
-			next = attend(now);
+			next = attend(now, &ready);
 		CommitTransactionCommand();
-		if (OidIsValid(s->relation))
-			next = Min(next, attend_clock(now));
+		if (ready)
+			next = Min(next, Min(attend_clock(now), penny_rotate(now)));
 	}
 	PG_FINALLY();
 	{
