@@ -60,6 +60,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_presence_frames.c \
 	src/edge/room_presence_far.c \
 	src/edge/wheel.c \
+	src/edge/waiters.c \
 	src/queue/cron.c \
 	src/queue/cron_text.c \
 	src/queue/sched.c \
@@ -82,6 +83,7 @@ UNIT_TESTS = http \
 	route \
 	rooms \
 	sse \
+	rooms_memory \
 	rooms_simulation \
 	plane \
 	plane_processes \
@@ -94,6 +96,7 @@ UNIT_TESTS = http \
 	cache \
 	cron \
 	wheel \
+	waiters \
 	cache_evict \
 	cache_key \
 	cache_stress \
@@ -103,6 +106,7 @@ UNIT_TESTS = http \
 	sched_simulation \
 	sched_threads \
 	edge_cached \
+	edge_jobs \
 	edge_sse \
 	fake_gateway
 
@@ -144,9 +148,9 @@ UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
 .build/unit/variants .build/unit-asan/variants: UNIT_LIBS += -lbrotlienc -lbrotlidec -lz
 
 # Runs penny-edge itself: t_edge.py drives it.
-.build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o)
+.build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o fake_jobs.o)
 .build/unit-asan/fake_gateway: \
-	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o)
+	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o fake_jobs.o)
 
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 
