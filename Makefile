@@ -378,10 +378,10 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/81_queues.sql \
 	sql/api/82_claims.sql \
 	sql/api/83_schedules.sql \
-	sql/api/83_webhooks.sql \
 	sql/api/85_dead_letters.sql \
 	sql/api/86_flows.sql \
-	sql/api/87_jobs_http.sql
+	sql/api/87_jobs_http.sql \
+	sql/api/88_webhooks.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
 SQL_UPDATES =
