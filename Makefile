@@ -181,8 +181,10 @@ QUEUE = src/queue/cancel.o \
 	src/queue/flow.o \
 	src/queue/handler.o \
 	src/queue/history.o \
+	src/queue/job_view.o \
 	src/queue/keys.o \
 	src/queue/load.o \
+	src/queue/load_one.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
 	src/queue/look.o \
@@ -239,6 +241,7 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_claims.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_look.o \
 	src/sqlapi/sql_quarantine.o \
 	src/sqlapi/sql_queue.o \
 	src/sqlapi/sql_queues.o \
@@ -378,6 +381,7 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/81_queues.sql \
 	sql/api/82_claims.sql \
 	sql/api/83_schedules.sql \
+	sql/api/84_job_views.sql \
 	sql/api/85_dead_letters.sql \
 	sql/api/86_flows.sql \
 	sql/api/87_jobs_http.sql \
@@ -409,7 +413,10 @@ REGRESS = install \
 	import \
 	cached \
 	http \
-	plans
+	plans \
+	job_keys \
+	job_flows \
+	dead_letters
 
 ISOLATION = cache_catalog \
 	cache_fill \

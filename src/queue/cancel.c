@@ -26,6 +26,7 @@
 #include "queue/cancel.h"
 #include "queue/crew.h"
 #include "queue/queue.h"
+#include "queue/waiting.h"
 
 /* Jobs that run and are to be interrupted when this transaction commits. */
 typedef struct Interrupt
@@ -56,16 +57,20 @@ bool
 penny_job_cancel(int64 id)
 {
 	PennySched *sched = penny_queue_sched();
-	PennyJobRow row;
+	PennyWaitingJob waiting;
 	PennyJobRef ref;
 	bool running = false;
-	bool known;
 
-	PushActiveSnapshot(GetLatestSnapshot());
-	known = penny_job_read_id(id, &row);
-	PopActiveSnapshot();
-	if (!known)
-		return false;
+	switch (penny_waiting_take(id, &waiting))
+	{
+		case PENNY_OWNED:
+			penny_waiting_cancel(&waiting);
+			return true;
+		case PENNY_OWNED_GONE:
+			return false;
+		case PENNY_OWNED_RUNS:
+			break;
+	}
 
 	penny_queue_lock();
 	ref = penny_sched_find(sched, id, penny_queue_now());
@@ -82,7 +87,7 @@ penny_job_cancel(int64 id)
 		note_interrupt(id);
 		return true;
 	}
-	return end_here(id, &row);
+	return end_here(id, &waiting.row);
 }
 
 static bool

@@ -336,6 +336,8 @@ post_from(int first)
 static void
 wake(void)
 {
+	if (pg_atomic_read_u32(&penny_queue_shared->any_missed) != 0)
+		penny_queue_upkeep_by(0);
 	penny_queue_wake(PENNY_RUNNER_SQL, 0);
 	penny_queue_wake(PENNY_RUNNER_WEBHOOK, 0);
 }

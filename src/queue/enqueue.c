@@ -26,6 +26,7 @@
 #include "utils/numeric.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/uuid.h"
 
 #include "auth/identity.h"
 #include "plane/event.h"
@@ -42,7 +43,6 @@
 void (*penny_enqueue_check_room)(text *room);
 
 static void check_access(const char *kind, const PennyHandler *handler);
-static bool has_role(char access);
 static void check_text(const char *name, const char *value, Size max);
 static TimestampTz due_at(const PennyEnqueue *what, TimestampTz now);
 static int64 interval_ms(const char *name, const Interval *interval, int64 max);
@@ -61,8 +61,8 @@ forget(Datum arg, int cache, uint32 hash)
 	known_user = InvalidOid;
 }
 
-static bool
-has_role(char access)
+bool
+penny_enqueue_has_role(char access)
 {
 	static const char *const roles[] = {"penny_user", "penny_agent", "penny_admin"};
 	static bool registered = false;
@@ -93,7 +93,7 @@ check_access(const char *kind, const PennyHandler *handler)
 {
 	char access = handler == NULL ? 'a' : handler->access;
 
-	if (has_role(access))
+	if (penny_enqueue_has_role(access))
 		return;
 	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 					errmsg("permission denied to enqueue jobs of kind \"%s\"", kind),
@@ -237,6 +237,15 @@ check_numbers(const PennyEnqueue *what)
 						errmsg("attempts of a job must be from 1 to %d", PENNY_JOB_ATTEMPTS_MAX)));
 }
 
+/* The room to which events go that name none. */
+static bool
+is_own_room(const char *room, const PennyIdentity *identity)
+{
+	return identity->has_user && strncmp(room, "user:", 5) == 0 &&
+		   strcmp(room + 5, DatumGetCString(DirectFunctionCall1(
+								uuid_out, UUIDPGetDatum(&identity->user_id)))) == 0;
+}
+
 static void
 find_queue(const char *name, PennyJobRow *row)
 {
@@ -264,7 +273,7 @@ penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 	check_text("key", what->key, PENNY_JOB_TEXT_MAX);
 	check_text("group key", what->group_key, PENNY_JOB_TEXT_MAX);
 	check_text("room", what->room, PENNY_ROOM_NAME_MAX);
-	if (what->room != NULL)
+	if (what->room != NULL && !is_own_room(what->room, identity))
 		penny_enqueue_check_room(cstring_to_text(what->room));
 	if (what->payload == NULL)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

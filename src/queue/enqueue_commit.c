@@ -43,8 +43,8 @@ static struct
 	NewJob *job;
 	int n;
 	int space;
-	int reserved;   /* those before it were reserved */
-	bool uncounted; /* there were more */
+	int reserved; /* those before it were reserved */
+	int more;     /* that are not in the array */
 	bool deferred;
 	TimestampTz deferred_due;
 	int64 *missed;  /* by queue: smallest id that is not in the array; NULL: none */
@@ -96,6 +96,7 @@ penny_pending_job(const PennyJob *job, PennyRunner runner)
 	if (mine.n == MAX_JOBS)
 	{
 		note_missed(job);
+		mine.more++;
 		return;
 	}
 	if (mine.n == mine.space)
@@ -228,6 +229,9 @@ post(PennyJobVerb verb)
 static void
 tell_missed(void)
 {
+	/* then somebody looks again anyway, when there is room */
+	bool overflowing = pg_atomic_read_u32(&penny_queue_shared->any_missed) != 0;
+
 	for (int i = 0; i < mine.n; i++)
 	{
 		const PennyJob *job = &mine.job[i].job;
@@ -238,12 +242,12 @@ tell_missed(void)
 			penny_pending_deferred(job->due);
 		else
 			penny_queue_missed(job->queue, job->id);
-		mine.upkeep = true;
+		mine.upkeep |= !overflowing;
 	}
 	for (int q = 0; mine.missed != NULL && q < PENNY_SCHED_QUEUES; q++)
 		if (mine.missed[q] != PENNY_QUEUE_NOT_MISSED)
 			penny_queue_missed((uint16) q, mine.missed[q]);
-	mine.upkeep |= mine.missed != NULL || mine.deferred || mine.reload;
+	mine.upkeep |= (mine.missed != NULL && !overflowing) || mine.deferred || mine.reload;
 	if (mine.reload)
 	{
 		pg_atomic_fetch_add_u32(&penny_queue_shared->reload, 1);
@@ -316,7 +320,7 @@ xact_callback(XactEvent event, void *arg)
 			post(PENNY_VERB_ARRIVED);
 			tell_missed();
 			wake();
-			penny_queue_count(PENNY_QUEUE_ENQUEUED, (uint64) mine.n);
+			penny_queue_count(PENNY_QUEUE_ENQUEUED, (uint64) (mine.n + mine.more));
 			forget();
 			break;
 		case XACT_EVENT_PRE_PREPARE:

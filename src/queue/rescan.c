@@ -29,7 +29,7 @@
 #include "queue/storage.h"
 
 #define PASS_ROWS 50000
-#define LOOK_AGAIN 10000        /* us, while a queue has no room */
+#define LOOK_AGAIN 1000000      /* us, while a queue has no room; ends of jobs make it sooner */
 #define DEFERRED_PAUSE 1000000  /* us, between passes over deferred jobs */
 #define DEFERRED_AHEAD 60000000 /* us, more than is needed */
 
@@ -226,8 +226,7 @@ penny_rescan(int64 now)
 
 	if (pg_atomic_read_u32(&penny_queue_shared->any_missed) == 0 || penny_jobs_held())
 		return PENNY_SCHED_NEVER;
-	pg_atomic_write_u32(&penny_queue_shared->any_missed, 0);
-	pg_memory_barrier();
+	(void) pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 0); /* a barrier, too */
 	pass = palloc(sizeof(Pass));
 	chosen = choose(pass, &any);
 	if (!chosen)

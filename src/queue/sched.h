@@ -115,7 +115,7 @@ typedef enum PennyJobVerb /* what is posted */
 #define PENNY_JOB_AWAITED 0x0010 /* a process waits for its end: set by the waiter under the lock */
 #define PENNY_JOB_CANCEL 0x0020  /* ACTIVE, and asked to end: a worker looks at it */
 #define PENNY_JOB_REDRIVEN 0x0080 /* has a row of _penny.job_lineage */
-#define PENNY_JOB_ALONE 0x0040   /* set by take: this start was counted by a limiter */
+#define PENNY_JOB_ALONE 0x0040    /* set by take: this start was counted by a limiter */
 
 /*
  * An entry.  Who enqueues writes the first eleven, or copies a row into them for

@@ -81,6 +81,7 @@ xact_callback(XactEvent event, void *arg)
 			{
 				pg_atomic_fetch_add_u64(&shared->changes, 1);
 				penny_queue_upkeep_by(penny_queue_now());
+				penny_queue_wake(PENNY_RUNNER_SQL, 0);
 			}
 			break;
 		case XACT_EVENT_ABORT:

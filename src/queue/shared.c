@@ -223,8 +223,9 @@ void
 penny_queue_missed(uint16 queue, int64 id)
 {
 	penny_queue_lower(&penny_queue_shared->missed[queue], id);
-	pg_atomic_write_u32(&penny_queue_shared->any_missed, 1);
-	penny_queue_upkeep_by(0);
+	/* if it was so already, a rescan will see this one (rescan.c) */
+	if (pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 1) == 0)
+		penny_queue_upkeep_by(0);
 }
 
 void

@@ -22,6 +22,7 @@
 #include "optimizer/cost.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "queue/statements.h"
@@ -109,7 +110,10 @@ penny_queue_run(PennyQueueStatement *statement, const Datum *values, const char 
 	int security;
 	int rc;
 	uint64 rows;
+	bool snapshot = !ActiveSnapshotSet(); /* a worker between two things has none */
 
+	if (snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	GetUserIdAndSecContext(&user, &security);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not run a statement")));
@@ -123,6 +127,8 @@ penny_queue_run(PennyQueueStatement *statement, const Datum *values, const char 
 	if (each != NULL && SPI_tuptable != NULL)
 		hand_out(caller, each, arg);
 	SPI_finish();
+	if (snapshot)
+		PopActiveSnapshot();
 	return rows;
 }
 

@@ -98,9 +98,9 @@ attend(int64 now, volatile bool *ready)
 	next = penny_prepared_settle(now);
 	next = Min(next, penny_load_deferred(now));
 	next = Min(next, penny_history_trim(now));
+	next = Min(next, penny_claims_upkeep());
 	*ready = true;
-	next = Min(next, penny_rescan(now));
-	return Min(next, penny_claims_upkeep());
+	return Min(next, penny_rescan(now));
 }
 
 /* Outside a transaction: schedules, and dead letters that are too many. */
@@ -143,7 +143,10 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 			next = attend(now, &ready);
 		CommitTransactionCommand();
 		if (ready)
-			next = Min(next, Min(attend_clock(now), penny_rotate(now)));
+		{
+			next = Min(next, penny_rotate(now));
+			next = Min(next, attend_clock(now));
+		}
 	}
 	PG_FINALLY();
 	{

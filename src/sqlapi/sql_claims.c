@@ -174,7 +174,7 @@ static void
 claim_values(const PennyClaimed *claimed, Datum *values, bool *nulls)
 {
 	const PennyJobRow *row = &claimed->row;
-	Jsonb *children = penny_flow_children(row->id);
+	Jsonb *children = penny_flow_is_parent(row) ? penny_flow_children(row->id) : NULL;
 
 	values[0] = Int64GetDatum(row->id);
 	values[1] = CStringGetTextDatum(row->kind);
@@ -266,7 +266,8 @@ claims_as_json(const PennyClaimed *claimed, int n)
 			push_string(&state, "key", row->key);
 		if (row->group_key != NULL)
 			push_string(&state, "group", row->group_key);
-		push_json(&state, "children", penny_flow_children(row->id));
+		push_json(&state, "children",
+				  penny_flow_is_parent(row) ? penny_flow_children(row->id) : NULL);
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	all = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
