@@ -165,6 +165,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/cron_text.o \
 	src/queue/dead.o \
 	src/queue/dead_purge.o \
+	src/queue/dump.o \
 	src/queue/ending.o \
 	src/queue/ending_errors.o \
 	src/queue/ending_events.o \
@@ -188,7 +189,6 @@ QUEUE = src/queue/cancel.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
 	src/queue/look.o \
-	src/queue/look_sql.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/rescan.o \
@@ -411,6 +411,7 @@ REGRESS = install \
 	jsonb \
 	owner \
 	import \
+	queues \
 	cached \
 	http \
 	plans \
