@@ -137,6 +137,17 @@ EXECUTOR = src/executor/answer.o \
 REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
 
+QUEUE = src/queue/sched.o \
+	src/queue/sched_bits.o \
+	src/queue/sched_check.o \
+	src/queue/sched_groups.o \
+	src/queue/sched_limit.o \
+	src/queue/sched_look.o \
+	src/queue/sched_pool.o \
+	src/queue/sched_ready.o \
+	src/queue/sched_take.o \
+	src/queue/sched_verbs.o
+
 GATEWAY = src/gateway/certificate.o \
 	src/gateway/child.o \
 	src/gateway/child_log.o \
@@ -155,8 +166,8 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) \
-	$(SQLAPI) \
+OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(QUEUE) \
+	$(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O

@@ -59,7 +59,17 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_presence.c \
 	src/edge/room_presence_frames.c \
 	src/edge/room_presence_far.c \
-	src/edge/wheel.c
+	src/edge/wheel.c \
+	src/queue/sched.c \
+	src/queue/sched_bits.c \
+	src/queue/sched_check.c \
+	src/queue/sched_groups.c \
+	src/queue/sched_limit.c \
+	src/queue/sched_look.c \
+	src/queue/sched_pool.c \
+	src/queue/sched_ready.c \
+	src/queue/sched_take.c \
+	src/queue/sched_verbs.c
 
 UNIT_TESTS = http \
 	jwt \
@@ -89,7 +99,8 @@ UNIT_TESTS = http \
 	edge_sse \
 	fake_gateway
 
-UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
+UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h src/queue/sched*.h \
+	test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
 UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 

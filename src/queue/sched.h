@@ -116,35 +116,50 @@ typedef enum PennyJobVerb /* what is posted */
 #define PENNY_JOB_CANCEL 0x0020  /* ACTIVE, and asked to end: a worker looks at it */
 #define PENNY_JOB_ALONE 0x0040   /* set by take: this start was counted by a limiter */
 
+/*
+ * An entry.  Who enqueues writes the first eleven, or copies a row into them for
+ * penny_sched_offer(); the rest is the scheduler's, but for `verb` and, of an
+ * ENDING entry that is posted for RETRY, `due`, `attempt` and `flags`.  What is
+ * looked at while heaps are changed lies in the first 64 bytes.
+ */
 typedef struct PennyJob
 {
-	/* what the enqueuer says */
 	int64_t id;
-	int64_t due;    /* when it may start; since when it is ready */
-	uint64_t kind;  /* penny_sched_hash() of its name */
-	uint64_t group; /* hash of its group key, 0 = none */
-	uint32_t block; /* where its row lies: ctid */
-	uint16_t offset;
-	uint16_t queue; /* number of the queue */
+	int64_t due; /* when it may start; since when it is ready */
 	int32_t priority;
+	uint16_t queue; /* number of the queue, as reserved for */
 	uint16_t flags;
-	uint16_t attempt; /* attempts that failed */
-	/* while ACTIVE */
-	uint64_t token; /* of this claim: never the same twice, not even after a restart */
-	int64_t started;
-	int64_t until;   /* end of its lease; PENNY_SCHED_NEVER: held by a process */
-	uint32_t holder; /* number of the worker, or of the claimer: for who looks */
-	uint8_t state;   /* PennyJobState */
-	uint8_t before;  /* state before ENDING */
-	uint8_t verb;    /* PennyJobVerb, of an entry that is posted */
-	uint8_t runner;  /* PennyRunner, found when it arrives */
-	/* links of the scheduler */
+	uint8_t state;  /* PennyJobState */
+	uint8_t before; /* state before ENDING */
+	uint8_t verb;   /* PennyJobVerb, of an entry that is posted */
+	uint8_t runner; /* PennyRunner, found when it arrives */
+	/* links and marks of the scheduler */
 	_Atomic uint32_t next; /* free list, chain, inbox */
 	uint32_t same_hash;
 	uint32_t heap_child;
 	uint32_t heap_next;
 	uint32_t heap_prev;
 	uint32_t group_slot;
+	uint32_t list_next;
+	uint32_t list_prev;
+	uint32_t incarnation;
+	/* what the enqueuer says, further */
+	uint64_t kind;  /* penny_sched_hash() of its name */
+	uint64_t group; /* hash of its group key, 0 = none */
+	uint32_t block; /* where its row lies: ctid */
+	uint16_t offset;
+	uint16_t attempt; /* attempts that failed */
+	/* while ACTIVE, and ENDING after it */
+	uint64_t token; /* of this claim: never the same twice, not even after a restart */
+	int64_t started;
+	int64_t until;   /* end of its lease; PENNY_SCHED_NEVER: held by a process */
+	uint32_t holder; /* number of the worker, or of the claimer: for who looks */
+	/* marks of the scheduler */
+	uint16_t charged;   /* the queue that it was reserved for */
+	uint8_t chain_end;  /* the last of a posted chain */
+	uint8_t serial;     /* started in a worker's batch */
+	uint8_t in_segment; /* its row lies in a segment, and counts there */
+	uint8_t unused[7];
 } PennyJob;
 
 typedef struct PennyQueueLimits
@@ -208,7 +223,7 @@ extern uint64_t penny_sched_hash(const char *text, size_t len); /* never 0 */
 
 /*
  * Take up to n free entries for a queue into a chain; how many came.  Each is
- * zeroed, but for state and link; `*first` begins the chain, follow with
+ * zeroed, but for state, queue and link; `*first` begins the chain, follow with
  * penny_sched_next_of().
  */
 extern uint32_t penny_sched_reserve(PennySched *s, uint16_t queue, uint32_t n, PennyJobRef *first);
