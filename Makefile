@@ -141,6 +141,7 @@ QUEUE = src/queue/sched.o \
 	src/queue/sched_bits.o \
 	src/queue/sched_check.o \
 	src/queue/sched_groups.o \
+	src/queue/sched_lane.o \
 	src/queue/sched_limit.o \
 	src/queue/sched_look.o \
 	src/queue/sched_pool.o \

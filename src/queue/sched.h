@@ -142,7 +142,9 @@ typedef struct PennyJob
 	uint32_t group_slot;
 	uint32_t list_next;
 	uint32_t list_prev;
-	uint32_t incarnation;
+	uint16_t incarnation;
+	uint8_t place; /* in its lane, while READY */
+	uint8_t spare;
 	/* what the enqueuer says, further */
 	uint64_t kind;  /* penny_sched_hash() of its name */
 	uint64_t group; /* hash of its group key, 0 = none */

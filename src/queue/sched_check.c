@@ -77,10 +77,7 @@ group_links(const PennySched *s, uint32_t ref)
 static bool
 before_in_lane(const PennySched *s, uint32_t a, uint32_t b)
 {
-	const PennyJob *x = penny_job_at(s, a);
-	const PennyJob *y = penny_job_at(s, b);
-
-	return x->priority < y->priority || (x->priority == y->priority && x->id < y->id);
+	return penny_job_before(penny_job_at(s, a), penny_job_at(s, b));
 }
 
 static bool
@@ -272,29 +269,52 @@ check_limiter(const PennySched *s, const PennyLimiter *limiter, Sums *sums)
 
 /* ---- groups ----------------------------------------------------------------------------------- */
 
+/* One run; `*count` goes up by its length. */
+static const char *
+check_run(const PennySched *s, uint32_t first, uint64_t *count)
+{
+	const PennyJob *head = penny_job_at(s, first);
+	uint32_t prev = 0;
+
+	HOLDS(head->place == PENNY_FIRST_OF_RUN);
+	for (uint32_t ref = first; ref != 0; ref = penny_job_at(s, ref)->heap_next)
+	{
+		const PennyJob *job = penny_job_at(s, ref);
+
+		HOLDS(ref == first || (job->place == PENNY_IN_RUN && job->heap_prev == prev));
+		HOLDS(prev == 0 || before_in_lane(s, prev, ref));
+		HOLDS(job->priority == head->priority && job->state == PENNY_JOB_READY);
+		HOLDS(job->group_slot == head->group_slot && job->runner == head->runner);
+		HOLDS(++*count <= s->entries);
+		prev = ref;
+	}
+	HOLDS(head->heap_prev == prev);
+	return NULL;
+}
+
 static const char *
 check_lane(const PennySched *s, uint32_t slot, int runner, Sums *sums)
 {
 	const PennyGroup *group = penny_group_at(s, slot);
 	const PennyLane *lane = &group->lane[runner];
 	bool waits = lane->first != 0 || lane->heap != 0;
-	uint32_t prev = 0;
 	uint64_t count = 0;
+	int runs = 0;
 	const char *wrong = check_heap(s, &lane_view, lane->heap, &count);
 
-	if (wrong != NULL)
-		return wrong;
-	for (uint32_t ref = lane->first; ref != 0; ref = penny_job_at(s, ref)->heap_next)
+	for (uint32_t ref = lane->first; ref != 0 && wrong == NULL;
+		 ref = penny_job_at(s, ref)->heap_child)
 	{
 		const PennyJob *job = penny_job_at(s, ref);
 
-		HOLDS(job->heap_child == PENNY_SCHED_IN_RUN && job->heap_prev == prev);
-		HOLDS(job->state == PENNY_JOB_READY && job->group_slot == slot && job->runner == runner);
-		HOLDS(prev == 0 || !before_in_lane(s, ref, prev));
-		HOLDS(++count <= s->entries);
-		prev = ref;
+		HOLDS(job->group_slot == slot && job->runner == runner);
+		HOLDS(job->heap_child == 0 || job->priority < penny_job_at(s, job->heap_child)->priority);
+		HOLDS(++runs <= PENNY_SCHED_RUNS);
+		wrong = check_run(s, ref, &count);
 	}
-	HOLDS(lane->last == prev);
+	if (wrong != NULL)
+		return wrong;
+	HOLDS(lane->heap == 0 || penny_job_at(s, lane->heap)->place == PENNY_IN_HEAP);
 	HOLDS(sums->lanes >= count);
 	sums->lanes -= count;
 	HOLDS((lane->ring_next != 0) == (waits && group->closed == PENNY_OPEN));

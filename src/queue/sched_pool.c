@@ -101,7 +101,7 @@ take_fresh(PennySched *s, uint32_t n, uint32_t *first)
 }
 
 static void
-make_reserved(PennySched *s, uint32_t ref, uint16_t queue, uint32_t incarnation)
+make_reserved(PennySched *s, uint32_t ref, uint16_t queue, uint16_t incarnation)
 {
 	PennyJob *job = penny_job_at(s, ref);
 
@@ -114,6 +114,7 @@ make_reserved(PennySched *s, uint32_t ref, uint16_t queue, uint32_t incarnation)
 	job->same_hash = job->heap_child = job->heap_next = job->heap_prev = 0;
 	job->group_slot = job->list_next = job->list_prev = 0;
 	job->incarnation = incarnation;
+	job->place = job->spare = 0;
 	memset(&job->kind, 0, sizeof(*job) - offsetof(PennyJob, kind));
 	job->charged = queue;
 	penny_job_set_state(job, PENNY_JOB_RESERVED);
@@ -122,7 +123,7 @@ make_reserved(PennySched *s, uint32_t ref, uint16_t queue, uint32_t incarnation)
 uint32_t
 penny_sched_reserve(PennySched *s, uint16_t queue, uint32_t n, PennyJobRef *first)
 {
-	uint32_t incarnation = (uint32_t) atomic_load_explicit(&s->incarnation, memory_order_acquire);
+	uint16_t incarnation = (uint16_t) atomic_load_explicit(&s->incarnation, memory_order_acquire);
 	uint32_t room = penny_sched_room(s, queue);
 	uint32_t last = 0;
 	uint32_t count;

@@ -24,8 +24,8 @@
  *	its holder's list, if it was started in a worker's batch.
  * All four, and ENDING, are in the hash.
  *
- * A lane is a run, a sorted list, and a heap for what does not come in order.
- * Since ids ascend, nearly all goes through the run: O(1) in and out.
+ * A lane is a few runs, sorted lists of one priority each, and a heap for what
+ * fits into none (sched_lane.c).
  *
  * A group (queue, group key) is there while it has entries that are ready, were
  * started or end, or has start times that count.  Groups 1 to PENNY_SCHED_QUEUES
@@ -52,7 +52,7 @@
 #define PENNY_SCHED_STEP INT64_C(10000000)  /* us */
 #define PENNY_SCHED_SHORT INT64_C(100000)   /* us until a limiter without memory looks again */
 #define PENNY_SCHED_LONGEST (INT64_MAX / 4) /* window */
-#define PENNY_SCHED_IN_RUN UINT32_MAX       /* heap_child of an entry in a run */
+#define PENNY_SCHED_RUNS 16                 /* priorities of a lane that have a run */
 #define PENNY_SCHED_WALK 8                  /* steps to find a place in a list */
 #define PENNY_SCHED_TIMES 7                 /* start times in a block */
 #define PENNY_SCHED_SEGMENT_WORDS (1 << (PENNY_SEGMENT_BITS - 6))
@@ -87,11 +87,17 @@ typedef struct PennyLimiter
 typedef struct PennyLane
 {
 	uint32_t heap;
-	uint32_t first; /* run */
-	uint32_t last;
+	uint32_t first;     /* the first of the first run */
 	uint32_t ring_next; /* 0: not in the ring */
 	uint32_t ring_prev;
 } PennyLane;
+
+typedef enum PennyLanePlace /* of an entry: place */
+{
+	PENNY_IN_HEAP,
+	PENNY_IN_RUN,
+	PENNY_FIRST_OF_RUN
+} PennyLanePlace;
 
 typedef enum PennyClosed
 {
@@ -287,13 +293,20 @@ penny_job_set_state(PennyJob *job, PennyJobState state)
 	__atomic_store_n(&job->state, (uint8_t) state, __ATOMIC_RELAXED);
 }
 
+/* Which of two jobs of a lane is next. */
+static inline bool
+penny_job_before(const PennyJob *a, const PennyJob *b)
+{
+	return a->priority < b->priority || (a->priority == b->priority && a->id < b->id);
+}
+
 /* Is it in memory, and of this incarnation? */
 static inline bool
 penny_job_known(const PennySched *s, const PennyJob *job)
 {
 	return penny_job_state(job) >= PENNY_JOB_DELAYED &&
 		   job->incarnation ==
-			   (uint32_t) atomic_load_explicit(&s->incarnation, memory_order_relaxed);
+			   (uint16_t) atomic_load_explicit(&s->incarnation, memory_order_relaxed);
 }
 
 /* Entries below were used. */
@@ -311,6 +324,13 @@ extern void penny_sched_flush(PennySched *s);
 /* Take what was posted, oldest first, as a chain. */
 extern uint32_t penny_sched_take_inbox(PennySched *s);
 
+/* ---- sched_lane.c ----------------------------------------------------------------- */
+
+extern void penny_lane_put(PennySched *s, PennyLane *lane, uint32_t ref);
+extern void penny_lane_remove(PennySched *s, PennyLane *lane, uint32_t ref);
+/* The one that is next; 0: it is empty. */
+extern uint32_t penny_lane_next(const PennySched *s, const PennyLane *lane);
+
 /* ---- sched_ready.c --------------------------------------------------------------- */
 
 extern PennyRunner penny_sched_runner(const PennySched *s, uint64_t kind);
@@ -321,7 +341,6 @@ extern void penny_sched_undelay(PennySched *s, uint32_t ref);
 extern void penny_sched_put_lease(PennySched *s, uint32_t ref);
 extern void penny_sched_remove_lease(PennySched *s, uint32_t ref);
 extern void penny_sched_promote(PennySched *s, int64_t now);
-extern uint32_t penny_lane_next(const PennySched *s, const PennyLane *lane);
 
 /* ---- sched_groups.c ---------------------------------------------------------------- */
 

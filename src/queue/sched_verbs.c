@@ -152,7 +152,7 @@ apply(PennySched *s, uint32_t ref, PennyJobVerb verb, int64_t now)
 	job->verb = PENNY_VERB_NONE;
 	if (state != PENNY_JOB_RESERVED && state != PENNY_JOB_ENDING)
 		return;
-	if (job->incarnation != (uint32_t) penny_sched_incarnation(s))
+	if (job->incarnation != (uint16_t) penny_sched_incarnation(s))
 	{
 		if (state == PENNY_JOB_RESERVED && verb == PENNY_VERB_ARRIVED && job->id > 0 &&
 			(job->flags & PENNY_JOB_DEFERRED) == 0)
