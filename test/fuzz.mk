@@ -17,6 +17,7 @@ FUZZ_TARGETS = http \
 	sse \
 	plane \
 	cache \
+	sched \
 	plane_edge \
 	response \
 	encoding \

@@ -96,6 +96,9 @@ UNIT_TESTS = http \
 	cache_stress \
 	cache_trace \
 	interest \
+	sched \
+	sched_simulation \
+	sched_threads \
 	edge_cached \
 	edge_sse \
 	fake_gateway
