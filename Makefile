@@ -26,7 +26,9 @@ PLANE = src/plane/plane.o \
 	src/plane/share.o \
 	src/plane/wake.o
 
-BASE = src/base/clock.o \
+BASE = src/base/child.o \
+	src/base/child_log.o \
+	src/base/clock.o \
 	src/base/epoch.o \
 	src/base/error.o \
 	src/base/planemap.o \
@@ -138,8 +140,7 @@ REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
 
 GATEWAY = src/gateway/certificate.o \
-	src/gateway/child.o \
-	src/gateway/child_log.o \
+	src/gateway/edge_child.o \
 	src/gateway/listener.o \
 	src/gateway/relay_start.o \
 	src/gateway/shelf.o \
