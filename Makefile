@@ -160,6 +160,11 @@ OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR)
 	$(SQLAPI) \
 	src/penny.o
 
+# --- what all programs of penny's own have in common --------------------------
+PROGRAM_COMMON = src/program/log.o \
+	src/program/sandbox.o \
+	src/program/sandbox_try.o
+
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
 # and are what the unit tests and fuzz targets link ---------------------------
 EDGE_PURE = src/edge/utf8.o \
@@ -229,7 +234,7 @@ EDGE = src/edge/main.o \
 	src/edge/events.o
 
 EDGE_BUILD ?= .build/edge
-EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE)) \
+EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(PROGRAM_COMMON) $(EDGE_PURE) $(EDGE)) \
 	$(if $(EDGE_SANITIZE),$(EDGE_BUILD)/test/tools/asan_options.o)
 EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \

@@ -34,6 +34,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/redis/ring.c \
 	src/redis/url.c \
 	src/redis/wire.c \
+	src/program/log.c \
 	src/edge/utf8.c \
 	src/edge/json_span.c \
 	src/edge/json_text.c \
@@ -89,7 +90,7 @@ UNIT_TESTS = http \
 	edge_sse \
 	fake_gateway
 
-UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h test/unit/*.h)
+UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h src/program/*.h test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
 UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 
