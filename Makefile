@@ -26,6 +26,14 @@ PLANE = src/plane/plane.o \
 	src/plane/share.o \
 	src/plane/wake.o
 
+# What the extension and penny-courier share: what a worker and its courier say
+# to each other, and which URLs and addresses may be called.
+COURIER_SHARED = src/plane/courier.o \
+	src/plane/courier_stream.o \
+	src/plane/webhook_address.o \
+	src/plane/webhook_rules.o \
+	src/plane/webhook_url.o
+
 BASE = src/base/child.o \
 	src/base/child_log.o \
 	src/base/clock.o \
@@ -156,7 +164,7 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) \
+OBJS = $(PLANE) $(COURIER_SHARED) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) \
 	$(SQLAPI) \
 	src/penny.o
 
@@ -233,14 +241,28 @@ EDGE = src/edge/main.o \
 	src/edge/session_rooms.o \
 	src/edge/events.o
 
+# --- penny-courier: likewise --------------------------------------------------
+COURIER = src/courier/main.o \
+	src/courier/hosts.o \
+	src/courier/loop.o \
+	src/courier/names.o \
+	src/courier/request.o \
+	src/courier/sandbox.o \
+	src/courier/sandbox_test.o \
+	src/courier/transfer.o \
+	src/courier/trust.o
+
 EDGE_BUILD ?= .build/edge
 EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(PROGRAM_COMMON) $(EDGE_PURE) $(EDGE)) \
+	$(if $(EDGE_SANITIZE),$(EDGE_BUILD)/test/tools/asan_options.o)
+COURIER_OBJS = $(addprefix $(EDGE_BUILD)/,$(COURIER_SHARED) $(PROGRAM_COMMON) $(COURIER)) \
 	$(if $(EDGE_SANITIZE),$(EDGE_BUILD)/test/tools/asan_options.o)
 EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
 	$(EDGE_SANITIZE)
 EDGE_LIBS = -lwebsockets -lev -lseccomp -lssl -lcrypto -lbrotlienc -lz
+COURIER_LIBS = -lcurl -lcares -lseccomp -lssl -lcrypto
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
 SQL_INSTALL = sql/install/00_header.sql \
@@ -316,7 +338,7 @@ override with_llvm = no
 update_from = $(firstword $(subst --, ,$(notdir $(1))))
 UPDATE_SCRIPTS = $(foreach step,$(SQL_UPDATES),sql/penny--$(call update_from,$(step))--$(EXTVERSION).sql)
 DATA_built = sql/penny--$(EXTVERSION).sql $(UPDATE_SCRIPTS)
-EXTRA_CLEAN = $(OBJS:.o=.d) .build penny-edge results output_iso tmp_check
+EXTRA_CLEAN = $(OBJS:.o=.d) .build penny-edge penny-courier results output_iso tmp_check
 
 # --- goals that drive the others: they work before pgxs is there (a fresh
 # machine), and their `check` does not collide with the one of pgxs ----------
@@ -337,7 +359,7 @@ endif
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 ifneq (,$(EDGE))
-all: penny-edge
+all: penny-edge penny-courier
 endif
 include $(PGXS)
 
@@ -347,15 +369,20 @@ uninstall: uninstall-edge
 .PHONY: install-edge installdirs-edge uninstall-edge
 installdirs-edge:
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'
-install-edge: penny-edge installdirs-edge
+install-edge: penny-edge penny-courier installdirs-edge
 	$(INSTALL_PROGRAM) penny-edge '$(DESTDIR)$(bindir)/penny-edge'
+	$(INSTALL_PROGRAM) penny-courier '$(DESTDIR)$(bindir)/penny-courier'
 uninstall-edge:
-	rm -f '$(DESTDIR)$(bindir)/penny-edge'
+	rm -f '$(DESTDIR)$(bindir)/penny-edge' '$(DESTDIR)$(bindir)/penny-courier'
 
 penny-edge: $(EDGE_BUILD)/penny-edge
 	cp $< $@
 $(EDGE_BUILD)/penny-edge: $(EDGE_OBJS)
 	$(CC) $(EDGE_CFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(EDGE_LIBS)
+penny-courier: $(EDGE_BUILD)/penny-courier
+	cp $< $@
+$(EDGE_BUILD)/penny-courier: $(COURIER_OBJS)
+	$(CC) $(EDGE_CFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(COURIER_LIBS)
 $(EDGE_BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(EDGE_CFLAGS) -fPIE -MMD -MP -c -o $@ $<
@@ -408,5 +435,5 @@ print-%:
 
 # Unit tests and fuzz targets of the plain-C parts.
 -include test/unit.mk test/fuzz.mk
--include $(OBJS:.o=.d) $(EDGE_OBJS:.o=.d)
+-include $(OBJS:.o=.d) $(EDGE_OBJS:.o=.d) $(COURIER_OBJS:.o=.d)
 endif
