@@ -25,6 +25,11 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/route.c \
 	src/plane/route_line.c \
 	src/plane/share.c \
+	src/plane/courier.c \
+	src/plane/courier_stream.c \
+	src/plane/webhook_address.c \
+	src/plane/webhook_rules.c \
+	src/plane/webhook_url.c \
 	src/auth/json_strict.c \
 	src/auth/jwt_parse.c \
 	src/auth/key_der.c \
@@ -88,6 +93,8 @@ UNIT_TESTS = http \
 	interest \
 	edge_cached \
 	edge_sse \
+	webhook \
+	courier \
 	fake_gateway
 
 UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h src/program/*.h test/unit/*.h)
@@ -130,6 +137,11 @@ UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
 .build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o)
 .build/unit-asan/fake_gateway: \
 	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o)
+
+# Runs penny-courier itself against servers of its own.
+.build/unit/courier: .build/unit/obj/test/unit/courier_server.o
+.build/unit-asan/courier: .build/unit-asan/obj/test/unit/courier_server.o
+.build/unit/courier .build/unit-asan/courier: UNIT_LIBS += -lssl -lcrypto
 
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 

@@ -11,8 +11,8 @@
  * for the same scheme, host and port under the same rules, since rules do not
  * change in the life of a courier.
  *
- * Transfer codings libcurl undoes (chunked, gzip): what is counted is what
- * comes out, so a bomb ends at the limit of the response.
+ * Nothing is ever unpacked: of codings, only chunks are taken apart.  What comes
+ * is counted, and the transfer ends at the limit of the response.
  *
  *-------------------------------------------------------------------------
  */
