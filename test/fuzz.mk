@@ -23,6 +23,7 @@ FUZZ_TARGETS = http \
 	extension \
 	target \
 	utf8 \
+	webhook \
 	wire
 
 # What a target links beside the plain-C parts that all have.
@@ -41,6 +42,10 @@ FUZZ_PROGRAMS = $(addprefix .build/fuzz/fuzz_,$(FUZZ_TARGETS))
 $(FUZZ_PROGRAMS): .build/fuzz/fuzz_%: .build/fuzz/obj/test/fuzz/fuzz_%.o \
 		$$(addprefix .build/fuzz/obj/,$(UNIT_PLAIN:.c=.o) $$(FUZZ_WITH_$$*:.c=.o))
 	$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer $^ $(UNIT_LIBS) -o $@
+
+# It compares with libcurl's parser of URLs.
+.build/fuzz/fuzz_webhook .build/unit/replay_webhook .build/unit-asan/replay_webhook: \
+	UNIT_LIBS += -lcurl
 
 .PRECIOUS: .build/fuzz/obj/%.o
 
