@@ -50,7 +50,8 @@ CONFIG = src/config/config.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
 	src/config/guc_redis.o \
-	src/config/guc_security.o
+	src/config/guc_security.o \
+	src/config/guc_webhook.o
 
 AUTH = src/auth/certificate.o \
 	src/auth/identity.o \
@@ -147,6 +148,12 @@ EXECUTOR = src/executor/answer.o \
 REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
 
+QUEUE = src/queue/courier_link.o \
+	src/queue/courier_process.o \
+	src/queue/webhook_check.o \
+	src/queue/webhook_judge.o \
+	src/queue/webhook_sign.o
+
 GATEWAY = src/gateway/certificate.o \
 	src/gateway/edge_child.o \
 	src/gateway/listener.o \
@@ -162,9 +169,10 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_quarantine.o \
 	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_status.o \
-	src/sqlapi/sql_store.o
+	src/sqlapi/sql_store.o \
+	src/sqlapi/sql_webhook.o
 
-OBJS = $(PLANE) $(COURIER_SHARED) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(GATEWAY) \
+OBJS = $(PLANE) $(COURIER_SHARED) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(QUEUE) $(GATEWAY) \
 	$(SQLAPI) \
 	src/penny.o
 
@@ -282,7 +290,8 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/50_http.sql \
 	sql/api/55_listings.sql \
 	sql/api/60_cache.sql \
-	sql/api/70_status.sql
+	sql/api/70_status.sql \
+	sql/api/83_webhooks.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
 SQL_UPDATES =

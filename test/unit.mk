@@ -34,6 +34,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/auth/jwt_parse.c \
 	src/auth/key_der.c \
 	src/auth/key_parse.c \
+	src/queue/webhook_judge.c \
 	src/redis/breaker.c \
 	src/redis/envelope.c \
 	src/redis/ring.c \
@@ -95,9 +96,11 @@ UNIT_TESTS = http \
 	edge_sse \
 	webhook \
 	courier \
+	webhook_sign \
+	webhook_judge \
 	fake_gateway
 
-UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h src/program/*.h test/unit/*.h)
+UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h src/program/*.h src/queue/*.h test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
 UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 
@@ -137,6 +140,18 @@ UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
 .build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o)
 .build/unit-asan/fake_gateway: \
 	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o)
+
+# Stands on functions of PostgreSQL that programs may link too.
+UNIT_PG_CFLAGS = -I$(shell $(PG_CONFIG) --includedir-server) -Wno-unused-parameter \
+	-Wno-missing-field-initializers
+.build/unit/obj/src/queue/webhook_sign.o .build/unit/obj/test/unit/webhook_sign.o \
+.build/unit-asan/obj/src/queue/webhook_sign.o .build/unit-asan/obj/test/unit/webhook_sign.o: \
+	UNIT_CFLAGS += $(UNIT_PG_CFLAGS)
+.build/unit/webhook_sign: .build/unit/obj/src/queue/webhook_sign.o
+.build/unit-asan/webhook_sign: .build/unit-asan/obj/src/queue/webhook_sign.o
+.build/unit/webhook_sign .build/unit-asan/webhook_sign: \
+	UNIT_LIBS += -L$(shell $(PG_CONFIG) --pkglibdir) -L$(shell $(PG_CONFIG) --libdir) \
+		-lpgcommon -lpgport -lcrypto
 
 # Runs penny-courier itself against servers of its own.
 .build/unit/courier: .build/unit/obj/test/unit/courier_server.o

@@ -27,7 +27,20 @@ typedef struct PennyLaunch
 	int nfds;
 } PennyLaunch;
 
-/* A running child; pid 0 = none.  Private to its worker, which has one child at a time. */
+#define PENNY_CHILD_LINE 1024 /* bytes of a line of its log */
+
+/* What of its log was read and not yet written down (child_log.c). */
+typedef struct PennyChildLog
+{
+	char line[PENNY_CHILD_LINE + 1];
+	int len;
+	bool cut;       /* the rest of this line is dropped */
+	int64 since;    /* begin of a period, ms */
+	int lines;      /* logged in it */
+	int suppressed; /* not logged in it */
+} PennyChildLog;
+
+/* A running child; pid 0 = none.  Private to its worker. */
 typedef struct PennyChild
 {
 	const char *name;
@@ -35,6 +48,7 @@ typedef struct PennyChild
 	int pidfd;           /* readable when it has ended */
 	int log_fd;          /* what it writes to stderr; not blocking; -1 after its end */
 	struct stat program; /* as it was when it was started */
+	PennyChildLog log;
 } PennyChild;
 
 #define PENNY_CHILD_NONE                                  \

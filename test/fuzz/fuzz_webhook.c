@@ -180,7 +180,7 @@ frames(FuzzInput input)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char *copy = malloc(size + 1);
+	char *copy = calloc(size + 1, 1);
 
 	if (size > 0)
 		memcpy(copy, data, size);
