@@ -291,7 +291,7 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/55_listings.sql \
 	sql/api/60_cache.sql \
 	sql/api/70_status.sql \
-	sql/api/83_webhooks.sql
+	sql/api/88_webhooks.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
 SQL_UPDATES =
