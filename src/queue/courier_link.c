@@ -93,6 +93,12 @@ penny_courier_link_turn(int64 now)
 		penny_courier_attend(&penny_couriers.courier[i], overdue(i, now), now);
 	if (!stopping)
 		penny_courier_consider(now);
+	penny_courier_link_flush();
+}
+
+void
+penny_courier_link_flush(void)
+{
 	for (int i = 0; i < PENNY_COURIERS; i++)
 		penny_courier_flush(&penny_couriers.courier[i]);
 }

@@ -43,6 +43,8 @@ extern int penny_courier_link_room(void);
  * False: there is no room, or no memory; nothing was sent.
  */
 extern bool penny_courier_link_send(uint64 cookie, const PennyCourierRequest *request);
+/* Write what was sent, as far as it goes at once. */
+extern void penny_courier_link_flush(void);
 /* Ask for an early end; an answer comes all the same, perhaps another than CANCELLED. */
 extern void penny_courier_link_cancel(uint64 cookie);
 /* An answer; its texts hold until the next call of a function of this file. */

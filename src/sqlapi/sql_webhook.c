@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sql_webhook.c
- *		_penny.webhook_check() and _penny.webhook_secret(), for penny.handle().
+ *		_penny.webhook_check() and penny.webhook_secret(), for penny.handle().
  *
  *-------------------------------------------------------------------------
  */
@@ -29,11 +29,11 @@ penny_webhook_check(PG_FUNCTION_ARGS)
 	if (wrong != NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("the secret of the webhook is not valid"), errdetail("%s", wrong),
-						errhint("Leave the secret out to have one made.")));
+						errhint("penny.webhook_secret() makes one.")));
 	PG_RETURN_VOID();
 }
 
-/* _penny.webhook_secret(): a new one. */
+/* penny.webhook_secret(): a new one. */
 Datum
 penny_webhook_secret(PG_FUNCTION_ARGS)
 {
