@@ -175,6 +175,7 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/sse_text.o \
 	src/edge/sse_follow.o \
 	src/edge/wheel.o \
+	src/edge/waiters.o \
 	src/edge/rooms.o \
 	src/edge/room_log.o \
 	src/edge/room_reads.o \
@@ -207,6 +208,10 @@ EDGE = src/edge/main.o \
 	src/edge/routes.o \
 	src/edge/http.o \
 	src/edge/http_wait.o \
+	src/edge/http_waiting.o \
+	src/edge/kept.o \
+	src/edge/orphans.o \
+	src/edge/waiting.o \
 	src/edge/request.o \
 	src/edge/response.o \
 	src/edge/answer.o \
@@ -224,6 +229,7 @@ EDGE = src/edge/main.o \
 	src/edge/session.o \
 	src/edge/session_auth.o \
 	src/edge/session_frames.o \
+	src/edge/session_jobs.o \
 	src/edge/session_rooms.o \
 	src/edge/events.o
 

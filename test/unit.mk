@@ -59,7 +59,8 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_presence.c \
 	src/edge/room_presence_frames.c \
 	src/edge/room_presence_far.c \
-	src/edge/wheel.c
+	src/edge/wheel.c \
+	src/edge/waiters.c
 
 UNIT_TESTS = http \
 	jwt \
@@ -80,6 +81,7 @@ UNIT_TESTS = http \
 	redis \
 	cache \
 	wheel \
+	waiters \
 	cache_evict \
 	cache_key \
 	cache_stress \

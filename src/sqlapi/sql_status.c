@@ -53,6 +53,7 @@ static const char *const counter_names[PENNY_COUNTERS] = {
 	[PENNY_COUNT_VARIANT_BYTES] = "variant_bytes",
 	[PENNY_COUNT_SLOW] = "slow_members",
 	[PENNY_COUNT_EVENT_STREAMS] = "event_streams",
+	[PENNY_COUNT_HELD] = "held",
 };
 
 static void append_executors(StringInfo out);

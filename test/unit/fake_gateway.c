@@ -149,6 +149,7 @@ static const char *const counters[PENNY_COUNTERS] = {
 	"requests",     "errors",     "malformed",   "calls",         "waiting",    "timeouts",
 	"frames_in",    "frames_out", "events",      "resyncs",       "cache_hits", "cache_misses",
 	"not_modified", "gathered",   "compressed",  "variant_bytes", "slow",       "event_streams",
+	"held",
 };
 
 static void
