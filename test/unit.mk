@@ -88,6 +88,7 @@ UNIT_TESTS = http \
 	cache_trace \
 	interest \
 	edge_cached \
+	edge_jobs \
 	edge_sse \
 	fake_gateway
 
@@ -128,9 +129,9 @@ UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
 .build/unit/variants .build/unit-asan/variants: UNIT_LIBS += -lbrotlienc -lbrotlidec -lz
 
 # Runs penny-edge itself: t_edge.py drives it.
-.build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o)
+.build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o fake_jobs.o)
 .build/unit-asan/fake_gateway: \
-	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o)
+	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o fake_jobs.o)
 
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 
