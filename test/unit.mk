@@ -70,6 +70,7 @@ UNIT_TESTS = http \
 	route \
 	rooms \
 	sse \
+	rooms_memory \
 	rooms_simulation \
 	plane \
 	plane_processes \
