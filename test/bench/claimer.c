@@ -268,6 +268,8 @@ work(void)
 		return true;
 	if (strcmp(opt.mode, "outside") == 0)
 		note('S', 0, n);
+	/* the work takes a while */
+	(void) poll(NULL, 0, (int) (random() % 20));
 	if (complete_all())
 	{
 		note('C', 0, n);

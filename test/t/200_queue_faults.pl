@@ -25,7 +25,7 @@ if (!defined $programs)
 }
 
 # some 14 jobs in a transaction, spread over the time that the faults take
-my $interval = $faults * ($pause + 2) * 1000 / ($jobs / $enqueuers / 14);
+my $interval = $faults * ($pause + 1) * 1000 / ($jobs / $enqueuers / 14);
 my $log = Penny::JobLog->start(programs => $programs, enqueuers => $enqueuers, claimers => 2, workers => 4,
 	jobs => int($jobs / $enqueuers), interval => int($interval) || 1);
 my $began = time;

@@ -83,7 +83,9 @@ sub against
 			my $target = $better ? ($name eq $best ? $better : undef) : $peers->{$name}[0];
 
 			push @rows, {
-				figure => $first ? "$what, synchronous_commit $durable, against graphile-worker" : '  against BullMQ',
+				figure => !$first ? '    against BullMQ'
+					: $durable eq 'off' ? "$what, synchronous_commit off, against graphile-worker"
+					: '  synchronous_commit on, against graphile-worker',
 				measured => $first ? $measured : '',
 				base => $base{$name},
 				ratio => spread('%.2f', @{ $ratio{$name} }),

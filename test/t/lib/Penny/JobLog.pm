@@ -201,7 +201,7 @@ sub claimer
 	my $log = "$self->{dir}/$mode.$number";
 	push @{ $self->{outside} }, $log if $mode eq 'outside';
 	return { mode => $mode, %{ $self->client('claimer', '-d', "\@$self->{dir}/conninfo", '-q', $mode, '-m', $mode,
-		'-o', $log, '-n', 20, '-l', LEASE, '-c', $number) } };
+		'-o', $log, '-n', 5, '-l', LEASE, '-c', $number) } };
 }
 
 # ---- faults ------------------------------------------------------------------------
@@ -269,18 +269,22 @@ sub stop_client
 {
 	my ($client) = @_;
 	close $client->{in};
-	my $line = readline $client->{out};
 	waitpid $client->{pid}, 0;
 	die "$client->{name} failed" if $?;
-	return $line;
 }
 
-# Nothing more is enqueued, what is there gets done: then everything for the judge.
+# All is enqueued, and what is there gets done: then everything for the judge.
 sub finish
 {
 	my ($self, $patience) = @_;
 	my $node = $self->{node};
-	stop_client($_) for @{ delete $self->{enqueuers} };
+	for my $enqueuer (@{ $self->{enqueuers} })
+	{
+		# it ends when it has used its numbers
+		readline $enqueuer->{out} // die 'an enqueuer ended';
+		stop_client($enqueuer);
+	}
+	delete $self->{enqueuers};
 	my $left;
 	$node->wait_until(sub { $left = $self->left; defined $left && !grep { $_ } values %$left }, $patience);
 	stop_client($_) for @{ delete $self->{claimers} };
