@@ -94,7 +94,7 @@ sub flood
 		# ten workers do 200 a second
 		Bench::Jobs::fill($bench, 'bench_slow', 200 * (5 + $jobs * 0.15), batch => 5000) if $flooded;
 		sleep(0.1) while $flooded && Bench::Jobs::sql($bench,
-			"SELECT running FROM penny.queues WHERE name = 'bench-urgent'") == 0;
+			"SELECT active FROM penny.queues WHERE name = 'bench-urgent'") == 0;
 		my $result = client("$bench->{bin}/jobdelay", '-d', $server->{conninfo}, '-n', $jobs, '-i', 100, '-f', $first,
 			'-q', "SELECT penny.enqueue('bench_start', jsonb_build_object('n', \$1::bigint))");
 

@@ -77,61 +77,76 @@ sub fill
 	return time() - $begin;
 }
 
-# Jobs of a queue that have not ended.
+# Jobs of a queue that have not ended; one more while some are in their tables alone.
 sub left
 {
 	my ($bench, $queue) = @_;
 
-	return sql($bench, "SELECT waiting + delayed + running FROM penny.queues WHERE name = '$queue'");
+	return sql($bench, "SELECT waiting + delayed + active + missed::int FROM penny.queues, _penny.queue_facts()
+		WHERE name = '$queue'");
 }
 
-# Wait until none is left; calls $meanwhile->() each time that it looks.
+# Jobs of the queue "bench" that have ended since the server started.
+sub ended
+{
+	my ($bench) = @_;
+
+	return sql($bench, "SELECT ended FROM penny.queues WHERE name = 'bench'");
+}
+
+# Wait until none is left.
 sub drain
 {
-	my ($bench, $queue, $meanwhile) = @_;
+	my ($bench, $queue) = @_;
+
+	wait_for(sub { left($bench, $queue) == 0 }, "jobs of $queue do not end");
+}
+
+sub wait_for
+{
+	my ($condition, $otherwise, $meanwhile) = @_;
 	my $end = time() + GIVE_UP;
 
-	while (left($bench, $queue) > 0)
+	until ($condition->())
 	{
-		die "jobs of $queue do not end\n" if time() > $end;
+		die "$otherwise\n" if time() > $end;
 		$meanwhile->() if $meanwhile;
 		sleep(0.005);
 	}
 }
 
 # Jobs that wait, and then run: a second, by the time from the release of the queue until
-# the last has its receipt; and what the workers took of the processor for each, us.
+# the last has ended; and what the workers took of the processor for each, us.
 sub run_down
 {
 	my ($bench, $kind, $jobs, %with) = @_;
 	my $server = $bench->{server};
 
+	drain($bench, 'bench');
 	sql($bench, "SELECT penny.pause_queue('bench')");
 	my $filled = fill($bench, $kind, $jobs);
-	my $before = worker_cpu($server);
+	my $goal = ended($bench) + $jobs;
+	my %cpu;
+	my $look = sub { $cpu{$_} = Bench::Measure::cpu_ns($_) || $cpu{$_} for @{ $server->processes->{worker} } };
+	$look->();
+	my %before = %cpu;
 	my $begin = time();
 	sql($bench, "SELECT penny.resume_queue('bench')");
-	drain($bench, 'bench', $with{meanwhile});
+	wait_for(sub { ended($bench) >= $goal }, 'jobs do not end', $with{meanwhile});
 	my $took = time() - $begin;
-	return { rate => $jobs / $took, cpu => (worker_cpu($server) - $before) / 1e3 / $jobs,
-		filled => $jobs / $filled };
+	$look->();
+	my $cpu = 0;
+	$cpu += $cpu{$_} - ($before{$_} // 0) for keys %cpu;
+	return { rate => $jobs / $took, cpu => $cpu / 1e3 / $jobs, filled => $jobs / $filled };
 }
 
-sub worker_cpu
-{
-	my ($server) = @_;
-	my $sum = 0;
-
-	$sum += Bench::Measure::cpu_ns($_) for @{ $server->processes->{worker} };
-	return $sum;
-}
-
-# synchronous_commit for everybody who asks for nothing else, at once.
+# synchronous_commit for everybody who asks for nothing else, at once; that of jobs too,
+# which is off by default.
 sub durable
 {
 	my ($bench, $on) = @_;
 
-	$bench->{server}->sql("ALTER SYSTEM SET synchronous_commit = $on");
+	$bench->{server}->sql("ALTER SYSTEM SET $_ = $on") for qw(synchronous_commit penny.job_synchronous_commit);
 	$bench->{server}->sql('SELECT pg_reload_conf()');
 	sleep(0.05) until sql($bench, 'SHOW synchronous_commit') eq $on;
 }
