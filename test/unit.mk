@@ -179,23 +179,6 @@ UNIT_PG_CFLAGS = -I$(shell $(PG_CONFIG) --includedir-server) -Wno-unused-paramet
 .build/unit-asan/courier: .build/unit-asan/obj/test/unit/courier_server.o
 .build/unit/courier .build/unit-asan/courier: UNIT_LIBS += -lssl -lcrypto
 
-# Stands on functions of PostgreSQL that programs may link too.
-UNIT_PG_CFLAGS = -I$(shell $(PG_CONFIG) --includedir-server) -Wno-unused-parameter \
-	-Wno-missing-field-initializers
-.build/unit/obj/src/queue/webhook_sign.o .build/unit/obj/test/unit/webhook_sign.o \
-.build/unit-asan/obj/src/queue/webhook_sign.o .build/unit-asan/obj/test/unit/webhook_sign.o: \
-	UNIT_CFLAGS += $(UNIT_PG_CFLAGS)
-.build/unit/webhook_sign: .build/unit/obj/src/queue/webhook_sign.o
-.build/unit-asan/webhook_sign: .build/unit-asan/obj/src/queue/webhook_sign.o
-.build/unit/webhook_sign .build/unit-asan/webhook_sign: \
-	UNIT_LIBS += -L$(shell $(PG_CONFIG) --pkglibdir) -L$(shell $(PG_CONFIG) --libdir) \
-		-lpgcommon -lpgport -lcrypto
-
-# Runs penny-courier itself against servers of its own.
-.build/unit/courier: .build/unit/obj/test/unit/courier_server.o
-.build/unit-asan/courier: .build/unit-asan/obj/test/unit/courier_server.o
-.build/unit/courier .build/unit-asan/courier: UNIT_LIBS += -lssl -lcrypto
-
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 
 .PHONY: unit unit-asan
