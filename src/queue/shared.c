@@ -210,19 +210,21 @@ penny_queue_current(void)
 
 /* ---- what is not in memory -------------------------------------------------------- */
 
-void
+bool
 penny_queue_lower(pg_atomic_uint64 *min, int64 value)
 {
 	uint64 old = pg_atomic_read_u64(min);
 
-	while ((int64) old > value && !pg_atomic_compare_exchange_u64(min, &old, (uint64) value))
-		;
+	while ((int64) old > value)
+		if (pg_atomic_compare_exchange_u64(min, &old, (uint64) value))
+			return true;
+	return false;
 }
 
 void
 penny_queue_missed(uint16 queue, int64 id)
 {
-	penny_queue_lower(&penny_queue_shared->missed[queue], id);
+	(void) penny_queue_lower(&penny_queue_shared->missed[queue], id);
 	/* if it was so already, a rescan will see this one (rescan.c) */
 	if (pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 1) == 0)
 		penny_queue_upkeep_by(0);
@@ -236,10 +238,12 @@ penny_queue_missed_all(int64 id)
 	penny_queue_upkeep_by(0);
 }
 
+/* A worker that sleeps minds the time, and has to learn of an earlier one. */
 void
 penny_queue_upkeep_by(int64 at)
 {
-	penny_queue_lower(&penny_queue_shared->upkeep_at, at);
+	if (penny_queue_lower(&penny_queue_shared->upkeep_at, at))
+		penny_queue_wake(PENNY_RUNNER_SQL, 0);
 }
 
 /* ---- waking ------------------------------------------------------------------------ */

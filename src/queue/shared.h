@@ -100,8 +100,8 @@ extern LWLock *penny_queue_prepared_lock(void);
 extern void penny_queue_count(PennyQueueCounter counter, uint64 n);
 /* Is the memory about the tables that this session sees? */
 extern bool penny_queue_current(void);
-/* Lower a 64-bit minimum. */
-extern void penny_queue_lower(pg_atomic_uint64 *min, int64 value);
+/* Lower a 64-bit minimum; true if it was greater. */
+extern bool penny_queue_lower(pg_atomic_uint64 *min, int64 value);
 /* Rows of this queue from id on are not in memory; penny_queue_missed_all: of any. */
 extern void penny_queue_missed(uint16 queue, int64 id);
 extern void penny_queue_missed_all(int64 id);

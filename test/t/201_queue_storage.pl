@@ -88,6 +88,7 @@ subtest 'restart' => sub {
 subtest 'a limit over a restart' => sub {
 	$node->sql("SELECT penny.enqueue('run', '{\"note\":\"tight\"}', queue => 'tight') FROM generate_series(1, 5)");
 	wait_ran('tight', 3);
+	$node->sql("INSERT INTO ran VALUES (0, 'on disk')");    # and all before it
 	$node->stop('immediate');
 	$node->start;
 	loaded();
