@@ -37,11 +37,15 @@ COURIER_SHARED = src/plane/courier.o \
 BASE = src/base/child.o \
 	src/base/child_log.o \
 	src/base/clock.o \
+	src/base/crash.o \
 	src/base/epoch.o \
 	src/base/error.o \
 	src/base/planemap.o \
 	src/base/registry.o \
+	src/base/reset.o \
 	src/base/shmem.o \
+	src/base/staff.o \
+	src/base/state_file.o \
 	src/base/worker.o
 
 CONFIG = src/config/config.o \
@@ -49,6 +53,7 @@ CONFIG = src/config/config.o \
 	src/config/guc_compression.o \
 	src/config/guc_executor.o \
 	src/config/guc_gateway.o \
+	src/config/guc_queue.o \
 	src/config/guc_redis.o \
 	src/config/guc_security.o \
 	src/config/guc_webhook.o
@@ -100,6 +105,7 @@ STORE = src/store/access.o \
 	src/store/change_direct.o \
 	src/store/change_known.o \
 	src/store/change_write.o \
+	src/store/execution_sweep.o \
 	src/store/import.o \
 	src/store/import_json.o \
 	src/store/import_message.o \
@@ -139,7 +145,6 @@ EXECUTOR = src/executor/answer.o \
 	src/executor/quarantine.o \
 	src/executor/quarantine_file.o \
 	src/executor/rate.o \
-	src/executor/reset.o \
 	src/executor/result.o \
 	src/executor/routes.o \
 	src/executor/run.o \
@@ -148,14 +153,83 @@ EXECUTOR = src/executor/answer.o \
 REALTIME = src/realtime/prepared.o \
 	src/realtime/publish.o
 
-QUEUE = src/queue/courier_link.o \
+QUEUE = src/queue/cancel.o \
+	src/queue/claim.o \
+	src/queue/claim_upkeep.o \
+	src/queue/config.o \
+	src/queue/config_read.o \
+	src/queue/courier_link.o \
 	src/queue/courier_process.o \
+	src/queue/crew.o \
+	src/queue/cron.o \
+	src/queue/cron_text.o \
+	src/queue/dead.o \
+	src/queue/dead_purge.o \
+	src/queue/dump.o \
+	src/queue/ending.o \
+	src/queue/ending_errors.o \
+	src/queue/ending_events.o \
+	src/queue/ending_flow.o \
+	src/queue/ending_keys.o \
+	src/queue/ending_lineage.o \
+	src/queue/ending_receipt.o \
+	src/queue/ending_record.o \
+	src/queue/ending_rows.o \
+	src/queue/enqueue.o \
+	src/queue/enqueue_commit.o \
+	src/queue/enqueue_json.o \
+	src/queue/enqueue_sql.o \
+	src/queue/flow.o \
+	src/queue/handler.o \
+	src/queue/history.o \
+	src/queue/job_view.o \
+	src/queue/keys.o \
+	src/queue/load.o \
+	src/queue/load_one.o \
+	src/queue/load_prepared.o \
+	src/queue/load_rows.o \
+	src/queue/look.o \
+	src/queue/marks.o \
+	src/queue/pace.o \
+	src/queue/rescan.o \
+	src/queue/rotate.o \
+	src/queue/rotate_empty.o \
+	src/queue/rotate_move.o \
+	src/queue/run.o \
+	src/queue/run_job.o \
+	src/queue/run_record.o \
+	src/queue/sched.o \
+	src/queue/sched_bits.o \
+	src/queue/sched_check.o \
+	src/queue/sched_groups.o \
+	src/queue/sched_lane.o \
+	src/queue/sched_limit.o \
+	src/queue/sched_look.o \
+	src/queue/sched_pool.o \
+	src/queue/sched_ready.o \
+	src/queue/sched_take.o \
+	src/queue/sched_verbs.o \
+	src/queue/schedule.o \
+	src/queue/schedule_fire.o \
+	src/queue/schedule_table.o \
+	src/queue/schedule_time.o \
+	src/queue/segment.o \
+	src/queue/shared.o \
+	src/queue/statements.o \
+	src/queue/storage.o \
+	src/queue/storage_rows.o \
+	src/queue/storage_tables.o \
+	src/queue/upkeep.o \
+	src/queue/wait.o \
+	src/queue/waiting.o \
 	src/queue/webhook_check.o \
 	src/queue/webhook_judge.o \
-	src/queue/webhook_sign.o
+	src/queue/webhook_sign.o \
+	src/queue/worker.o
 
 GATEWAY = src/gateway/certificate.o \
 	src/gateway/edge_child.o \
+	src/gateway/job_workers.o \
 	src/gateway/listener.o \
 	src/gateway/relay_start.o \
 	src/gateway/shelf.o \
@@ -164,16 +238,21 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/worker.o
 
 SQLAPI = src/sqlapi/sql_cache.o \
+	src/sqlapi/sql_claims.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_look.o \
 	src/sqlapi/sql_quarantine.o \
+	src/sqlapi/sql_queue.o \
+	src/sqlapi/sql_queues.o \
 	src/sqlapi/sql_read.o \
+	src/sqlapi/sql_schedules.o \
 	src/sqlapi/sql_status.o \
 	src/sqlapi/sql_store.o \
 	src/sqlapi/sql_webhook.o
 
-OBJS = $(PLANE) $(COURIER_SHARED) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(QUEUE) $(GATEWAY) \
-	$(SQLAPI) \
+OBJS = $(PLANE) $(COURIER_SHARED) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(QUEUE) \
+	$(GATEWAY) $(SQLAPI) \
 	src/penny.o
 
 # --- what all programs of penny's own have in common --------------------------
@@ -197,6 +276,7 @@ EDGE_PURE = src/edge/utf8.o \
 	src/edge/sse_text.o \
 	src/edge/sse_follow.o \
 	src/edge/wheel.o \
+	src/edge/waiters.o \
 	src/edge/rooms.o \
 	src/edge/room_log.o \
 	src/edge/room_reads.o \
@@ -229,6 +309,10 @@ EDGE = src/edge/main.o \
 	src/edge/routes.o \
 	src/edge/http.o \
 	src/edge/http_wait.o \
+	src/edge/http_waiting.o \
+	src/edge/kept.o \
+	src/edge/orphans.o \
+	src/edge/waiting.o \
 	src/edge/request.o \
 	src/edge/response.o \
 	src/edge/answer.o \
@@ -246,6 +330,7 @@ EDGE = src/edge/main.o \
 	src/edge/session.o \
 	src/edge/session_auth.o \
 	src/edge/session_frames.o \
+	src/edge/session_jobs.o \
 	src/edge/session_rooms.o \
 	src/edge/events.o
 
@@ -278,7 +363,8 @@ SQL_INSTALL = sql/install/00_header.sql \
 	sql/install/20_types.sql \
 	sql/install/30_routes.sql \
 	sql/install/35_rooms.sql \
-	sql/install/40_store_steps.sql
+	sql/install/40_store_steps.sql \
+	sql/install/50_queue.sql
 
 SQL_API = sql/api/00_version.sql \
 	sql/api/10_identity.sql \
@@ -291,6 +377,14 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/55_listings.sql \
 	sql/api/60_cache.sql \
 	sql/api/70_status.sql \
+	sql/api/80_jobs.sql \
+	sql/api/81_queues.sql \
+	sql/api/82_claims.sql \
+	sql/api/83_schedules.sql \
+	sql/api/84_job_views.sql \
+	sql/api/85_dead_letters.sql \
+	sql/api/86_flows.sql \
+	sql/api/87_jobs_http.sql \
 	sql/api/88_webhooks.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
@@ -317,9 +411,13 @@ REGRESS = install \
 	jsonb \
 	owner \
 	import \
+	queues \
 	cached \
 	http \
-	plans
+	plans \
+	job_keys \
+	job_flows \
+	dead_letters
 
 ISOLATION = cache_catalog \
 	cache_fill \

@@ -18,6 +18,7 @@
 
 #include "auth/identity.h"
 #include "auth/key.h"
+#include "base/crash.h"
 #include "base/epoch.h"
 #include "base/planemap.h"
 #include "base/registry.h"
@@ -29,10 +30,14 @@
 #include "executor/pool.h"
 #include "gateway/shelf.h"
 #include "gateway/watch.h"
+#include "queue/enqueue.h"
+#include "queue/queue.h"
+#include "queue/worker.h"
 #include "realtime/publish.h"
 #include "redis/redis.h"
 #include "store/access.h"
 #include "store/change.h"
+#include "store/room.h"
 
 PG_MODULE_MAGIC;
 
@@ -46,6 +51,7 @@ _PG_init(void)
 	/* What SQL functions and triggers need in any session. */
 	penny_identity_init();
 	penny_access_init();
+	penny_enqueue_check_room = penny_room_check_write;
 
 	if (!process_shared_preload_libraries_in_progress)
 	{
@@ -58,6 +64,7 @@ _PG_init(void)
 
 	/* Shared parts, in the order in which they are made. */
 	penny_epoch_init();
+	penny_crash_init(); /* before those that ask who crashed */
 	penny_planemap_init(penny_config_plane);
 	penny_registry_init();
 	penny_key_init();
@@ -68,6 +75,8 @@ _PG_init(void)
 	penny_redis_init();
 	penny_l2_init();
 	penny_change_init(); /* after publish: what it writes back is said, too */
+	penny_queue_init();
+	penny_job_worker_init();
 	penny_shmem_init();
 
 	/* Hooks. */

@@ -17,6 +17,8 @@ FUZZ_TARGETS = http \
 	sse \
 	plane \
 	cache \
+	cron \
+	sched \
 	plane_edge \
 	response \
 	encoding \

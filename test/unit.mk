@@ -66,7 +66,21 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/edge/room_presence.c \
 	src/edge/room_presence_frames.c \
 	src/edge/room_presence_far.c \
-	src/edge/wheel.c
+	src/edge/wheel.c \
+	src/edge/waiters.c \
+	src/queue/cron.c \
+	src/queue/cron_text.c \
+	src/queue/sched.c \
+	src/queue/sched_bits.c \
+	src/queue/sched_check.c \
+	src/queue/sched_groups.c \
+	src/queue/sched_lane.c \
+	src/queue/sched_limit.c \
+	src/queue/sched_look.c \
+	src/queue/sched_pool.c \
+	src/queue/sched_ready.c \
+	src/queue/sched_take.c \
+	src/queue/sched_verbs.c
 
 UNIT_TESTS = http \
 	jwt \
@@ -76,6 +90,7 @@ UNIT_TESTS = http \
 	route \
 	rooms \
 	sse \
+	rooms_memory \
 	rooms_simulation \
 	plane \
 	plane_processes \
@@ -86,13 +101,19 @@ UNIT_TESTS = http \
 	token_memory \
 	redis \
 	cache \
+	cron \
 	wheel \
+	waiters \
 	cache_evict \
 	cache_key \
 	cache_stress \
 	cache_trace \
 	interest \
+	sched \
+	sched_simulation \
+	sched_threads \
 	edge_cached \
+	edge_jobs \
 	edge_sse \
 	webhook \
 	courier \
@@ -137,9 +158,9 @@ UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
 .build/unit/variants .build/unit-asan/variants: UNIT_LIBS += -lbrotlienc -lbrotlidec -lz
 
 # Runs penny-edge itself: t_edge.py drives it.
-.build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o)
+.build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o fake_jobs.o)
 .build/unit-asan/fake_gateway: \
-	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o)
+	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o fake_jobs.o)
 
 # Stands on functions of PostgreSQL that programs may link too.
 UNIT_PG_CFLAGS = -I$(shell $(PG_CONFIG) --includedir-server) -Wno-unused-parameter \

@@ -20,9 +20,9 @@ AS $$
 DECLARE
 	handler regprocedure;
 BEGIN
-	IF NEW.prefix !~ '^[a-z][a-z0-9_.-]{0,62}$' OR NEW.prefix IN ('conversation', 'user', 'role') THEN
+	IF NEW.prefix !~ '^[a-z][a-z0-9_.-]{0,62}$' OR NEW.prefix IN ('conversation', 'user', 'role', 'job', 'queue') THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('"%s" cannot be the prefix of free rooms', NEW.prefix),
-			HINT = 'A prefix is up to 63 lower case letters, digits, "_", "." and "-"; conversation, user and role are penny''s own.';
+			HINT = 'A prefix is up to 63 lower case letters, digits, "_", "." and "-"; conversation, user, role, job and queue are penny''s own.';
 	END IF;
 	handler := to_regprocedure(NEW.handler || '(text)');
 	IF handler IS NULL THEN

@@ -26,6 +26,11 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_stream_sweep_sql';
 COMMENT ON FUNCTION _penny.stream_sweep() IS 'Close messages whose producers are silent for penny.stream_timeout; gives how many still grow. Past privileges and policies, so for penny_authenticator alone';
 
+CREATE OR REPLACE FUNCTION _penny.execution_sweep(at timestamptz) RETURNS integer
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_execution_sweep_sql';
+COMMENT ON FUNCTION _penny.execution_sweep(timestamptz) IS 'Fail executions of tools that have been open for longer than penny.execution_timeout at this time; 0 when none is open any more. Past privileges and policies, so for penny_authenticator alone';
+
 -- Ends a stream under its locks; a repeated call gives the same message.
 CREATE OR REPLACE FUNCTION _penny.stream_end(message uuid, status text, content text, parts jsonb, metadata jsonb, input_tokens bigint, output_tokens bigint) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -99,11 +104,11 @@ $$;
 COMMENT ON FUNCTION penny.stream_fail(uuid, text) IS 'End a message that grows as failed, with the text so far and {"error"} in its metadata, and give it. Needs penny_agent';
 
 REVOKE EXECUTE ON FUNCTION penny.stream_append(uuid, text, bigint), _penny.stream_lock(uuid), _penny.stream_save(uuid),
-	_penny.stream_writable(uuid), _penny.stream_sweep(),
+	_penny.stream_writable(uuid), _penny.stream_sweep(), _penny.execution_sweep(timestamptz),
 	_penny.stream_end(uuid, text, text, jsonb, jsonb, bigint, bigint),
 	penny.stream_finish(uuid, text, text, jsonb, jsonb, bigint, bigint), penny.stream_fail(uuid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _penny.stream_lock(uuid), _penny.stream_save(uuid), _penny.stream_writable(uuid) TO penny_user;
 GRANT EXECUTE ON FUNCTION penny.stream_append(uuid, text, bigint),
 	_penny.stream_end(uuid, text, text, jsonb, jsonb, bigint, bigint),
 	penny.stream_finish(uuid, text, text, jsonb, jsonb, bigint, bigint), penny.stream_fail(uuid, text) TO penny_agent;
-GRANT EXECUTE ON FUNCTION _penny.stream_sweep() TO penny_authenticator;
+GRANT EXECUTE ON FUNCTION _penny.stream_sweep(), _penny.execution_sweep(timestamptz) TO penny_authenticator;

@@ -171,20 +171,32 @@ CREATE TABLE _penny.job_keys (
 	queue smallint NOT NULL,
 	key text NOT NULL,
 	job_id bigint NOT NULL,
+	after bigint,
 	PRIMARY KEY (queue, key)
 );
 COMMENT ON TABLE _penny.job_keys IS 'Keys of jobs that have not ended';
+COMMENT ON COLUMN _penny.job_keys.after IS 'The job that had the key before and runs; job_id waits for its end';
 
 CREATE TABLE _penny.job_edges (
 	child bigint PRIMARY KEY,
 	parent bigint NOT NULL,
+	position integer NOT NULL,
+	kind text NOT NULL,
+	on_failure text NOT NULL CHECK (on_failure IN ('fail', 'ignore', 'wait')),
 	ended boolean NOT NULL DEFAULT false,
-	outcome text,
+	outcome text CHECK (outcome IN ('completed', 'failed', 'cancelled')),
 	result jsonb,
 	error text
 );
 CREATE INDEX job_edges_parent ON _penny.job_edges (parent);
 COMMENT ON TABLE _penny.job_edges IS 'Flows: which job waits for which, and what those that ended gave';
+
+CREATE TABLE _penny.job_lineage (
+	id bigint PRIMARY KEY,
+	redriven_from bigint[] NOT NULL,
+	errors jsonb NOT NULL
+);
+COMMENT ON TABLE _penny.job_lineage IS 'Jobs that were dead letters before and have not ended: which, and their errors';
 
 CREATE TABLE _penny.schedules (
 	name text PRIMARY KEY,
@@ -196,14 +208,48 @@ CREATE TABLE _penny.schedules (
 	priority integer NOT NULL DEFAULT 0,
 	group_key text,
 	room text,
+	key text,
 	missed text NOT NULL DEFAULT 'once' CHECK (missed IN ('skip', 'once', 'all')),
 	enabled boolean NOT NULL DEFAULT true,
 	user_id uuid,
 	last_at timestamptz,
 	next_at timestamptz,
-	last_job bigint
+	fired_at timestamptz,
+	last_job bigint,
+	last_error text
 );
+CREATE INDEX schedules_next ON _penny.schedules (next_at) WHERE enabled;
 COMMENT ON TABLE _penny.schedules IS 'Jobs that come by the clock';
+COMMENT ON COLUMN _penny.schedules.last_at IS 'The moment for which it fired last; fired_at: when it did';
+COMMENT ON COLUMN _penny.schedules.last_error IS 'Why nothing was enqueued the last time';
+
+-- Rows that did not come by penny.enqueue(), such as those of a restore, are noted: nothing
+-- that waits in the tables is loaded, not even after a restart, until penny.load_jobs().
+CREATE TABLE _penny.jobs_restored (
+	at timestamptz NOT NULL
+);
+COMMENT ON TABLE _penny.jobs_restored IS 'A row: jobs came by a statement and wait for penny.load_jobs()';
+CREATE FUNCTION _penny.note_restored() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO _penny.jobs_restored SELECT now() WHERE EXISTS (SELECT FROM fresh) AND NOT EXISTS (SELECT FROM _penny.jobs_restored);
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION _penny.note_restored() IS 'Trigger: rows of jobs came by a statement';
+REVOKE EXECUTE ON FUNCTION _penny.note_restored() FROM PUBLIC;
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOREACH name IN ARRAY ARRAY['job_0', 'job_1', 'job_2', 'job_3', 'job_4', 'job_5', 'job_6', 'job_7', 'jobs_deferred'] LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER penny_restored AFTER INSERT ON _penny.%1$I REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION _penny.note_restored();
+			ALTER TABLE _penny.%1$I ENABLE ALWAYS TRIGGER penny_restored;', name);
+	END LOOP;
+END
+$$;
 
 -- What is to be there again after pg_dump and pg_restore: of the segments, what has not ended.
 DO $$
@@ -224,6 +270,7 @@ BEGIN
 	PERFORM pg_catalog.pg_extension_config_dump('_penny.jobs_history', '');
 	PERFORM pg_catalog.pg_extension_config_dump('_penny.job_keys', '');
 	PERFORM pg_catalog.pg_extension_config_dump('_penny.job_edges', '');
+	PERFORM pg_catalog.pg_extension_config_dump('_penny.job_lineage', '');
 	PERFORM pg_catalog.pg_extension_config_dump('_penny.schedules', '');
 END
 $$;

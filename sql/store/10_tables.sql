@@ -170,6 +170,8 @@ CREATE INDEX tool_executions_conversation_message ON chat.tool_executions (conve
 CREATE INDEX tool_executions_message ON chat.tool_executions (message_id);
 --# index chat.tool_executions_user_status_started
 CREATE INDEX tool_executions_user_status_started ON chat.tool_executions (user_id, status, started_at);
+--# index chat.tool_executions_open
+CREATE INDEX tool_executions_open ON chat.tool_executions (created_at) WHERE status IN ('pending', 'running');
 --# index chat.tool_executions_tool_status
 CREATE INDEX tool_executions_tool_status ON chat.tool_executions (tool_id, status);
 

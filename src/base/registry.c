@@ -14,38 +14,22 @@
 #include <sys/stat.h>
 
 #include "access/xlog.h"
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "access/xact.h"
-#include "catalog/pg_extension.h"
 #include "miscadmin.h"
-#include "postmaster/bgworker.h"
 #include "storage/ipc.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/rel.h"
+#include "utils/timestamp.h"
 
-#include "base/clock.h"
 #include "base/compat.h"
-#include "base/error.h"
 #include "base/planemap.h"
 #include "base/registry.h"
 #include "base/shmem.h"
-#include "base/worker.h"
+#include "base/staff.h"
 #include "plane/call.h"
-
-#define MAX_CONNECT_DELAY 30000 /* ms */
 
 static PennyRegistry *registry = NULL;
 
 static Size registry_size(void);
 static void registry_create(void);
-static void executor_detach(int code, Datum number);
-static void pass_wake_on(int number);
 static void supervisor_detach(int code, Datum arg);
-static long connect_delay(uint32 attempts);
-static void probe(void);
 static void set_proc_latch(int proc_number);
 
 static const PennyShmemPart registry_part = {.name = "penny registry",
@@ -113,15 +97,11 @@ registry_create(void)
 	pg_atomic_init_u64(&registry->sockets_stamp, 0);
 	pg_atomic_init_u64(&registry->probe_wanted, 0);
 	pg_atomic_init_u64(&registry->probe_done, 0);
+	pg_atomic_init_u32(&registry->executions, 1);
 	for (int i = 0; i < PENNY_MAX_EXECUTORS; i++)
-	{
-		PennyExecutorEntry *entry = &registry->executor[i];
-
-		pg_atomic_init_u32(&entry->attempts, 0);
-		pg_atomic_init_u32(&entry->connected, 0);
-		pg_atomic_init_u32(&entry->busy, 0);
-		pg_atomic_init_u64(&entry->served, 0);
-	}
+		penny_staff_create(&registry->executor[i]);
+	for (int i = 0; i < PENNY_MAX_WORKERS; i++)
+		penny_staff_create(&registry->worker[i]);
 	for (int i = 0; i < PENNY_MAX_EDGES; i++)
 	{
 		PennyGatewayEntry *entry = &registry->gateway[i];
@@ -192,7 +172,7 @@ penny_readiness_found(PennyReadiness found)
 		pg_atomic_fetch_add_u64(&registry->probe_wanted, 1);
 	SpinLockRelease(&registry->mutex);
 
-	penny_executors_wake();
+	penny_staff_wake_all();
 	return after != before;
 }
 
@@ -204,7 +184,7 @@ penny_database_detach(void)
 	pg_atomic_write_u32(&registry->readiness, PENNY_DETACHED);
 	SpinLockRelease(&registry->mutex);
 
-	penny_executors_wake();
+	penny_staff_wake_all();
 }
 
 void
@@ -215,235 +195,6 @@ penny_database_release(void)
 	SpinLockRelease(&registry->mutex);
 
 	penny_supervisor_look();
-}
-
-/* ---- executors ---------------------------------------------------------- */
-
-/* Take a number; see registry.h. */
-int
-penny_executor_attach(int wanted)
-{
-	PennyExecutorEntry *entry;
-	bool taken;
-
-	penny_ensure(wanted >= 0 && wanted < (int) penny_plane()->config.executors);
-	entry = &registry->executor[wanted];
-
-	SpinLockAcquire(&registry->mutex);
-	taken = entry->pid != 0;
-	if (!taken)
-	{
-		entry->pid = MyProcPid;
-		entry->proc_number = PENNY_MY_PROC_NUMBER;
-	}
-	SpinLockRelease(&registry->mutex);
-	if (taken)
-		proc_exit(MyBgworkerEntry->bgw_restart_time == BGW_NEVER_RESTART ? 0 : 1);
-
-	before_shmem_exit(executor_detach, Int32GetDatum(wanted));
-	penny_sleeper_set_present(penny_plane(), wanted, true);
-	return wanted;
-}
-
-/* Give the number back. */
-static void
-executor_detach(int code, Datum number)
-{
-	PennyExecutorEntry *entry = &registry->executor[DatumGetInt32(number)];
-
-	(void) code;
-	penny_sleeper_set_present(penny_plane(), DatumGetInt32(number), false);
-	pg_atomic_write_u32(&entry->connected, 0);
-	pg_atomic_write_u32(&entry->busy, 0);
-
-	SpinLockAcquire(&registry->mutex);
-	entry->pid = 0;
-	SpinLockRelease(&registry->mutex);
-
-	pass_wake_on(DatumGetInt32(number));
-	penny_supervisor_wake();
-}
-
-/*
- * An edge may have woken this executor for a call that it will not take any
- * more, and believes the call looked after: let the others look.
- */
-static void
-pass_wake_on(int number)
-{
-	PennyPlane *plane = penny_plane();
-
-	pg_memory_barrier();
-	if (penny_call_backlog(plane) == 0)
-		return;
-	for (int i = 0; i < (int) plane->config.executors; i++)
-	{
-		if (i != number)
-			penny_wake_sleeper(plane, i);
-	}
-}
-
-/*
- * Wait, quietly, until there is something to connect to.  While others serve
- * and this one only waits for its next attempt, it takes no calls and does not
- * show itself as asleep, so that edges turn to those that can.
- */
-void
-penny_executor_await_database(int number, void (*refuse)(PennyReadiness readiness))
-{
-	PennyPlane *plane = penny_plane();
-	PennyExecutorEntry *entry = &registry->executor[number];
-	long delay = connect_delay(pg_atomic_read_u32(&entry->attempts));
-	int64 until = penny_clock_ms() + delay;
-	WaitEventSet *set = penny_wait_event_set_create(3);
-	WaitEvent event;
-
-	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	AddWaitEventToSet(set, WL_SOCKET_READABLE, plane->sleeper_wake[number], NULL, NULL);
-
-	for (;;)
-	{
-		PennyReadiness readiness;
-		long wait = -1;
-
-		penny_worker_tick();
-		readiness = penny_readiness();
-		if (readiness >= PENNY_PROBING)
-		{
-			wait = penny_clock_timeout(penny_clock_ms(), until);
-			if (wait == 0)
-				break;
-		}
-		if (readiness != PENNY_READY)
-		{
-			penny_sleeper_prepare(plane, number);
-			if (refuse != NULL)
-				refuse(readiness);
-		}
-		WaitEventSetWait(set, wait, &event, 1, penny_worker_wait_event());
-		ResetLatch(MyLatch);
-		penny_sleeper_awake(plane, number);
-	}
-	penny_sleeper_awake(plane, number);
-	FreeWaitEventSet(set);
-	pg_atomic_fetch_add_u32(&entry->attempts, 1);
-}
-
-/* Nothing after a completed connection, then 1, 2, 4 .. 30 s. */
-static long
-connect_delay(uint32 attempts)
-{
-	if (attempts == 0)
-		return 0;
-	return Min(1000L << Min(attempts - 1, 10), MAX_CONNECT_DELAY);
-}
-
-void
-penny_executor_connected(int number)
-{
-	pg_atomic_write_u32(&registry->executor[number].attempts, 0);
-	pg_atomic_write_u32(&registry->executor[number].connected, 1);
-}
-
-/* Leave, probe, or go on. */
-PennyReadiness
-penny_executor_tick(int number)
-{
-	(void) number;
-	if (penny_readiness() < PENNY_PROBING)
-		penny_worker_exit();
-	if (pg_atomic_read_u64(&registry->probe_done) < pg_atomic_read_u64(&registry->probe_wanted))
-		probe();
-	return penny_readiness();
-}
-
-/* Version of the extension's objects in the database; NULL = not installed. */
-static char *
-extension_version(void)
-{
-	Relation rel = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple tuple;
-	char *version = NULL;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-				CStringGetDatum("penny"));
-	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-	{
-		bool isnull;
-		Datum value =
-			heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(rel), &isnull);
-
-		version = isnull ? pstrdup("") : TextDatumGetCString(value);
-	}
-	systable_endscan(scan);
-	table_close(rel, AccessShareLock);
-	return version;
-}
-
-/* Is the extension there, and ours?  The newest question's answer wins. */
-static void
-probe(void)
-{
-	uint64 wanted = pg_atomic_read_u64(&registry->probe_wanted);
-	uint32 after;
-	bool changed = false;
-	char *version;
-
-	StartTransactionCommand();
-	version = extension_version();
-	after = version == NULL                       ? PENNY_NO_EXTENSION
-			: strcmp(version, PENNY_VERSION) == 0 ? PENNY_READY
-												  : PENNY_OTHER_VERSION;
-	CommitTransactionCommand();
-
-	SpinLockAcquire(&registry->mutex);
-	if (pg_atomic_read_u64(&registry->probe_done) < wanted &&
-		pg_atomic_read_u32(&registry->readiness) >= PENNY_PROBING)
-	{
-		pg_atomic_write_u64(&registry->probe_done, wanted);
-		changed = pg_atomic_exchange_u32(&registry->readiness, after) != after;
-	}
-	SpinLockRelease(&registry->mutex);
-
-	if (changed)
-	{
-		penny_executors_wake();
-		penny_supervisor_wake();
-	}
-}
-
-void
-penny_executor_call_begin(int number)
-{
-	pg_atomic_write_u32(&registry->executor[number].busy, 1);
-}
-
-void
-penny_executor_call_end(int number)
-{
-	pg_atomic_write_u32(&registry->executor[number].busy, 0);
-	pg_atomic_fetch_add_u64(&registry->executor[number].served, 1);
-}
-
-/* Count the holders of numbers. */
-void
-penny_executor_count(int *running, int *busy)
-{
-	*running = *busy = 0;
-	SpinLockAcquire(&registry->mutex);
-	for (int i = 0; i < PENNY_MAX_EXECUTORS; i++)
-	{
-		if (registry->executor[i].pid == 0)
-			continue;
-		(*running)++;
-		*busy += pg_atomic_read_u32(&registry->executor[i].busy) != 0;
-	}
-	SpinLockRelease(&registry->mutex);
 }
 
 /* ---- supervisor and wakes ----------------------------------------------- */
@@ -500,18 +251,24 @@ penny_supervisor_asked(void)
 }
 
 void
-penny_executors_wake(void)
+penny_staff_wake_all(void)
 {
 	for (int i = 0; i < PENNY_MAX_EXECUTORS; i++)
-	{
-		int proc_number = -1;
+		penny_staff_wake(&registry->executor[i]);
+	for (int i = 0; i < PENNY_MAX_WORKERS; i++)
+		penny_staff_wake(&registry->worker[i]);
+}
 
-		SpinLockAcquire(&registry->mutex);
-		if (registry->executor[i].pid != 0)
-			proc_number = registry->executor[i].proc_number;
-		SpinLockRelease(&registry->mutex);
-		set_proc_latch(proc_number);
-	}
+void
+penny_staff_wake(PennyStaffEntry *entry)
+{
+	int proc_number = -1;
+
+	SpinLockAcquire(&registry->mutex);
+	if (entry->pid != 0)
+		proc_number = entry->proc_number;
+	SpinLockRelease(&registry->mutex);
+	set_proc_latch(proc_number);
 }
 
 void

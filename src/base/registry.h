@@ -24,6 +24,7 @@
  *
  * Below PENNY_PROBING no executor is connected: one that is leaves when it
  * has finished its call, and one that starts waits, quietly, on its latch.
+ * Workers are there while penny is ready.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +34,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "base/crash.h"
 #include "plane/layout.h"
 #include "port/atomics.h"
 #include "storage/spin.h"
@@ -49,16 +51,16 @@ typedef enum PennyReadiness
 	PENNY_READY
 } PennyReadiness;
 
-/* One executor number; the numbers below penny.executors_min are static. */
-typedef struct PennyExecutorEntry
+/* A number of an executor or a worker, and who holds it (staff.h). */
+typedef struct PennyStaffEntry
 {
 	int pid;                    /* holder, 0 = free; under the mutex */
 	int proc_number;            /* its PGPROC while pid is set; under the mutex */
 	pg_atomic_uint32 attempts;  /* connections begun and not completed; holder */
 	pg_atomic_uint32 connected; /* holder is connected to the database; holder */
-	pg_atomic_uint32 busy;      /* holder runs a call; holder */
-	pg_atomic_uint64 served;    /* calls finished by all its holders; holder */
-} PennyExecutorEntry;
+	pg_atomic_uint32 busy;      /* holder runs a call or jobs; holder */
+	pg_atomic_uint64 served;    /* calls or jobs finished by all its holders; holder */
+} PennyStaffEntry;
 
 /* What a gateway says of itself and its edge; the gateway alone writes. */
 typedef struct PennyGatewayEntry
@@ -91,7 +93,9 @@ typedef struct PennyRegistry
 	pg_atomic_uint32 sweep;          /* an executor shall look for dead producers */
 	pg_atomic_uint32 changed;        /* some prepared transaction changes what we watch */
 	pg_atomic_uint32 rights;         /* or rights */
-	PennyExecutorEntry executor[PENNY_MAX_EXECUTORS];
+	pg_atomic_uint32 executions;     /* raised when a tool may be running; 0 = none does */
+	PennyStaffEntry executor[PENNY_MAX_EXECUTORS]; /* those below penny.executors_min are static */
+	PennyStaffEntry worker[PENNY_MAX_WORKERS];
 	PennyGatewayEntry gateway[PENNY_MAX_EDGES];
 } PennyRegistry;
 
@@ -105,43 +109,6 @@ extern PennyReadiness penny_readiness(void);
 /* What is missing, as a sentence's start in lower case; NULL when ready. */
 extern const char *penny_readiness_reason(PennyReadiness readiness);
 
-/* ---- executors ---------------------------------------------------------- */
-
-/*
- * Take executor number `wanted` (the worker's main_arg), before connecting;
- * it is given back, after all exit callbacks registered later, when the
- * process ends.  Exits the process quietly when somebody holds it.
- */
-extern int penny_executor_attach(int wanted);
-
-/*
- * Wait until connecting makes sense: database and role are there, and the
- * back-off after attempts that failed is over.  Unless penny is ready, so that
- * others serve, `refuse` is called at each wake, if given: queued calls should
- * be answered with 503 and the reason.
- * Does not return while there is nothing to connect to.
- */
-extern void penny_executor_await_database(int number, void (*refuse)(PennyReadiness readiness));
-/* Connected: resets the back-off. */
-extern void penny_executor_connected(int number);
-
-/*
- * Once each turn of the loop, outside a call and a transaction: leaves
- * (proc_exit) when the database is wanted without us, probes for the
- * extension when asked to (a short transaction of its own, no SQL).  Returns
- * the readiness; unless it is PENNY_READY calls are to be refused.  Must be
- * called after each call and before each sleep: a statement that waited may
- * have reset the latch that was meant for this.
- */
-extern PennyReadiness penny_executor_tick(int number);
-
-/* Around each call, for penny.stats(). */
-extern void penny_executor_call_begin(int number);
-extern void penny_executor_call_end(int number);
-
-/* Executors that hold a number; those of them in a call. */
-extern void penny_executor_count(int *running, int *busy);
-
 /* ---- supervisor and watchers -------------------------------------------- */
 
 extern void penny_supervisor_attach(void);
@@ -150,7 +117,9 @@ extern void penny_supervisor_wake(void);
 extern void penny_supervisor_look(void);
 /* Supervisor: was it asked to since the last call? */
 extern bool penny_supervisor_asked(void);
-extern void penny_executors_wake(void);
+/* All executors and workers; one. */
+extern void penny_staff_wake_all(void);
+extern void penny_staff_wake(PennyStaffEntry *entry);
 extern void penny_gateways_wake(void);
 
 /* Supervisor: what it found in the shared catalogs; returns true on a change. */

@@ -32,6 +32,7 @@ typedef enum PennyWorkerKind
 	PENNY_GATEWAY,
 	PENNY_EXECUTOR,
 	PENNY_RELAY,
+	PENNY_WORKER,
 	PENNY_WORKER_KINDS
 } PennyWorkerKind;
 
@@ -43,7 +44,7 @@ extern bool penny_worker_start(PennyWorkerKind kind, int number, BackgroundWorke
 /*
  * Prologue.  Supervisor, gateway and relay take SIGTERM as a request
  * (ShutdownRequestPending) and ignore SIGINT, which is a cancel of a
- * statement that they do not have; executors `die` and cancel as a session.
+ * statement that they do not have; executors and job workers `die` and cancel as a session.
  */
 extern void penny_worker_begin(PennyWorkerKind kind, int number);
 extern void penny_worker_connect(const char *database, const char *role);

@@ -24,6 +24,7 @@ penny_config_init(void)
 	penny_config_cache();
 	penny_config_gateway();
 	penny_config_executor();
+	penny_config_queue();
 	penny_config_redis();
 	penny_config_security();
 	penny_config_compression();
@@ -121,7 +122,7 @@ penny_config_edge(PennyEdgeSettings *settings)
 int
 penny_config_workers(void)
 {
-	return 1 + penny_gateways + Max(penny_executors_min, penny_executors_max) +
+	return 1 + penny_gateways + Max(penny_executors_min, penny_executors_max) + penny_job_workers +
 		   (penny_redis_url[0] != '\0' ? 1 : 0);
 }
 

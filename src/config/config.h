@@ -5,7 +5,7 @@
  *		for "."; times are in the unit that its comment says.
  *
  * Settings are defined by area in guc_<area>.c (cache, compression, executor,
- * gateway, redis, security, webhook), sorted by name.  A server that did not preload penny has
+ * gateway, queue, redis, security, webhook), sorted by name.  A server that did not preload penny has
  * none of them: the variables then hold the defaults.
  *
  *-------------------------------------------------------------------------
@@ -14,6 +14,8 @@
 #define PENNY_CONFIG_H
 
 #include "postgres.h"
+
+#include "utils/guc.h"
 
 #include "plane/cache.h"
 #include "plane/layout.h"
@@ -70,6 +72,14 @@ extern int penny_executors_min;
 extern int penny_stream_timeout;    /* ms */
 extern int penny_statement_timeout; /* ms, 0 = none */
 
+/* queue */
+extern int penny_execution_timeout; /* ms */
+extern bool penny_job_synchronous_commit;
+extern int penny_job_worker_idle_timeout; /* ms */
+extern int penny_job_worker_memory;       /* kB, 0 = no limit */
+extern int penny_job_workers;
+extern int penny_jobs_in_memory;
+
 /* redis */
 extern int penny_redis_command_timeout; /* ms */
 extern int penny_redis_connect_timeout; /* ms */
@@ -116,7 +126,7 @@ extern void penny_config_plane(PennyPlaneConfig *config);
 /* What an edge must know, from the settings. */
 extern void penny_config_edge(PennyEdgeSettings *settings);
 
-/* Workers of penny when all run: supervisor, gateways, executors, the relay. */
+/* Workers of penny when all run: supervisor, gateways, executors, job workers, the relay. */
 extern int penny_config_workers(void);
 /* A max_worker_processes that has room for them beside PostgreSQL's own. */
 extern int penny_config_worker_slots(void);
@@ -131,10 +141,14 @@ extern bool penny_config_quotas(const char *list, void (*each)(PennyCacheKind ki
 extern void penny_config_cache(void);
 extern void penny_config_gateway(void);
 extern void penny_config_executor(void);
+extern void penny_config_queue(void);
 extern void penny_config_redis(void);
 extern void penny_config_security(void);
 extern void penny_config_compression(void);
 extern void penny_config_webhook(void);
+
+/* Check hook of settings that limit the memory of a process. */
+extern bool penny_config_check_memory(int *value, void **extra, GucSource source);
 
 /* penny.compression as the edge wants it. */
 extern void penny_config_codings(uint8 codings[PENNY_CODINGS]);

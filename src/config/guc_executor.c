@@ -26,7 +26,6 @@ int penny_executors_min = 2;
 int penny_statement_timeout = 30 * SECOND;
 int penny_stream_timeout = 30 * SECOND;
 
-static bool check_memory(int *value, void **extra, GucSource source);
 static bool check_database(char **value, void **extra, GucSource source);
 
 /* Define them, sorted by name. */
@@ -49,7 +48,7 @@ penny_config_executor(void)
 							"A request that wants more fails with 503. Shared memory is not "
 							"counted; 0 sets no limit.",
 							&penny_executor_memory, penny_executor_memory, 0, INT_MAX, PGC_SIGHUP,
-							GUC_UNIT_KB, check_memory, NULL, NULL);
+							GUC_UNIT_KB, penny_config_check_memory, NULL, NULL);
 	DefineCustomIntVariable("penny.executors_max", "Sets the maximum number of executors.",
 							"Each one takes a slot of \"max_worker_processes\" while it runs; "
 							"a value below \"penny.executors_min\" counts as that.",
@@ -72,9 +71,9 @@ penny_config_executor(void)
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 }
 
-/* With less an executor could not even start. */
-static bool
-check_memory(int *value, void **extra, GucSource source)
+/* With less a process could not even start. */
+bool
+penny_config_check_memory(int *value, void **extra, GucSource source)
 {
 	(void) extra;
 	(void) source;

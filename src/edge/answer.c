@@ -12,6 +12,8 @@
  * off after its head was sent can only be told by closing the connection before
  * Content-Length is reached.
  *
+ * An answer that says "nothing yet" may be kept (http_waiting.c) and given later.
+ *
  *-------------------------------------------------------------------------
  */
 #include "edge/http.h"
@@ -24,12 +26,12 @@
 #include "edge/encoding.h"
 #include "edge/gather.h"
 #include "edge/origin.h"
+#include "edge/orphans.h"
 #include "edge/sse.h"
 #include "plane/share.h"
 
 #define ETAG_MAX 256 /* bytes of a handler's tag that gets a suffix */
 
-static bool on_answer(void *owner, const PennyAnswer *answer);
 static bool on_verified(void *owner, const PennyAnswer *answer);
 static void start_call(PennyHttp *http, const PennyCallOut *out, PennyAnswerHandler handler);
 
@@ -105,7 +107,17 @@ penny_http_empty(PennyHttp *http, uint32_t status, const char *more)
 void
 penny_http_call(PennyHttp *http, const PennyCallOut *out)
 {
-	start_call(http, out, on_answer);
+	start_call(http, out, penny_http_take_answer);
+}
+
+bool
+penny_http_call_again(PennyHttp *http, const PennyCallOut *out)
+{
+	http->call = penny_call_start(out, penny_http_take_answer, http);
+	if (http->call == NULL)
+		return false;
+	http->state = PENNY_HTTP_CALL;
+	return true;
 }
 
 void
@@ -244,9 +256,8 @@ fail(PennyHttp *http, PennyAnswerKind kind)
 						   NULL);
 }
 
-/* A piece of the answer came. */
-static bool
-on_answer(void *owner, const PennyAnswer *answer)
+bool
+penny_http_take_answer(void *owner, const PennyAnswer *answer)
 {
 	PennyHttp *http = owner;
 	PennyConnection *connection = http->connection;
@@ -263,8 +274,12 @@ on_answer(void *owner, const PennyAnswer *answer)
 	}
 	if (!http->started)
 	{
+		if (connection->state != PENNY_OPEN && http->call != NULL && answer->last)
+			penny_orphan_return(http->call, answer); /* it went in this turn */
 		count_user(http, answer);
 		if (http->follows && penny_sse_follow(http, answer))
+			return true;
+		if (penny_http_waiting_keep(http, answer))
 			return true;
 		send_first(http, answer);
 		penny_gather_end(http);
@@ -304,7 +319,7 @@ on_verified(void *owner, const PennyAnswer *answer)
 	}
 	http->keep_alive = false; /* the body has not come */
 	if (answer->kind == PENNY_ANSWER)
-		return on_answer(owner, answer);
+		return penny_http_take_answer(owner, answer);
 	penny_http_unavailable(http, "no executor verified the token in time");
 	return true;
 }

@@ -169,6 +169,31 @@ penny_call_start(const PennyCallOut *out, PennyAnswerHandler handler, void *owne
 	return call;
 }
 
+void
+penny_call_describe(const PennyPending *call, PennyCallOut *out)
+{
+	*out = call->out;
+	if (call->slot < 0)
+		return;
+	for (int i = 0; i < PENNY_FIELDS; i++)
+		out->field[i] = penny_edge_submitted(&penny_edge.plane, call->slot, (PennyField) i);
+}
+
+bool
+penny_call_is_submitted(const PennyPending *call)
+{
+	return call->slot >= 0;
+}
+
+void
+penny_call_hand_over(PennyPending *call, PennyAnswerHandler handler, void *owner)
+{
+	call->handler = handler;
+	call->owner = owner;
+	call->out.whole = true;
+	call->held = false;
+}
+
 static void
 submit(PennyPending *call, int slot, const PennySpan *field)
 {

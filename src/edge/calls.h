@@ -62,6 +62,15 @@ typedef struct PennyCallOut
 /* Start a call; NULL when too many are waiting.  Spans are copied. */
 extern PennyPending *penny_call_start(const PennyCallOut *out, PennyAnswerHandler handler,
 									  void *owner);
+/*
+ * What was submitted, with spans that are valid until the handler's last call
+ * has returned; of a call in the queue, as it will be.
+ */
+extern void penny_call_describe(const PennyPending *call, PennyCallOut *out);
+/* Is it in a slot, so that an executor may have it? */
+extern bool penny_call_is_submitted(const PennyPending *call);
+/* Somebody else takes the answer, in one piece; no piece was taken yet. */
+extern void penny_call_hand_over(PennyPending *call, PennyAnswerHandler handler, void *owner);
 /* Nobody waits any more: the handler is not called again. */
 extern void penny_call_abandon(PennyPending *call);
 /* The handler can take the piece it refused. */

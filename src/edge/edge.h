@@ -16,6 +16,7 @@
  *	cached		answers from the cache: token memory, gathering, variants
  *	websocket	frames of one connection; session: who it is, what it joined
  *	calls		slots of the plane, and the queue before them
+ *	waiting		answers that are kept until an event says that there is more
  *	events		what was committed, to the rooms
  *	loop		the turn: input, answers, events, output, sleep
  *

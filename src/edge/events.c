@@ -4,7 +4,7 @@
  *		The event ring to the rooms, and the rooms' reads to executors.
  *
  * Events are taken in batches, so that sockets have their turn in between; an
- * event of a room that nobody here has joined is not even copied.  What goes
+ * event of a room that nobody here has joined, or waits for, is not even copied.  What goes
  * wrong in the ring is told to the rooms, which read the tables.
  *
  * A read is a call with the token of the member that it is made for.  It is
@@ -22,6 +22,7 @@
 #include "edge/presence.h"
 #include "edge/session.h"
 #include "edge/timer.h"
+#include "edge/waiting.h"
 #include "plane/interest.h"
 
 #define BATCH 256                /* events of one turn */
@@ -240,6 +241,33 @@ penny_events_listen(uint64_t room_hash, bool listen)
 		penny_interest_remove(&penny_edge.plane, &interest, room_hash);
 }
 
+/* Is an event of this room for anybody here? */
+static bool
+is_wanted(void *arg, uint64_t room_hash)
+{
+	return penny_rooms_wanted(arg, room_hash) || penny_waiting_wanted(room_hash);
+}
+
+/*
+ * Pass an event on: to members, and to requests that wait for one of the room,
+ * in which there need not be any members.
+ */
+static void
+pass_on(const PennyEventIn *event)
+{
+	penny_count(&penny_edge.plane, PENNY_COUNT_EVENTS, 1);
+	if (event->kind == PENNY_EVENT_SESSION)
+	{
+		penny_sessions_doubt(event->user);
+		return;
+	}
+	if (event->kind == PENNY_EVENT_RESYNC)
+		penny_waiting_lost();
+	else if (event->kind != PENNY_EVENT_PRESENCE)
+		penny_waiting_event(event->room_hash);
+	penny_rooms_event(rooms, event, penny_edge.now);
+}
+
 /* Take events; true when the batch was full. */
 static bool
 take_events(void)
@@ -250,8 +278,7 @@ take_events(void)
 	{
 		PennyEventIn event;
 
-		switch (penny_event_read(&penny_edge.plane, &cursor, ns, penny_rooms_wanted, rooms, buffer,
-								 &event))
+		switch (penny_event_read(&penny_edge.plane, &cursor, ns, is_wanted, rooms, buffer, &event))
 		{
 			case PENNY_EVENTS_NONE:
 				return false;
@@ -259,15 +286,10 @@ take_events(void)
 				penny_timer_set(&stall_timer, penny_edge.now + PENNY_EVENT_PATIENCE);
 				return false;
 			case PENNY_EVENTS_ONE:
-				penny_count(&penny_edge.plane, PENNY_COUNT_EVENTS, 1);
-				if (event.kind == PENNY_EVENT_SESSION)
-				{
-					penny_sessions_doubt(event.user);
-					break;
-				}
-				penny_rooms_event(rooms, &event, penny_edge.now);
+				pass_on(&event);
 				break;
 			case PENNY_EVENTS_LOST:
+				penny_waiting_lost();
 				penny_rooms_lost(rooms, penny_edge.now);
 				break;
 		}

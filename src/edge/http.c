@@ -12,7 +12,8 @@
  *
  * Deadlines: header_timeout from the first byte of a head (from the accept for
  * the first request), body_timeout for its body (http_wait.c), keepalive_timeout
- * between requests.  Calls have their own.
+ * between requests.  Calls have their own, and so has an answer that is kept
+ * (http_waiting.c).
  *
  * What to do with a request is in request.c, how it is answered in answer.c.
  *
@@ -24,6 +25,7 @@
 #include <string.h>
 
 #include "edge/gather.h"
+#include "edge/orphans.h"
 #include "edge/routes.h"
 
 #define KEEP_MAX (16 * 1024) /* bytes of further requests kept */
@@ -128,6 +130,7 @@ penny_http_end(PennyHttp *http, uint32_t status)
 	if (status >= 500)
 		penny_count(&penny_edge.plane, PENNY_COUNT_ERRORS, 1);
 	penny_gather_end(http);
+	penny_http_waiting_end(http);
 	release_parser(http);
 	forget_origin(http);
 	http->begun = false;
@@ -387,6 +390,7 @@ on_expired(PennyConnection *connection)
 			penny_gather_end(http);
 			penny_http_again(http);
 			return;
+		case PENNY_HTTP_WAIT:
 		case PENNY_HTTP_CALL:
 		case PENNY_HTTP_OVER:
 			return;
@@ -399,8 +403,9 @@ on_closed(PennyConnection *connection)
 	PennyHttp *http = connection->session;
 
 	penny_http_stop_waiting(http);
-	if (http->call != NULL)
+	if (http->call != NULL && (http->started || !penny_orphan_take(http->call)))
 		penny_call_abandon(http->call);
+	penny_http_waiting_end(http);
 	penny_gather_leave(http);
 	release_parser(http);
 	forget_origin(http);
@@ -422,6 +427,8 @@ on_drain(PennyConnection *connection)
 		http->state = PENNY_HTTP_OVER;
 		penny_connection_close(connection);
 	}
+	else if (penny_http_waiting_give(http))
+		return;
 	else if (penny_edge.closing && http->state < PENNY_HTTP_CALL)
 	{
 		penny_http_stop_waiting(http);

@@ -19,12 +19,14 @@ typedef enum PennyHttpState
 	PENNY_HTTP_BODY,   /* the head is there, reads the body */
 	PENNY_HTTP_ROUTES, /* the head is there, waits for the route table */
 	PENNY_HTTP_GATHER, /* an equal request is with an executor: waits for its answer */
+	PENNY_HTTP_WAIT,   /* the answer is kept until there is more to say (waiting.h) */
 	PENNY_HTTP_CALL,   /* an executor has the request, or first its token */
 	PENNY_HTTP_OVER    /* closes, or became a WebSocket */
 } PennyHttpState;
 
 typedef struct PennyHttp PennyHttp;
 typedef struct PennyGather PennyGather;
+typedef struct PennyWaiting PennyWaiting;
 
 struct PennyHttp
 {
@@ -34,6 +36,7 @@ struct PennyHttp
 	PennyHttp *next_waiting; /* for the route table */
 	PennyHttp *prev_waiting;
 	PennyGather *gather;      /* equal requests, of which it is one */
+	PennyWaiting *waiting;    /* NULL: its answer is not waited for longer than it takes */
 	PennyHttp *next_gathered; /* of those that wait */
 	PennyHttp *prev_gathered;
 	PennyHttpState state;
@@ -100,8 +103,23 @@ extern void penny_http_document(PennyHttp *http, uint32_t status, PennySpan prob
 extern void penny_http_empty(PennyHttp *http, uint32_t status, const char *more);
 /* Start a call with this request; what it answers goes to the client. */
 extern void penny_http_call(PennyHttp *http, const PennyCallOut *out);
+/* Make a call again; false: not now. */
+extern bool penny_http_call_again(PennyHttp *http, const PennyCallOut *out);
+/* The answer of an executor, or a piece of it, as a handler of calls. */
+extern bool penny_http_take_answer(void *owner, const PennyAnswer *answer);
 /* Start a call that verifies the token; only a refusal goes to the client. */
 extern void penny_http_verify(PennyHttp *http, const PennyCallOut *out);
+
+/* ---- http_waiting.c: answers that are kept -------------------------------- */
+
+/* A call of the client's is about to be made: is it one that waits? */
+extern void penny_http_waiting_begin(PennyHttp *http, const PennyCallOut *out);
+/* Its answer begins: is it kept? */
+extern bool penny_http_waiting_keep(PennyHttp *http, const PennyAnswer *answer);
+/* The request is over, or its client has gone. */
+extern void penny_http_waiting_end(PennyHttp *http);
+/* The edge stops: answer with what is there, if it is kept; false: it is not. */
+extern bool penny_http_waiting_give(PennyHttp *http);
 
 /* ---- http.c, for its neighbours --------------------------------------- */
 

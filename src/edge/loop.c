@@ -43,6 +43,7 @@
 #include "edge/session.h"
 #include "edge/timer.h"
 #include "edge/tls.h"
+#include "edge/waiting.h"
 
 #define READ_SIZE (12 * 1024)  /* bytes of one read: a stranger's share, see request.c */
 #define SEND_SIZE (320 * 1024) /* bytes of one send: PENNY_WRITE_MAX and TLS */
@@ -148,6 +149,7 @@ work(void)
 	penny_calls_turn();
 	penny_sessions_turn();
 	more = penny_events_turn();
+	penny_waiting_turn();
 	penny_connections_flush();
 	penny_connections_reap();
 	penny_events_count();

@@ -32,6 +32,7 @@
 #include "edge/loop.h"
 #include "edge/sandbox.h"
 #include "edge/tls.h"
+#include "edge/waiting.h"
 
 #define START_FAILED 2 /* exit code */
 
@@ -88,6 +89,7 @@ attach(int self)
 			case PENNY_COUNT_CONNECTIONS:
 			case PENNY_COUNT_WEBSOCKETS:
 			case PENNY_COUNT_EVENT_STREAMS:
+			case PENNY_COUNT_HELD:
 			case PENNY_COUNT_ROOMS:
 			case PENNY_COUNT_MEMBERS:
 			case PENNY_COUNT_WAITING:
@@ -141,6 +143,7 @@ main(int argc, char **argv)
 	}
 	penny_calls_init();
 	penny_events_init();
+	penny_waiting_init();
 	penny_http_setup();
 	failed = penny_sandbox_enter();
 	if (failed != NULL)

@@ -418,6 +418,7 @@ call_route(PennyHttp *http, const char *bytes)
 	out.field[PENNY_FIELD_REQUEST_ID] = (PennySpan){http->request_id, strlen(http->request_id)};
 	out.field[PENNY_FIELD_PEER] =
 		(PennySpan){http->connection->peer, strlen(http->connection->peer)};
+	penny_http_waiting_begin(http, &out);
 	penny_http_call(http, &out);
 }
 

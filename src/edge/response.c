@@ -9,8 +9,9 @@
  *
  * Headers of an executor are copied line by line.  The connection is the
  * edge's business, so Connection, Content-Length and their like are left out,
- * as is Access-Control-*: which pages may read an answer, the settings say.  So
- * is a line that is not a header: whatever a handler wrote, it cannot split an
+ * as is Access-Control-*: which pages may read an answer, the settings say.
+ * Penny-* are for the edge itself (waiting.h, sse_begin.c).  Left out is, too,
+ * a line that is not a header: whatever a handler wrote, it cannot split an
  * answer in two.
  *
  *-------------------------------------------------------------------------
@@ -83,8 +84,9 @@ static const struct
 	{"upgrade", 7},     {"x-request-id", 12},
 };
 
-/* Nor are these. */
+/* Nor are these; the second is what executors tell the edge. */
 #define CORS_PREFIX "access-control-"
+#define OWN_PREFIX "penny-"
 
 static char *buffer;
 static size_t buffer_size;
@@ -119,6 +121,8 @@ static bool
 is_reserved(const char *name, size_t len)
 {
 	if (len > strlen(CORS_PREFIX) && strncasecmp(name, CORS_PREFIX, strlen(CORS_PREFIX)) == 0)
+		return true;
+	if (len > strlen(OWN_PREFIX) && strncasecmp(name, OWN_PREFIX, strlen(OWN_PREFIX)) == 0)
 		return true;
 	for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
 	{

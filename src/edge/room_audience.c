@@ -178,7 +178,7 @@ set_behind_timer(PennyRooms *rooms, Audience *audience)
 	uint64_t due;
 
 	/* Not in this turn: who has just been told must have a chance to take it. */
-	if (waiting > config->behind_most || rooms->counts.kept_bytes > config->kept_bytes)
+	if (waiting > config->behind_most)
 		due = rooms->now + 1;
 	else if (waiting > config->behind_bytes)
 		due = audience->log->at + config->behind_grace;

@@ -8,6 +8,9 @@
  * who sit at one entry are in its list, so an emission touches those at the
  * end alone, and who is too far behind is found at the front of the log.
  *
+ * That is decided for each audience by its own log, and for all rooms together,
+ * when they keep too much, by who waits longest.
+ *
  * Who gets up (its access is in doubt, it leaves, its window changes) is given
  * what it has not taken, while its socket takes it; else that is skipped, and
  * its cursor says what it has.
@@ -312,8 +315,7 @@ is_over(const PennyRooms *rooms, const Audience *audience)
 	uint64_t age = rooms->now - entry->at;
 
 	return age > 0 && (age >= config->behind_time || waiting > config->behind_most ||
-					   (waiting > config->behind_bytes && age >= config->behind_grace) ||
-					   rooms->counts.kept_bytes > config->kept_bytes);
+					   (waiting > config->behind_bytes && age >= config->behind_grace));
 }
 
 /* This member is too far behind; false: its room is gone. */
@@ -347,4 +349,61 @@ penny_seats_mind(PennyRooms *rooms, Audience *audience)
 			return false;
 	}
 	return audience->log != NULL;
+}
+
+/* Does the first of this audience wait longer than the first of that one? */
+static bool
+is_further_behind(const Audience *one, const Audience *other)
+{
+	if (other == NULL || one->log->at != other->log->at)
+		return other == NULL || one->log->at < other->log->at;
+	return penny_audience_waiting(one) > penny_audience_waiting(other);
+}
+
+/* The audience whose first waits longest; not since this moment alone.  NULL: none. */
+static Audience *
+furthest_behind(const PennyRooms *rooms)
+{
+	Audience *furthest = NULL;
+
+	for (size_t i = 0; i < rooms->buckets; i++)
+	{
+		for (PennyRoom *room = rooms->bucket[i]; room != NULL; room = room->bucket_next)
+		{
+			for (Audience *audience = room->audiences; audience != NULL; audience = audience->next)
+			{
+				if (audience->log != NULL && audience->log->at < rooms->now &&
+					is_further_behind(audience, furthest))
+					furthest = audience;
+			}
+		}
+	}
+	return furthest;
+}
+
+/*
+ * All rooms together keep too much: put out who waits longest, whatever the
+ * room, until they do not.  Who has been told in this very turn has a chance to
+ * take it; true: look again in the next one.
+ */
+bool
+penny_seats_relieve(PennyRooms *rooms)
+{
+	Audience *audience = NULL;
+
+	while (rooms->counts.kept_bytes > rooms->config.kept_bytes &&
+		   (audience = furthest_behind(rooms)) != NULL)
+	{
+		uint64_t start = audience->log->start; /* tells entries apart */
+		bool last = false;
+
+		while (!last && audience->log != NULL && audience->log->start == start)
+		{
+			PennyMember *member = audience->log->seats;
+
+			last = audience->members == 1 && !member->conflate;
+			last |= !fall_behind(rooms, member);
+		}
+	}
+	return rooms->counts.kept_bytes > rooms->config.kept_bytes;
 }

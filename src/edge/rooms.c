@@ -425,13 +425,17 @@ wake_resting(PennyRooms *rooms)
 uint64_t
 penny_rooms_tick(PennyRooms *rooms, uint64_t now_ms)
 {
+	bool crowded;
 	uint64_t next;
 
 	rooms->now = now_ms;
 	penny_wheel_run(&rooms->wheel, now_ms);
+	crowded = penny_seats_relieve(rooms);
 	wake_resting(rooms);
 	penny_rooms_pump(rooms);
 	next = penny_wheel_next(&rooms->wheel);
+	if (crowded && next > now_ms + 1)
+		next = now_ms + 1;
 	if (rooms->resting.first != NULL && rooms->resting.first->rest_until < next)
 		next = rooms->resting.first->rest_until;
 	if ((rooms->joins.first != NULL || rooms->catch_ups.first != NULL) && rooms->retry != 0 &&

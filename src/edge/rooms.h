@@ -76,7 +76,8 @@ typedef struct PennyMember PennyMember;
 typedef struct PennyRoomsConfig
 {
 	uint64_t seed;       /* random, against chosen collisions */
-	uint64_t kept_bytes; /* frames kept and held back over all rooms, e.g. 64 MB */
+	uint64_t kept_bytes; /* frames kept and held back over all rooms, e.g. 64 MB; who waits
+						  * longest for its socket goes when it is more */
 	uint64_t edge;       /* as in PennyEventSender */
 	uint32_t reads;      /* reads in flight that no client asked for, e.g. 8 */
 

@@ -327,6 +327,7 @@ extern void penny_seats_settle(PennyRooms *rooms, Audience *audience);
 extern bool penny_seat_unseat(PennyRooms *rooms, PennyMember *member);
 extern void penny_seats_break(PennyRooms *rooms, Audience *audience);
 extern bool penny_seats_mind(PennyRooms *rooms, Audience *audience);
+extern bool penny_seats_relieve(PennyRooms *rooms);
 extern void penny_member_deliver(PennyRooms *rooms, PennyMember *member, uint64_t version,
 								 PennyFrame *frame);
 

@@ -9,7 +9,8 @@
  *
  * Messages are taken in order.  Signing in and storing a message wait for an
  * executor, and what comes after waits for them, so acks are in the order of
- * the messages.  Joins do not wait for each other.
+ * the messages.  Joins do not wait for each other, nor what workers say of jobs
+ * (session_jobs.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -59,11 +60,13 @@ static void take_message(PennySession *session, const Message *message);
 static void take_signal(PennySession *session, const Message *message);
 static void take_ping(PennySession *session, const Message *message);
 static void take_options(PennySession *session, const Message *message);
+static void take_jobs(PennySession *session, const Message *message);
 
 static const Type types[] = {
 	{"auth", false, take_auth},       {"join", true, take_join},     {"leave", true, take_leave},
 	{"message", true, take_message},  {"signal", true, take_signal}, {"ping", false, take_ping},
-	{"options", false, take_options},
+	{"options", false, take_options}, {"claim", false, take_jobs},   {"complete", false, take_jobs},
+	{"fail", false, take_jobs},       {"extend", false, take_jobs},  {"release", false, take_jobs},
 };
 
 /* ---- life --------------------------------------------------------------------- */
@@ -92,6 +95,7 @@ penny_session_close(PennySession *session)
 		penny_call_abandon(session->call);
 	penny_session_unlist(session);
 	penny_session_leave_all(session);
+	penny_session_end_jobs(session);
 	free(session->token);
 	free(session->offered);
 	free(session);
@@ -273,7 +277,9 @@ take_join(PennySession *session, const Message *message)
 	const char *wrong = read_join(message, &join, filter);
 
 	/* Before it leaves: who is told no is where it was. */
-	if (wrong != NULL)
+	if (message->room.len >= 4 && memcmp(message->room.data, "job:", 4) == 0)
+		penny_say_error(session, message->ref, 404, "room not found"); /* the edge's own */
+	else if (wrong != NULL)
 		penny_say_error(session, message->ref, 400, wrong);
 	else
 		penny_session_join(session, message->ref, &join);
@@ -313,6 +319,12 @@ take_signal(PennySession *session, const Message *message)
 		penny_say_error(session, message->ref, 400, "event must be an object");
 	else
 		penny_session_signal(session, message->ref, message->room, message->member[EVENT].raw);
+}
+
+static void
+take_jobs(PennySession *session, const Message *message)
+{
+	penny_session_take_jobs(session, message->member[TYPE].raw, message->ref, message->text);
 }
 
 static void

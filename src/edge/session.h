@@ -24,6 +24,7 @@
 
 typedef struct PennySession PennySession;
 typedef struct PennySessionRoom PennySessionRoom;
+typedef struct PennySessionJob PennySessionJob;
 
 /* How a session speaks with its client. */
 typedef struct PennyTransport
@@ -91,6 +92,8 @@ struct PennySession
 	PennySessionRoom *rooms;
 	PennySessionRoom *ready; /* in turn */
 	PennySessionRoom **ready_end;
+	PennySessionJob *jobs; /* calls about jobs */
+	uint32_t job_count;
 	uint32_t room_count;
 	uint32_t window;  /* ms in which frames gather; PENNY_WINDOW_DEFAULT: as is set */
 	uint32_t ref_len; /* of the call */
@@ -115,6 +118,8 @@ extern void penny_session_close(PennySession *session);
 extern void penny_session_message(PennySession *session, PennySpan text);
 /* Does it wait for a call, so that further messages must wait? */
 extern bool penny_session_busy(const PennySession *session);
+/* Is any call of it under way, so that its client waits for an answer? */
+extern bool penny_session_awaits(const PennySession *session);
 /* Its deadline passed. */
 extern void penny_session_expired(PennySession *session);
 
@@ -152,12 +157,24 @@ extern bool penny_session_takes(void *arg, void *member);
 extern void penny_session_left(void *arg, void *member, PennySpan room, PennyLeaving why,
 							   bool joined, uint32_t status, PennySpan problem);
 
+/* ---- session_jobs.c: workers ------------------------------------------------------ */
+
+/* A message of one of its types: claim, complete, fail, extend, release. */
+extern void penny_session_take_jobs(PennySession *session, PennySpan type, PennySpan ref,
+									PennySpan text);
+/* The edge is to stop: claims that wait are answered. */
+extern void penny_session_drain_jobs(PennySession *session);
+/* The client goes: nothing is answered any more, and no jobs are left with it. */
+extern void penny_session_end_jobs(PennySession *session);
+
 /* ---- session_frames.c: frames to the client -------------------------------------- */
 
 /* Begin {"type":"<type>"[,"ref":ref], add members, send. */
 extern void penny_say_begin(const char *type, PennySpan ref);
 extern void penny_say_raw(const char *name, PennySpan json);
 extern void penny_say_text(const char *name, PennySpan text);
+/* Members of a JSON object as they are, or none. */
+extern void penny_say_members(PennySpan members);
 extern PennySpan penny_say_end(void);
 extern void penny_say_send(PennySession *session);
 /* {"type":"error"} made here; code PY<status>. */

@@ -136,6 +136,7 @@ sign_in(PennySession *session, PennySpan body)
 		if (session->token[0] != '\0')
 			return false;
 		penny_session_leave_all(session); /* they were joined without a token */
+		penny_session_end_jobs(session);
 	}
 	memcpy(session->user_id, user_id, len + 1);
 	session->expires = expires;

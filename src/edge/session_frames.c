@@ -67,6 +67,15 @@ penny_say_raw(const char *name, PennySpan json)
 }
 
 void
+penny_say_members(PennySpan members)
+{
+	if (members.len == 0)
+		return;
+	append(",", 1);
+	append(members.data, members.len);
+}
+
+void
 penny_say_text(const char *name, PennySpan span)
 {
 	append(",\"", 2);

@@ -110,13 +110,14 @@ say_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason)
 	penny_connection_close(websocket->connection);
 }
 
-/* It leaves its rooms at once: the connection may be there for a while. */
+/* It leaves its rooms and jobs at once: the connection may be there for a while. */
 void
 penny_websocket_goodbye(PennyWebsocket *websocket, uint16_t code, const char *reason)
 {
 	if (websocket->connection->state != PENNY_OPEN)
 		return;
 	penny_session_leave_all(websocket->session);
+	penny_session_end_jobs(websocket->session);
 	say_goodbye(websocket, code, reason);
 }
 
@@ -358,7 +359,7 @@ penny_websocket_go_on(PennyWebsocket *websocket)
 	PennyConnection *connection = websocket->connection;
 	size_t used;
 
-	if (penny_edge.draining && !penny_session_busy(websocket->session))
+	if (penny_edge.draining && !penny_session_awaits(websocket->session))
 		penny_websocket_come_back(websocket, PENNY_CLOSE_GOING_AWAY);
 	if (connection->state != PENNY_OPEN || connection->in_len == 0)
 		return;
@@ -463,8 +464,9 @@ on_drain(PennyConnection *connection)
 {
 	PennyWebsocket *websocket = connection->session;
 
-	/* A message that an executor has is acknowledged first. */
-	if (penny_edge.closing || !penny_session_busy(websocket->session))
+	/* What an executor has is answered first. */
+	penny_session_drain_jobs(websocket->session);
+	if (penny_edge.closing || !penny_session_awaits(websocket->session))
 		penny_websocket_come_back(websocket, PENNY_CLOSE_GOING_AWAY);
 }
 

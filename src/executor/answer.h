@@ -23,6 +23,7 @@ typedef struct PennyAnswer
 	StringInfoData head; /* header lines "name: value\n"; JSON for PENNY_OP_JOIN */
 	const char *body;
 	Size body_len;
+	bool own; /* of a built-in route: may hold header lines for the edge, "penny-..." */
 	PennyResponseExtra extra; /* told to the edge; the viewer outlives a reset */
 } PennyAnswer;
 

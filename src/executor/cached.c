@@ -15,8 +15,8 @@
  * So what one caller may see cannot get into the answer of another, whatever a
  * handler asks.  Whether the caller may use the route was decided before.
  *
- * Kept are answers of status 200 that set no cookie and do not forbid it by
- * Cache-Control; errors never.  A request with a body is not in the key: its
+ * Kept are answers of status 200 that set no cookie, are not of the kind that an
+ * event changes (plane/call.h), and do not forbid it by Cache-Control; errors never.  A request with a body is not in the key: its
  * answer is built for it alone, as for Cache-Control: no-store.  With no-cache
  * the answer is built anew, and kept.
  *
@@ -190,6 +190,7 @@ may_keep(const PennyAnswer *answer, PennyScope scope)
 	PennySpan head = {answer->head.data, (size_t) answer->head.len};
 
 	return answer->status == 200 && penny_params_header(head, "set-cookie").data == NULL &&
+		   penny_params_header(head, "penny-wait").data == NULL &&
 		   !penny_params_directive(head, "cache-control", "no-store") &&
 		   !penny_params_directive(head, "cache-control", "no-cache") &&
 		   (scope == PENNY_SCOPE_USER || !penny_params_directive(head, "cache-control", "private"));

@@ -89,6 +89,7 @@ penny_http_call(PennyRun *run, const PennyHttpRoute *route, const PennyParams *p
 	if (type != JSONBOID && type != JSONOID && type != penny_type("response"))
 		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 						errmsg("handler returns neither json, jsonb nor penny.response")));
+	run->answer.own = route->row->builtin;
 	penny_result_answer(&run->answer, &run->request, result, isnull, type);
 	run->handled = penny_run_clock();
 }

@@ -7,24 +7,11 @@
  * crashes its executor each time, and is sent again and again, is an outage.
  * It is refused once it has done so twice.
  *
- * Marks.  Each executor notes in a mark what it is about to run, before it
- * looks at it, and takes the note away when the call has ended: a few stores,
- * nothing is written to disk.  The marks lie in a mapping that the postmaster
- * makes once and keeps, so it outlives PostgreSQL's shared memory.  When
- * everybody is dead and the postmaster makes new shared memory, it reads the
- * marks that are left.
- *
- * Who was it?  A crash ends all processes, those that did nothing wrong too:
- * the postmaster sends them SIGQUIT.  An executor that gets it says so in its
- * mark as its last act.  One that faults says with which signal.  So a mark
- * that is left means:
- *
- *	ended by the postmaster		innocent; but if no other executor is to blame,
- *								and its query ran in parallel, a parallel
- *								worker of it may have crashed: a suspect
- *	a signal					a crash
- *	nothing						killed from outside (kill -9, the kernel that is
- *								out of memory), or exit() somewhere: a suspect
+ * Each executor notes what it is about to run, before it looks at it, and says
+ * so in its mark (base/crash.h); it takes that away when the call has ended.
+ * The notes lie, as the marks do, in a mapping that outlives PostgreSQL's shared
+ * memory.  When everybody is dead and the postmaster makes new shared memory, the
+ * verdicts on the marks say whose notes count.
  *
  * What is counted is the request (what is asked for, by which user) and the
  * route.  A request is refused after two crashes, a route after two crashes by
@@ -49,35 +36,25 @@
  */
 #include "postgres.h"
 
-#include <signal.h>
 #include <sys/mman.h>
 
-#include "access/parallel.h"
-#include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "utils/timestamp.h"
 
+#include "base/crash.h"
 #include "base/shmem.h"
 #include "executor/quarantine.h"
 #include "executor/quarantine_file.h"
 
 #define CRASHES 2 /* after which the same is not run again */
 
-/* Values of a mark's word `ended`, apart from numbers of signals. */
-#define NOT_ENDED 0
-#define ENDED_BY_POSTMASTER 1000
-#define ENDED_IN_PARALLEL 1001
-
-/* What an executor runs.  `running` is written last and cleared first. */
+/* What an executor runs; counts while its mark says that it does. */
 typedef struct Mark
 {
-	pg_atomic_uint32 running;
-	pg_atomic_uint32 ended; /* by signal handlers */
 	uint64 request;
 	uint64 route; /* 0: not known yet */
 	char name[PENNY_QUARANTINE_ROUTE];
@@ -103,16 +80,12 @@ StaticAssertDecl(PENNY_OPS == PENNY_OP_PRESENCE + 1, "every op has a name here")
 
 static Area *area = NULL;
 static Mark *mark = NULL;
-static char signal_stack[16384];
 
 static void take_stock(void);
 static void postmaster_exit(int code, Datum arg);
-static bool judge(bool crashes_only);
-static bool blame_parallel(void);
+static bool judge(void);
 static void count_mark(const Mark *of, int sig);
 static void count(PennyQuarantineKind kind, uint64 key, const Mark *of, int sig);
-static void on_fault(int sig, siginfo_t *info, void *context);
-static void on_quit(SIGNAL_ARGS);
 
 static const PennyShmemPart quarantine_part = {
 	.name = "penny quarantine", .init = take_stock, .locks = 1};
@@ -250,44 +223,11 @@ penny_quarantine_clear(uint64 key)
 
 /* ---- calls ---------------------------------------------------------------- */
 
-/* Take the mark; say in it how the process ended, if it does so badly. */
 void
 penny_quarantine_attach(int executor)
 {
-	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGABRT};
-	struct sigaction action = {.sa_sigaction = on_fault,
-							   .sa_flags = SA_SIGINFO | SA_RESETHAND | SA_ONSTACK};
-	stack_t stack = {.ss_sp = signal_stack, .ss_size = sizeof(signal_stack)};
-
 	mark = &area->mark[executor];
-	penny_quarantine_leave();
-	/* the stack may be what is out of bounds */
-	sigaltstack(&stack, NULL);
-	sigemptyset(&action.sa_mask);
-	for (int i = 0; i < lengthof(faults); i++)
-		sigaction(faults[i], &action, NULL);
-	pqsignal(SIGQUIT, on_quit);
-}
-
-/* A fault: note it, and let it end the process as it would have. */
-static void
-on_fault(int sig, siginfo_t *info, void *context)
-{
-	bool by_postmaster = info->si_code == SI_USER && info->si_pid == PostmasterPid;
-
-	(void) context;
-	pg_atomic_write_u32(&mark->ended, by_postmaster ? ENDED_BY_POSTMASTER : (uint32) sig);
-	/* a fault comes again by itself when the handler returns, a sent signal does not */
-	if (info->si_code <= 0)
-		raise(sig);
-}
-
-/* The postmaster ends everybody. */
-static void
-on_quit(SIGNAL_ARGS)
-{
-	pg_atomic_write_u32(&mark->ended, IsInParallelMode() ? ENDED_IN_PARALLEL : ENDED_BY_POSTMASTER);
-	SignalHandlerForCrashExit(postgres_signal_arg);
+	penny_crash_attach(PENNY_CRASH_EXECUTOR(executor));
 }
 
 /* May what is marked be run? */
@@ -333,9 +273,7 @@ penny_quarantine_begin(const PennyRequest *request, const char *request_id)
 	strlcpy(mark->name, op_names[request->op], sizeof(mark->name));
 	mark->route = request->op == PENNY_OP_HTTP ? 0 : penny_hash(mark->name, strlen(mark->name), 0);
 	strlcpy(mark->request_id, request_id, sizeof(mark->request_id));
-	pg_write_barrier();
-	pg_atomic_write_u32(&mark->running, 1);
-	pg_memory_barrier();
+	penny_crash_begin();
 	return may_run();
 }
 
@@ -357,8 +295,7 @@ penny_quarantine_route(PennyMethod method, const char *pattern, const pg_uuid_t 
 void
 penny_quarantine_leave(void)
 {
-	pg_atomic_write_u32(&mark->running, 0);
-	pg_atomic_write_u32(&mark->ended, NOT_ENDED);
+	penny_crash_leave();
 }
 
 void
@@ -366,7 +303,7 @@ penny_quarantine_end(void)
 {
 	uint64 key[2] = {mark->request, mark->route};
 
-	if (pg_atomic_read_u32(&mark->running) == 0)
+	if (!penny_crash_begun())
 		return;
 	penny_quarantine_leave();
 	if (pg_atomic_read_u32(&area->forgivable) != 0)
@@ -395,7 +332,7 @@ take_stock(void)
 	}
 	if (fresh || area->checksum != checksum())
 		penny_quarantine_read(area->table);
-	if (judge(false) || fresh)
+	if (judge() || fresh)
 		changed();
 	for (int i = 0; i < PENNY_QUARANTINE_ENTRIES; i++)
 		if (area->table[i].kind == PENNY_QUARANTINE_FREE)
@@ -408,54 +345,29 @@ postmaster_exit(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
-	if (area != NULL && MyProcPid == PostmasterPid && area->checksum == checksum() && judge(true))
+	if (area == NULL || MyProcPid != PostmasterPid || area->checksum != checksum())
+		return;
+	penny_crash_judge_at_exit();
+	if (judge())
 		changed();
 }
 
-/* Count what the marks say and wipe them; false when nothing was to be counted. */
+/* Count those who are to blame; false when nothing was to be counted. */
 static bool
-judge(bool crashes_only)
+judge(void)
 {
-	int counted = 0;
+	bool counted = false;
 
 	for (int i = 0; i < PENNY_MAX_EXECUTORS; i++)
 	{
-		Mark *of = &area->mark[i];
-		uint32 ended = pg_atomic_read_u32(&of->ended);
+		int sig;
 
-		if (pg_atomic_read_u32(&of->running) == 0 || ended >= ENDED_BY_POSTMASTER ||
-			(crashes_only && ended == NOT_ENDED))
+		if (penny_crash_verdict(PENNY_CRASH_EXECUTOR(i), &sig) == PENNY_CRASH_INNOCENT)
 			continue;
-		count_mark(of, (int) ended);
-		counted++;
+		count_mark(&area->mark[i], sig);
+		counted = true;
 	}
-	if (counted == 0 && !crashes_only)
-		counted += blame_parallel();
-	for (int i = 0; i < PENNY_MAX_EXECUTORS; i++)
-	{
-		pg_atomic_write_u32(&area->mark[i].running, 0);
-		pg_atomic_write_u32(&area->mark[i].ended, NOT_ENDED);
-	}
-	return counted > 0;
-}
-
-/* Nobody else is to blame: suspect those whose queries ran in parallel. */
-static bool
-blame_parallel(void)
-{
-	bool found = false;
-
-	for (int i = 0; i < PENNY_MAX_EXECUTORS; i++)
-	{
-		Mark *of = &area->mark[i];
-
-		if (pg_atomic_read_u32(&of->running) == 0 ||
-			pg_atomic_read_u32(&of->ended) != ENDED_IN_PARALLEL)
-			continue;
-		count_mark(of, 0);
-		found = true;
-	}
-	return found;
+	return counted;
 }
 
 static void

@@ -3,67 +3,48 @@
  * quarantine_file.c
  *		The file in which the quarantine outlives the server.
  *
- * penny.quarantine in the data directory: text, a line for each entry, so that
- * a person can read it, and remove it while the server is down.  It is written
- * under another name and renamed, by the postmaster after a crash and by
- * whoever holds the table's lock else.  Lines that cannot be read are left out.
- * Without an entry there is no file.
+ * penny.quarantine in the data directory (base/state_file.h): written by the
+ * postmaster after a crash and by whoever holds the table's lock else.  Lines
+ * that cannot be read are left out.  Without an entry there is no file.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include "storage/fd.h"
-
+#include "base/state_file.h"
 #include "executor/quarantine_file.h"
 
-#define FILE_NAME "penny.quarantine"
-#define FILE_NAME_TMP "penny.quarantine.tmp"
-#define HEADER "penny quarantine 1\n"
 #define LINE_SIZE 512
 
+static const PennyStateFile file = {.name = "penny.quarantine",
+									.tmp = "penny.quarantine.tmp",
+									.header = "penny quarantine 1\n",
+									.what = "the quarantine of penny"};
+static char content[PENNY_QUARANTINE_ENTRIES * LINE_SIZE];
+
 static bool read_line(const char *line, PennyQuarantineEntry *entry);
-static int write_lines(char *text, size_t size,
-					   const PennyQuarantineEntry table[PENNY_QUARANTINE_ENTRIES]);
+
+static PennyQuarantineEntry *filled = NULL; /* the table that is read into */
+static int filled_n = 0;
+
+static void
+take_line(const char *line)
+{
+	if (filled_n >= PENNY_QUARANTINE_ENTRIES)
+		return;
+	if (read_line(line, &filled[filled_n]))
+		filled_n++;
+	else
+		memset(&filled[filled_n], 0, sizeof(filled[filled_n]));
+}
 
 void
 penny_quarantine_read(PennyQuarantineEntry table[PENNY_QUARANTINE_ENTRIES])
 {
-	static char text[PENNY_QUARANTINE_ENTRIES * LINE_SIZE];
-	ssize_t len;
-	char *line;
-	int n = 0;
-	int fd;
-
 	memset(table, 0, sizeof(*table) * PENNY_QUARANTINE_ENTRIES);
-	fd = BasicOpenFile(FILE_NAME, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-	{
-		if (errno != ENOENT)
-			ereport(LOG, (errcode_for_file_access(),
-						  errmsg("could not open file \"%s\": %m", FILE_NAME)));
-		return;
-	}
-	len = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	text[Max(len, 0)] = '\0';
-	if (strncmp(text, HEADER, strlen(HEADER)) != 0)
-		return;
-	for (line = text + strlen(HEADER); *line != '\0' && n < PENNY_QUARANTINE_ENTRIES;)
-	{
-		char *end = line + strcspn(line, "\n");
-
-		if (*end == '\n')
-			*end++ = '\0';
-		if (read_line(line, &table[n]))
-			n++;
-		else
-			memset(&table[n], 0, sizeof(table[n]));
-		line = end;
-	}
+	filled = table;
+	filled_n = 0;
+	penny_state_read(&file, content, sizeof(content), take_line);
 }
 
 /* kind, refused, crashes, signal, key, last, first, latest, request id, route */
@@ -90,55 +71,24 @@ read_line(const char *line, PennyQuarantineEntry *entry)
 	return true;
 }
 
-static int
-write_lines(char *text, size_t size, const PennyQuarantineEntry table[PENNY_QUARANTINE_ENTRIES])
+void
+penny_quarantine_write(const PennyQuarantineEntry table[PENNY_QUARANTINE_ENTRIES])
 {
-	size_t len = strlcpy(text, HEADER, size);
-	int n = 0;
+	size_t len = 0;
 
+	content[0] = '\0';
 	for (int i = 0; i < PENNY_QUARANTINE_ENTRIES; i++)
 	{
 		const PennyQuarantineEntry *entry = &table[i];
 
 		if (entry->kind == PENNY_QUARANTINE_FREE)
 			continue;
-		len += snprintf(text + len, size - len,
+		len += snprintf(content + len, sizeof(content) - len,
 						"%d %d %d %d %" INT64_MODIFIER "x %" INT64_MODIFIER "x " INT64_FORMAT
 						" " INT64_FORMAT " %s %s\n",
 						(int) entry->kind, (int) entry->refused, entry->crashes, entry->signal,
 						entry->key, entry->last, entry->first, entry->latest,
 						entry->request_id[0] != '\0' ? entry->request_id : "-", entry->route);
-		n++;
 	}
-	return n > 0 ? (int) len : 0;
-}
-
-void
-penny_quarantine_write(const PennyQuarantineEntry table[PENNY_QUARANTINE_ENTRIES])
-{
-	static char text[PENNY_QUARANTINE_ENTRIES * LINE_SIZE];
-	int len = write_lines(text, sizeof(text), table);
-	bool ok;
-	int fd;
-
-	if (len == 0)
-	{
-		if (unlink(FILE_NAME) < 0 && errno != ENOENT)
-			ereport(LOG, (errcode_for_file_access(),
-						  errmsg("could not remove file \"%s\": %m", FILE_NAME)));
-		return;
-	}
-	fd = BasicOpenFile(FILE_NAME_TMP, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
-	errno = fd < 0 ? errno : ENOSPC;
-	ok = fd >= 0 && write(fd, text, len) == len && pg_fsync(fd) == 0;
-	if (!ok)
-		ereport(LOG, (errcode_for_file_access(),
-					  errmsg("could not write file \"%s\": %m", FILE_NAME_TMP),
-					  errdetail("The quarantine of penny is kept until the server stops.")));
-	if (fd >= 0)
-		close(fd);
-	if (ok)
-		(void) durable_rename(FILE_NAME_TMP, FILE_NAME, LOG);
-	else
-		(void) unlink(FILE_NAME_TMP);
+	penny_state_write(&file, content);
 }

@@ -92,7 +92,9 @@ bucket_of(const pg_uuid_t *user)
 void
 penny_rate_check(PennyRun *run)
 {
-	if (penny_requests_per_second == 0 || run->counted || !run->caller.identity.has_user)
+	/* what the edge repeats for a client that waits was counted when it came */
+	if (penny_requests_per_second == 0 || run->counted || !run->caller.identity.has_user ||
+		(run->request.flags & PENNY_REQUEST_AGAIN) != 0)
 		return;
 	run->counted = true;
 	if (!penny_rate_take(&bucket_of(&run->caller.identity.user_id)->at,

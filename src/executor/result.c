@@ -6,7 +6,8 @@
  * A handler is code of the database's owner, but what it puts into a header
  * may be a stranger's: names must be tokens and values must not have control
  * characters, so that no header can be smuggled in.  Headers that belong to
- * the connection or that the edge writes are refused, and so are HEAD_MAX
+ * the connection, that the edge writes, or that tell the edge what to do
+ * (plane/call.h; those a built-in route may set) are refused, and so are HEAD_MAX
  * bytes and more: the head of an answer must be in its first piece.
  *
  * The entity tag of a compressed answer has the coding behind the hash,
@@ -113,9 +114,9 @@ is_token(const char *text)
 	return true;
 }
 
-/* Headers that a handler may not set. */
+/* Headers that a handler may not set; those for the edge only penny's own may. */
 static bool
-is_reserved(const char *name)
+is_reserved(const PennyAnswer *answer, const char *name)
 {
 	static const char *const reserved[] = {
 		"connection", "content-length",    "date",    "keep-alive",   "server",          "te",
@@ -124,7 +125,7 @@ is_reserved(const char *name)
 	for (int i = 0; i < lengthof(reserved); i++)
 		if (strcmp(name, reserved[i]) == 0)
 			return true;
-	return false;
+	return !answer->own && strncmp(name, "penny-", 6) == 0;
 }
 
 /* Add one header line after checking both halves. */
@@ -135,7 +136,7 @@ put_header(PennyAnswer *answer, const char *name, const char *value)
 
 	for (char *c = lower; *c != '\0'; c++)
 		*c = (char) pg_ascii_tolower((unsigned char) *c);
-	if (!is_token(lower) || is_reserved(lower))
+	if (!is_token(lower) || is_reserved(answer, lower))
 		ereport(ERROR, (errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 						errmsg("handler set a header that is not allowed"),
 						errdetail("Name of the header: \"%s\".", name)));

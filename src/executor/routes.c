@@ -56,7 +56,8 @@ enum
 	COLUMN_ACCESS,
 	COLUMN_TIMEOUT,
 	COLUMN_TTL,
-	COLUMN_SCOPE
+	COLUMN_SCOPE,
+	COLUMN_BUILTIN
 };
 
 static const char routes_query[] =
@@ -65,7 +66,7 @@ static const char routes_query[] =
 	"         OPERATOR(pg_catalog.*) 1000,"
 	"       pg_catalog.extract('epoch', r.cache_ttl)::pg_catalog.float8"
 	"         OPERATOR(pg_catalog.*) 1000,"
-	"       r.cache_scope"
+	"       r.cache_scope, r.builtin"
 	"  FROM penny.routes r"
 	" ORDER BY r.builtin DESC, r.pattern, r.method";
 
@@ -241,6 +242,7 @@ take_rows(PennyRouteTable *fresh)
 			continue;
 		row->pattern = column_text(tuple, COLUMN_PATTERN);
 		row->handler = column_text(tuple, COLUMN_HANDLER);
+		row->builtin = *column_text(tuple, COLUMN_BUILTIN) == 't';
 		timeout = strtod(column_text(tuple, COLUMN_TIMEOUT), NULL);
 		row->timeout = timeout >= 1 && timeout < INT_MAX ? (int) timeout : 0;
 		appendStringInfo(&text, "%s %s %s", method, column_text(tuple, COLUMN_ACCESS),

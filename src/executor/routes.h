@@ -18,6 +18,7 @@ typedef struct PennyRouteRow
 	PennyMethod method;
 	const char *pattern;
 	const char *handler;
+	bool builtin; /* of penny itself: may tell the edge something */
 	int timeout;  /* ms; 0: penny.statement_timeout */
 	Oid function; /* resolved handler, InvalidOid: not yet, or not there */
 } PennyRouteRow;

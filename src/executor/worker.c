@@ -22,7 +22,6 @@
 #include "postgres.h"
 
 #include <signal.h>
-#include <sys/resource.h>
 
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -38,6 +37,8 @@
 #include "base/error.h"
 #include "base/planemap.h"
 #include "base/registry.h"
+#include "base/reset.h"
+#include "base/staff.h"
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "cache/l2.h"
@@ -46,7 +47,6 @@
 #include "executor/pool.h"
 #include "executor/idle.h"
 #include "executor/quarantine.h"
-#include "executor/reset.h"
 #include "executor/routes.h"
 #include "executor/run.h"
 #include "executor/plans.h"
@@ -67,7 +67,6 @@ static bool answer_begun = false;             /* some of its pieces are written 
 
 static void begin(int wanted);
 static void on_term(SIGNAL_ARGS);
-static void limit_memory(void);
 static void executor_exit(int code, Datum arg);
 static void refuse_calls(PennyReadiness readiness);
 static bool serve(PennyReadiness readiness);
@@ -98,7 +97,7 @@ penny_executor_main(Datum arg)
 
 		if (penny_worker_tick())
 		{
-			limit_memory();
+			penny_staff_limit_memory(penny_executor_memory);
 			penny_reset_baseline();
 			penny_l2_trim();
 			/* what this executor let in or built by the settings before ends with them */
@@ -135,7 +134,7 @@ begin(int wanted)
 	penny_executor_await_database(self, refuse_calls);
 	penny_worker_connect(penny_database, "penny_authenticator");
 	penny_executor_connected(self);
-	limit_memory();
+	penny_staff_limit_memory(penny_executor_memory);
 	penny_plan_init();
 	penny_routes_init();
 	penny_reset_baseline();
@@ -152,27 +151,6 @@ on_term(SIGNAL_ARGS)
 	}
 	else
 		die(postgres_signal_arg);
-}
-
-/*
- * Memory of its own (heap and private mappings), so that a handler that wants
- * all there is fails by itself, before the kernel ends somebody for it, and
- * PostgreSQL with it.
- */
-static void
-limit_memory(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_DATA, &limit) == 0)
-	{
-		limit.rlim_cur = penny_executor_memory == 0
-							 ? limit.rlim_max
-							 : Min((rlim_t) penny_executor_memory * 1024, limit.rlim_max);
-		if (setrlimit(RLIMIT_DATA, &limit) == 0)
-			return;
-	}
-	ereport(LOG, (errmsg("could not limit the memory of an executor: %m")));
 }
 
 /* The process ends: nobody may wait for it. */

@@ -16,6 +16,9 @@
  * themselves when idle.  While it could not start one anyway, the supervisor
  * does not show itself as asleep, and edges leave it alone.
  *
+ * Job workers.  One while penny is ready, and more by load
+ * (gateway/job_workers.c).
+ *
  * Relay.  While penny.redis_url is set there is to be a penny relay
  * (gateway/relay_start.c).
  *
@@ -26,8 +29,8 @@
  * Prepared transactions.  While there are any, it sweeps every second for
  * those whose end was missed (realtime/prepared.c).
  *
- * Messages that grow.  While there may be any, an executor is asked from time
- * to time to close those whose producers are gone (executor/chores.h).
+ * Messages that grow, tools that run.  While there may be any, an executor is
+ * asked from time to time to close those that nobody will (executor/chores.h).
  *
  * Idle, it waits on its latch without a timeout: no statement, no transaction,
  * no wake.
@@ -58,20 +61,23 @@
 #include "base/compat.h"
 #include "base/planemap.h"
 #include "base/registry.h"
+#include "base/staff.h"
 #include "base/worker.h"
 #include "cache/cache.h"
 #include "config/config.h"
 #include "executor/chores.h"
+#include "gateway/job_workers.h"
 #include "gateway/relay_start.h"
 #include "plane/call.h"
 #include "plane/event.h"
 #include "realtime/prepared.h"
 
-#define PATIENCE 20        /* ms that calls wait before another executor starts */
-#define LOOK_PAUSE 5000    /* ms until the catalogs are read again after an error */
-#define SWEEP_PAUSE 1000   /* ms between sweeps while transactions are prepared */
-#define STREAMS_PAUSE 5000 /* ms, at most, between looks for dead producers */
-#define SLOT_PAUSE 10000   /* ms until a start is tried again that found no slot */
+#define PATIENCE 20             /* ms that calls wait before another executor starts */
+#define LOOK_PAUSE 5000         /* ms until the catalogs are read again after an error */
+#define SWEEP_PAUSE 1000        /* ms between sweeps while transactions are prepared */
+#define STREAMS_PAUSE 5000      /* ms, at most, between looks for dead producers */
+#define EXECUTIONS_PAUSE 300000 /* ms, at most, between looks for tools that do not end */
+#define SLOT_PAUSE 10000        /* ms until a start is tried again that found no slot */
 #define AUTHENTICATOR "penny_authenticator"
 
 extern PGDLLEXPORT void penny_supervisor_main(Datum main_arg);
@@ -87,12 +93,12 @@ static PennyReadiness told = PENNY_STARTING;
 static int64 look_at = 0; /* look at the catalogs then, asked or not */
 static int prepared = 0;  /* prepared transactions to look after */
 
-static int64 streams_at = 0; /* look for dead producers then */
+static int64 chore_asked[PENNY_CHORES]; /* when */
 
 static void take_settings(void);
 static void look(void *arg);
 static void sweep_prepared(void *arg);
-static void sweep_streams(int64 now);
+static void ask_for_chores(int64 now);
 static PennyReadiness examine(void);
 static bool find_shared(Oid catalog, AttrNumber column, const char *name,
 						bool (*fits)(HeapTuple tuple));
@@ -138,11 +144,12 @@ penny_supervisor_main(Datum main_arg)
 			!penny_worker_guard(look, NULL))
 			look_at = penny_clock_ms() + LOOK_PAUSE;
 		penny_worker_guard(sweep_prepared, NULL);
-		sweep_streams(penny_clock_ms());
+		ask_for_chores(penny_clock_ms());
 		tell_readiness();
 		forget_started();
 		start_by_load(penny_clock_ms());
 		penny_relay_start();
+		penny_job_workers_start();
 		wait_for_work(set);
 		if (penny_key_asked())
 			ConfigReloadPending = true;
@@ -275,20 +282,26 @@ sweep_prepared(void *arg)
 	prepared = penny_prepared_sweep();
 }
 
-static bool
-streams_grow(void)
+/* When a chore is due: often enough that what nobody will end is noticed soon after its time. */
+static int64
+chore_at(PennyChore chore)
 {
-	return penny_readiness() == PENNY_READY && pg_atomic_read_u32(&penny_registry()->streams) != 0;
+	int pause = chore == PENNY_CHORE_STREAMS ? Min(STREAMS_PAUSE, penny_stream_timeout / 4)
+											 : Min(EXECUTIONS_PAUSE, penny_execution_timeout / 4);
+
+	return penny_chores_due(chore) ? chore_asked[chore] + pause : PENNY_NEVER;
 }
 
-/* Often enough that a dead producer is noticed soon after its time. */
 static void
-sweep_streams(int64 now)
+ask_for_chores(int64 now)
 {
-	if (!streams_grow() || now < streams_at)
-		return;
-	streams_at = now + Min(STREAMS_PAUSE, penny_stream_timeout / 4);
-	penny_chores_ask();
+	for (PennyChore chore = 0; chore < PENNY_CHORES; chore++)
+	{
+		if (now < chore_at(chore))
+			continue;
+		chore_asked[chore] = now;
+		penny_chores_ask(chore);
+	}
 }
 
 /* ---- executors by load -------------------------------------------------- */
@@ -397,6 +410,15 @@ forget_started(void)
 
 /* ---- waiting ------------------------------------------------------------ */
 
+/* The timeout, or until then, if that comes before it. */
+static long
+sooner(long timeout, int64 at)
+{
+	long left = penny_clock_timeout(penny_clock_ms(), at);
+
+	return timeout < 0 || (left >= 0 && left < timeout) ? left : timeout;
+}
+
 /* Sleep, visible for the edges if we could help them. */
 static void
 wait_for_work(WaitEventSet *set)
@@ -411,18 +433,10 @@ wait_for_work(WaitEventSet *set)
 		timeout = timeout < 0 ? LOOK_PAUSE : Min(timeout, LOOK_PAUSE);
 	if (prepared > 0)
 		timeout = timeout < 0 ? SWEEP_PAUSE : Min(timeout, SWEEP_PAUSE);
-	if (streams_grow())
-	{
-		long left = penny_clock_timeout(penny_clock_ms(), streams_at);
-
-		timeout = timeout < 0 ? left : Min(timeout, left);
-	}
-	if (penny_relay_start_at() != PENNY_NEVER)
-	{
-		long until = penny_clock_timeout(penny_clock_ms(), penny_relay_start_at());
-
-		timeout = timeout < 0 ? until : Min(timeout, until);
-	}
+	for (PennyChore chore = 0; chore < PENNY_CHORES; chore++)
+		timeout = sooner(timeout, chore_at(chore));
+	timeout = sooner(timeout, penny_relay_start_at());
+	timeout = sooner(timeout, penny_job_workers_start_at());
 	if (visible)
 	{
 		penny_sleeper_prepare(plane, self);

@@ -112,6 +112,26 @@ extern const char *penny_method_name(PennyMethod method);
 
 #define PENNY_REQUEST_TIMING 0x01   /* client asked for Server-Timing */
 #define PENNY_REQUEST_LOOPBACK 0x02 /* client is on this machine */
+#define PENNY_REQUEST_AGAIN 0x04    /* the edge repeats it for a client that waits, below */
+
+/*
+ * PENNY_OP_HTTP, answers that may become others: header lines for the edge,
+ * which built-in routes may write and no client sees:
+ *	 penny-wait: <room>			there is nothing yet; an event of the room tells
+ *	 penny-wait-path: <path>	and then GET of this path is asked, not the same again
+ * The room is published to (realtime/publish.h) by the transaction that changes
+ * the answer; it need not be one that can be joined.  The edge sets the bit of
+ * the room before it submits the call whose answer it believes
+ * (plane/interest.h), and makes the call again when an event comes, for as long
+ * as ?wait=<seconds> says.  Whether there is something depends on the target
+ * and the token alone, not on headers and body: of several clients that ask the
+ * same, one asks first.  So that a worker by WebSocket has the same rights and
+ * limits as one by HTTP, its frames are calls of these routes, too:
+ *	 POST /api/v1/queues/<queue>/claim[?wait=<seconds>]	{"n","lease_ms","worker"}
+ *	 POST /api/v1/jobs/complete, fail, extend, release	{"jobs":[…],"lease_ms"}
+ * Jobs of a claim, {"data":[{"id","token",…},…]}, that are answered when the
+ * client has gone are given back by release, with the token of the claim.
+ */
 
 typedef struct PennySpan
 {

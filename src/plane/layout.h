@@ -40,7 +40,7 @@
 #include <stdint.h>
 
 #define PENNY_PLANE_MAGIC UINT64_C(0x70656e6e79706c31)
-#define PENNY_PLANE_LAYOUT 6 /* raise with every change of this file */
+#define PENNY_PLANE_LAYOUT 7 /* raise with every change of this file */
 
 #define PENNY_MAX_EDGES 8
 #define PENNY_MAX_EXECUTORS 64
@@ -294,6 +294,7 @@ typedef enum PennyCounter
 	PENNY_COUNT_VARIANT_BYTES, /* of compressed bodies kept now (gauge) */
 	PENNY_COUNT_SLOW,          /* members put out, or that skipped, for being too far behind */
 	PENNY_COUNT_EVENT_STREAMS, /* open event streams now (gauge) */
+	PENNY_COUNT_HELD,          /* requests that wait for an event now (gauge) */
 	PENNY_COUNTERS
 } PennyCounter;
 

@@ -69,6 +69,15 @@ extern int64 penny_queue_now(void);
  * queue external jobs came.
  */
 extern void penny_queue_wake(PennyRunner runner, uint16 queue);
+/*
+ * Who has nothing to do says so, then looks once more (penny_sched_waits()),
+ * then waits on its latch until penny_sched_next().  `number`: of the worker for
+ * PENNY_RUNNER_SQL (below PENNY_SCHED_HOLDERS), 0 for the courier, the queue for a
+ * claimer.  Who was woken, or goes on by itself, says awake; and wakes the next
+ * when it leaves something ready.  A process that exits says awake, too.
+ */
+extern void penny_queue_asleep(PennyRunner runner, uint32 number);
+extern void penny_queue_awake(PennyRunner runner, uint32 number);
 
 /* Requests of memory, hooks, callbacks; from _PG_init. */
 extern void penny_queue_init(void);
@@ -123,7 +132,7 @@ typedef struct PennyJobRow
 	int64 id;
 	uint16 queue;
 	uint16
-		flags; /* PENNY_JOB_* of sched.h that are stored: KEYED, CHILD, TOLD; DEFERRED as found */
+		flags; /* PENNY_JOB_* of sched.h that are stored: KEYED, CHILD, TOLD, REDRIVEN; DEFERRED as found */
 	int32 priority;
 	int attempts;     /* 0: as the handler or queue says */
 	int32 timeout_ms; /* 0: likewise */
@@ -146,12 +155,20 @@ typedef struct PennyJobRow
 
 /*
  * Insert a job and have it offered to the scheduler at commit.  The caller has
- * checked everything and filled all but id, which is set.  Into the deferred
- * jobs when it is due after PENNY_JOB_DEFER_AFTER or `pending` is not 0.
+ * checked everything and filled all but id, which is set unless it is not 0 (then
+ * it came from penny_job_next_id() in this transaction).  Into the deferred
+ * jobs when it is due after PENNY_JOB_DEFER_AFTER or has or had children to wait for.
  */
 extern int64 penny_job_insert(PennyJobRow *row);
-/* Many of one queue at once. */
+/* An id for a row that has to be named before it is inserted. */
+extern int64 penny_job_next_id(void);
+/* Many at once. */
 extern void penny_job_insert_many(PennyJobRow *rows, int n);
+/*
+ * A deferred job that this transaction made due (its last child ended, its time was
+ * moved): have it offered at commit.  `row` as it now is.
+ */
+extern void penny_job_offer(const PennyJobRow *row);
 
 /*
  * Read the row of an entry, in the current memory context.  False: it is not
@@ -209,15 +226,43 @@ typedef struct PennyEnding
  * for an id that is not ACTIVE with this token; token 0: in whatever state (cancel).
  */
 extern bool penny_ending_own(int64 id, uint64 token, PennyJobRef *ref, PennyJob *copy);
+typedef enum PennyOwned
+{
+	PENNY_OWNED,      /* ENDING, this transaction's: nobody can start it */
+	PENNY_OWNED_RUNS, /* it runs, or another transaction is ending it */
+	PENNY_OWNED_GONE  /* it has ended */
+} PennyOwned;
+
+/*
+ * A job that has not started, to be cancelled.  One that is not in memory, deferred
+ * ones included (not those with `pending`), is brought into it first; an error
+ * when there is no room.
+ */
+extern PennyOwned penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref);
+/* An entry that penny_sched_expired() gave; unless an end is recorded, the commit says that it has ended. */
+extern void penny_ending_adopt(PennyJobRef ref);
 /* For the jobs that a worker has taken; all at once. */
 extern void penny_ending_own_taken(const PennyJobRef *refs, int n);
 /* Write down one ending; everything that follows from it is in this transaction. */
 extern void penny_ending_record(const PennyEnding *ending);
 /*
  * The same for jobs that completed without a result, without key, parent or
- * listener; one receipt for all.  `ids` ascending, of one queue.
+ * listener, not DEFERRED; one receipt for all.  `ids` ascending, of one queue.
  */
 extern void penny_ending_record_batch(const int64 *ids, const PennyJobRef *refs, int n,
 									  uint16 queue, TimestampTz started, const char *worker);
+
+/* ---- load.c, rotate.c ---------------------------------------------------------- */
+
+/*
+ * What has to be done now and then: loading what is not in memory, rescans, deferred
+ * jobs that come due, emptying segments.  A penny worker calls it outside a
+ * transaction each time before it takes jobs; it costs next to nothing when there is
+ * nothing to do, and one process at a time does it, a bounded piece.  True: there is
+ * more, call again soon.  `*again_at`: when at the latest to call again.
+ */
+extern bool penny_queue_upkeep(int64 now, int64 *again_at);
+/* Do restored jobs, and all else that is not in memory, wait for penny.load_jobs()? */
+extern bool penny_jobs_held(void);
 
 #endif /* PENNY_QUEUE_H */

@@ -36,7 +36,10 @@
  * has moved to the deferred jobs).  ARRIVED for an id that was seen already is
  * dropped, so a row may be offered any number of times: by the commit, by a
  * rescan, by the loading of all.  Entries with PENNY_JOB_DEFERRED have their
- * row elsewhere and no bits; of them an id that is in memory is dropped.
+ * row elsewhere and no bits; of them an id that is in memory is dropped.  RETRY
+ * with that flag newly set says that the row has moved: its done bit is set.
+ * An id below the open segments counts as seen and done (they are emptied when
+ * all in them is accounted for), one above as neither: it is noted as missed.
  *
  * No room.  When there is no free entry (a queue may hold at most twice as
  * many as are free: dynamic thresholds, Choudhury and Hahne 1998), the id is
@@ -44,15 +47,17 @@
  * room: rows at or above penny_sched_rescan() whose seen bit is clear.
  *
  * Which job is taken.  Queues of rank 0 (urgent) before others, but one of
- * PENNY_SCHED_TURNS starts goes to a waiting queue of rank 1, and a job of rank
- * 1 that has been ready for PENNY_SCHED_AGE goes first.  Queues of one rank
- * take turns; in a queue its groups take turns (jobs without a group are one);
- * in a group smaller priority first, then smaller id.  A queue or group that is
- * at a limit is set aside and blocks nobody.
+ * PENNY_SCHED_TURNS starts goes to a waiting queue of rank 1, and a queue of rank
+ * 1 whose next job has been ready for PENNY_SCHED_AGE goes first, though not
+ * twice in a row while rank 0 waits.  Queues of one rank take turns; in a queue
+ * its groups take turns (jobs without a group are one); in a group smaller
+ * priority first, then smaller id.  A queue or group that is at a limit is set
+ * aside and blocks nobody.  A worker's batch is one start.
  *
  * Limits.  Concurrency counts what is ACTIVE (and ENDING after ACTIVE): each
  * claimed job, or a worker's batch as one in its queue, since it runs its jobs
- * one after the other.  Rate: at most `rate` starts in any half-open window of
+ * one after the other; in a group each job, so a batch has of a group no more
+ * than may run.  Limits of groups are not for jobs without one.  Rate: at most `rate` starts in any half-open window of
  * `window` microseconds, by the times of the starts themselves, kept until they
  * are older; so a job of a limited queue or group is taken alone.  Where memory
  * for times is short nothing of that limiter starts: never too many.
@@ -114,37 +119,55 @@ typedef enum PennyJobVerb /* what is posted */
 #define PENNY_JOB_TOLD 0x0008     /* somebody may listen: user_id or room is set */
 #define PENNY_JOB_AWAITED 0x0010 /* a process waits for its end: set by the waiter under the lock */
 #define PENNY_JOB_CANCEL 0x0020  /* ACTIVE, and asked to end: a worker looks at it */
-#define PENNY_JOB_ALONE 0x0040   /* set by take: this start was counted by a limiter */
+#define PENNY_JOB_REDRIVEN 0x0080 /* has a row of _penny.job_lineage */
+#define PENNY_JOB_ALONE 0x0040    /* set by take: this start was counted by a limiter */
 
+/*
+ * An entry.  Who enqueues writes the first eleven, or copies a row into them for
+ * penny_sched_offer(); the rest is the scheduler's, but for `verb` and, of an
+ * ENDING entry that is posted for RETRY, `due`, `attempt` and `flags`.  What is
+ * looked at while heaps are changed lies in the first 64 bytes.
+ */
 typedef struct PennyJob
 {
-	/* what the enqueuer says */
 	int64_t id;
-	int64_t due;    /* when it may start; since when it is ready */
-	uint64_t kind;  /* penny_sched_hash() of its name */
-	uint64_t group; /* hash of its group key, 0 = none */
-	uint32_t block; /* where its row lies: ctid */
-	uint16_t offset;
-	uint16_t queue; /* number of the queue */
+	int64_t due; /* when it may start; since when it is ready */
 	int32_t priority;
+	uint16_t queue; /* number of the queue, as reserved for */
 	uint16_t flags;
-	uint16_t attempt; /* attempts that failed */
-	/* while ACTIVE */
-	uint64_t token; /* of this claim: never the same twice, not even after a restart */
-	int64_t started;
-	int64_t until;   /* end of its lease; PENNY_SCHED_NEVER: held by a process */
-	uint32_t holder; /* number of the worker, or of the claimer: for who looks */
-	uint8_t state;   /* PennyJobState */
-	uint8_t before;  /* state before ENDING */
-	uint8_t verb;    /* PennyJobVerb, of an entry that is posted */
-	uint8_t runner;  /* PennyRunner, found when it arrives */
-	/* links of the scheduler */
+	uint8_t state;  /* PennyJobState */
+	uint8_t before; /* state before ENDING */
+	uint8_t verb;   /* PennyJobVerb, of an entry that is posted */
+	uint8_t runner; /* PennyRunner, found when it arrives */
+	/* links and marks of the scheduler */
 	_Atomic uint32_t next; /* free list, chain, inbox */
 	uint32_t same_hash;
 	uint32_t heap_child;
 	uint32_t heap_next;
 	uint32_t heap_prev;
 	uint32_t group_slot;
+	uint32_t list_next;
+	uint32_t list_prev;
+	uint16_t incarnation;
+	uint8_t place; /* in its lane, while READY */
+	uint8_t spare;
+	/* what the enqueuer says, further */
+	uint64_t kind;  /* penny_sched_hash() of its name */
+	uint64_t group; /* hash of its group key, 0 = none */
+	uint32_t block; /* where its row lies: ctid */
+	uint16_t offset;
+	uint16_t attempt; /* attempts that failed */
+	/* while ACTIVE, and ENDING after it */
+	uint64_t token; /* of this claim: never the same twice, not even after a restart */
+	int64_t started;
+	int64_t until;   /* end of its lease; PENNY_SCHED_NEVER: held by a process */
+	uint32_t holder; /* number of the worker, or of the claimer: for who looks */
+	/* marks of the scheduler */
+	uint16_t charged;   /* the queue that it was reserved for */
+	uint8_t chain_end;  /* the last of a posted chain */
+	uint8_t serial;     /* started in a worker's batch */
+	uint8_t in_segment; /* its row lies in a segment, and counts there */
+	uint8_t unused[7];
 } PennyJob;
 
 typedef struct PennyQueueLimits
@@ -199,7 +222,9 @@ extern void penny_sched_init(PennySched *s, uint32_t entries, uint64_t tokens);
 /*
  * Forget every job, count, bit and limit; queues and kinds stay.  Entries that are
  * RESERVED or ENDING stay with their owners and are freed when posted: `incarnation`
- * of the scheduler goes up, and a post of an older one does nothing else.
+ * of the scheduler goes up, and a post of an older one does nothing else, but that
+ * ARRIVED notes its id as missed.  What such a transaction ENDED is not known here:
+ * who clears sees to it that none is under way, or offers no rows until they are over.
  */
 extern void penny_sched_clear(PennySched *s);
 extern uint64_t penny_sched_hash(const char *text, size_t len); /* never 0 */
@@ -208,7 +233,7 @@ extern uint64_t penny_sched_hash(const char *text, size_t len); /* never 0 */
 
 /*
  * Take up to n free entries for a queue into a chain; how many came.  Each is
- * zeroed, but for state and link; `*first` begins the chain, follow with
+ * zeroed, but for state, queue and link; `*first` begins the chain, follow with
  * penny_sched_next_of().
  */
 extern uint32_t penny_sched_reserve(PennySched *s, uint16_t queue, uint32_t n, PennyJobRef *first);
@@ -226,7 +251,10 @@ extern void penny_sched_missed(PennySched *s, int64_t id);
 
 extern void penny_sched_drain(PennySched *s, int64_t now);
 
-/* Settings of one queue; jobs set aside come back if they may.  exists = false: its jobs wait. */
+/*
+ * Settings of one queue; jobs set aside come back if they may.  exists = false: its jobs
+ * wait.  Looks at all groups.
+ */
 extern void penny_sched_queue(PennySched *s, uint16_t queue, const PennyQueueLimits *limits,
 							  int64_t now);
 /* All kinds that have a handler; jobs in memory change runners accordingly. */
@@ -251,7 +279,10 @@ extern bool penny_sched_own(PennySched *s, PennyJobRef ref, int64_t now);
 extern void penny_sched_lease(PennySched *s, PennyJobRef ref, int64_t until, int64_t now);
 /* ACTIVE without a transaction that records it (D not): the start is undone, nothing is burnt; but a rate keeps it. */
 extern void penny_sched_put_back(PennySched *s, PennyJobRef ref, int64_t now);
-/* The same for all that a worker (serial) holds: it is gone.  Returns how many. */
+/*
+ * The same for all that a worker (serial) holds: it is gone.  Returns how many. (D)
+ * What of it is ENDING does not count any more, and is READY if it is posted KEPT.
+ */
 extern uint32_t penny_sched_abandon(PennySched *s, uint32_t holder, int64_t now);
 /* ENDING or ACTIVE -> gone, or DELAYED: as if posted with this verb, at once. */
 extern void penny_sched_finish(PennySched *s, PennyJobRef ref, PennyJobVerb verb, int64_t now);

@@ -23,6 +23,7 @@ typedef struct PennyPending
 	bool missed;          /* of them some whose frames are in no table */
 	bool sessions;        /* of them some about sessions: verify all again */
 	bool streams;         /* a message began to grow */
+	bool executions;      /* a tool began to run */
 	bool routes;          /* penny.routes changed */
 } PennyPending;
 

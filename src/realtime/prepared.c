@@ -69,6 +69,7 @@ typedef struct Entry
 	bool missed;
 	bool sessions;
 	bool streams;
+	bool executions;
 	bool routes;
 	char gid[GIDSIZE]; /* empty: not prepared by an SQL command */
 } Entry;
@@ -197,6 +198,7 @@ penny_prepared_reserve(const PennyPending *pending)
 	entry->missed = pending != NULL && pending->missed;
 	entry->sessions = pending != NULL && pending->sessions;
 	entry->streams = pending != NULL && pending->streams;
+	entry->executions = pending != NULL && pending->executions;
 	entry->routes = pending != NULL && pending->routes;
 	strlcpy(entry->gid, prepare_gid, sizeof(entry->gid));
 	prepare_gid[0] = '\0';
@@ -374,10 +376,11 @@ settle(int number)
 		one.missed = entry->missed;
 		one.sessions = entry->sessions;
 		one.streams = entry->streams;
+		one.executions = entry->executions;
 		one.routes = entry->routes;
 		penny_pending_publish(&one);
 
-		one.resync = one.streams = one.routes = false;
+		one.resync = one.streams = one.executions = one.routes = false;
 		one.n = 1;
 		one.event = &event;
 		for (int i = 0; i < ROOMS; i++)
@@ -413,8 +416,12 @@ gid_known(const char *gid)
 static void
 publish_resync(void)
 {
-	PennyPending all = {
-		.resync = true, .missed = true, .sessions = true, .streams = true, .routes = true};
+	PennyPending all = {.resync = true,
+						.missed = true,
+						.sessions = true,
+						.streams = true,
+						.executions = true,
+						.routes = true};
 
 	penny_pending_publish(&all);
 }

@@ -121,6 +121,13 @@ penny_publish_streaming(void)
 }
 
 void
+penny_publish_executing(void)
+{
+	if (active())
+		current_pending()->executions = true;
+}
+
+void
 penny_publish_rights(void)
 {
 	PennyPending all = {.resync = true, .sessions = true};
@@ -425,6 +432,8 @@ penny_pending_publish(const PennyPending *list)
 	penny_interest_fence();
 	wake |= publish_wanted(plane, list, now_ns);
 	if (list->streams && pg_atomic_fetch_add_u32(&penny_registry()->streams, 1) == 0)
+		penny_supervisor_wake();
+	if (list->executions && pg_atomic_fetch_add_u32(&penny_registry()->executions, 1) == 0)
 		penny_supervisor_wake();
 	if (list->routes)
 		atomic_fetch_add(&plane->p->routes_stamp, 1);

@@ -58,6 +58,8 @@ extern void penny_publish_gone(const char *room, int64 version);
 extern void penny_publish_session(const pg_uuid_t *user_id);
 /* A message begins to grow: who looks after dead producers has work. */
 extern void penny_publish_streaming(void);
+/* A tool begins to run: who looks after those that never end has work. */
+extern void penny_publish_executing(void);
 /* Who may be in the room has changed: every member is asked again. */
 extern void penny_publish_recheck(const char *room);
 /* Anything may have changed (TRUNCATE): every room is read again. */

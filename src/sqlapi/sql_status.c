@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "base/planemap.h"
 #include "base/registry.h"
+#include "base/staff.h"
 #include "config/config.h"
 #include "plane/call.h"
 #include "redis/redis.h"
@@ -53,6 +54,7 @@ static const char *const counter_names[PENNY_COUNTERS] = {
 	[PENNY_COUNT_VARIANT_BYTES] = "variant_bytes",
 	[PENNY_COUNT_SLOW] = "slow_members",
 	[PENNY_COUNT_EVENT_STREAMS] = "event_streams",
+	[PENNY_COUNT_HELD] = "held",
 };
 
 static void append_executors(StringInfo out);

@@ -24,6 +24,7 @@
 #include "realtime/publish.h"
 #include "store/access.h"
 #include "store/change.h"
+#include "store/execution.h"
 #include "store/import.h"
 #include "store/lookup.h"
 #include "store/publish_rows.h"
@@ -54,6 +55,7 @@ PG_FUNCTION_INFO_V1(penny_stream_append_sql);
 PG_FUNCTION_INFO_V1(penny_stream_lock_sql);
 PG_FUNCTION_INFO_V1(penny_stream_save_sql);
 PG_FUNCTION_INFO_V1(penny_stream_sweep_sql);
+PG_FUNCTION_INFO_V1(penny_execution_sweep_sql);
 PG_FUNCTION_INFO_V1(penny_stream_writable_sql);
 PG_FUNCTION_INFO_V1(penny_room_policies_changed);
 
@@ -325,4 +327,11 @@ penny_stream_sweep_sql(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
 	PG_RETURN_INT32(penny_stream_sweep());
+}
+
+/* _penny.execution_sweep(at timestamptz) */
+Datum
+penny_execution_sweep_sql(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT32(penny_execution_sweep(PG_GETARG_TIMESTAMPTZ(0)) ? 1 : 0);
 }

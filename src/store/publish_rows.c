@@ -25,6 +25,7 @@
 #include "utils/snapmgr.h"
 
 #include "realtime/publish.h"
+#include "store/execution.h"
 #include "store/lookup.h"
 #include "store/publish_rows.h"
 #include "store/render.h"
@@ -168,6 +169,8 @@ penny_rows_publish(PennyChange *change, PennyTable table, PennyRow *row, bool cr
 	penny_change_published(change, version);
 	if (table == PENNY_MESSAGES && penny_stream_is_open(row))
 		penny_publish_streaming();
+	if (table == PENNY_TOOL_EXECUTIONS && penny_execution_is_open(row))
+		penny_publish_executing();
 	if (change->created_here)
 		return;
 	if (!room_wanted(room, &change->id))

@@ -10,7 +10,7 @@ use Test::More;
 my $missing = Penny::Client::missing();
 plan(skip_all => $missing) if $missing;
 
-Penny::Client::run_tests(qw(build protocol silence));
+Penny::Client::run_tests(qw(build protocol silence worker));
 
 my $node = Penny::Cluster->serving('client', fsync => 1);
 Penny::Client::run_tests_on($node, qw(server realtime));

@@ -104,7 +104,7 @@ class Fake:
 
     def idle(self, **more):
         """Until nothing is left of any client."""
-        zero = ['connections', 'websockets', 'event_streams', 'rooms', 'members', 'waiting']
+        zero = ['connections', 'websockets', 'event_streams', 'rooms', 'members', 'waiting', 'held']
         return self.until(lambda: not any(self.counters()[name] for name in zero),
                           'counters at zero')
 

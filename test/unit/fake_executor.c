@@ -12,6 +12,7 @@
  *		/broken			breaks off after the first piece
  *		POST /api/v1/conversations/{id}/messages?stream=true
  *						a message is stored, the answer says what to follow
+ *		and what is in fake_cached.c and fake_jobs.c
  *
  * Rooms count versions; the frame of a version can be made again, so a join
  * brings what was missed, in pages if that is set.  Rooms of names starting with
@@ -229,6 +230,7 @@ serve_http(const PennyCall *call, const PennyRequest *request)
 	PennySpan none = {NULL, 0};
 	PennyResponseExtra extra = {.mark = PENNY_MARK_NONE};
 	FakeBuilt built;
+	uint32_t status;
 
 	if (starts_with(request->field[PENNY_FIELD_TOKEN], "bad"))
 		answer_problem(call, 401, "Unauthorized");
@@ -240,6 +242,9 @@ serve_http(const PennyCall *call, const PennyRequest *request)
 	else if (fake_cached(plane, request, &extra, &built))
 		answer_with(call, 200, (PennySpan){built.head, built.head_len},
 					(PennySpan){built.body, built.body_len}, &extra);
+	else if ((status = fake_jobs(plane, request, &built)) != 0)
+		answer(call, status, (PennySpan){built.head, built.head_len},
+			   (PennySpan){built.body, built.body_len});
 	else if (starts_with(target, "/bytes"))
 		bytes_of(call, number(target));
 	else if (starts_with(target, "/slow"))
@@ -560,7 +565,10 @@ serve(const PennyCall *call)
 		"GET agent /secret/{id} ttl=60000 scope=public\nGET public /status\nGET public "
 		"/headers\nGET public /unchanged\nGET "
 		"public /broken\n"
-		"POST user /api/v1/conversations/{id}/messages\nGET public /extra\n";
+		"POST user /api/v1/conversations/{id}/messages\nGET user /api/v1/jobs/{id}\n"
+		"POST user /api/v1/jobs\nPOST user /api/v1/queues/{queue}/claim\n"
+		"POST user /api/v1/jobs/complete\nPOST user /api/v1/jobs/release\n"
+		"GET public /waits\nGET public /extra\n";
 	PennyRequest request;
 
 	atomic_fetch_add(&fake_shared->calls, 1);

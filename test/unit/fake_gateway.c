@@ -29,6 +29,7 @@
  *		stop, go				SIGSTOP, SIGCONT to all executors
  *		tls <cert> <key>		give the edge the certificate in these files;
  *								"tls - -" takes it away
+ *		and those of fake_jobs.c
  *
  * Names of settings are those of PennyEdgeSettings; further ones given on the
  * command line: executors, slots, request_size, response_size, events,
@@ -145,10 +146,11 @@ static const Name names[] = {
 };
 
 static const char *const counters[PENNY_COUNTERS] = {
-	"accepted",     "refused",    "connections", "websockets",    "rooms",      "members",
-	"requests",     "errors",     "malformed",   "calls",         "waiting",    "timeouts",
-	"frames_in",    "frames_out", "events",      "resyncs",       "cache_hits", "cache_misses",
-	"not_modified", "gathered",   "compressed",  "variant_bytes", "slow",       "event_streams",
+	"accepted",   "refused",       "connections",  "websockets",    "rooms",
+	"members",    "requests",      "errors",       "malformed",     "calls",
+	"waiting",    "timeouts",      "frames_in",    "frames_out",    "events",
+	"resyncs",    "cache_hits",    "cache_misses", "not_modified",  "gathered",
+	"compressed", "variant_bytes", "slow",         "event_streams", "held",
 };
 
 static void
@@ -465,7 +467,7 @@ obey(char *line)
 		signal_executors(SIGSTOP);
 	else if (strcmp(command, "go") == 0)
 		signal_executors(SIGCONT);
-	else
+	else if (!fake_jobs_obey(&plane, command, first, rest))
 		printf("unknown\n");
 }
 

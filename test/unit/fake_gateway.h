@@ -25,11 +25,29 @@ typedef struct FakeRoom
 	uint64_t pieces; /* of the message that grows in it */
 } FakeRoom;
 
+#define FAKE_QUEUES 8
+#define FAKE_JOBS 4096
+
+typedef struct FakeQueue
+{
+	char name[128];
+	uint64_t ready; /* jobs that nobody has */
+	uint64_t claimed;
+	uint64_t claims; /* calls */
+	_Atomic uint64_t released;
+	_Atomic uint64_t completed;
+} FakeQueue;
+
 /* Shared by the control process and the executors. */
 typedef struct FakeShared
 {
 	pthread_mutex_t lock; /* rooms; commits are in version order under it */
 	FakeRoom room[FAKE_ROOMS];
+	FakeQueue queue[FAKE_QUEUES];
+	uint64_t next_job;     /* the last that was claimed */
+	bool ended[FAKE_JOBS]; /* jobs whose end somebody may wait for */
+	_Atomic uint64_t made; /* such jobs */
+	_Atomic uint64_t thing;
 	_Atomic uint64_t calls;
 	_Atomic uint64_t cancelled; /* calls that were told to stop */
 	_Atomic uint32_t unready;   /* /readyz says no */
@@ -66,6 +84,11 @@ extern uint64_t fake_stream(PennyPlane *plane, const char *room);
 /* Build the answer of a cached route, and keep it; false: it is none. */
 extern bool fake_cached(PennyPlane *plane, const PennyRequest *request, PennyResponseExtra *extra,
 						FakeBuilt *built);
+/* Build the answer of a route of jobs; its status, 0: it is none. */
+extern uint32_t fake_jobs(PennyPlane *plane, const PennyRequest *request, FakeBuilt *built);
+/* A command about jobs; false: it is none. */
+extern bool fake_jobs_obey(PennyPlane *plane, const char *command, const char *name,
+						   const char *rest);
 /* Who this token is. */
 extern void fake_viewer(PennyPlane *plane, PennySpan token, PennyViewer *viewer);
 

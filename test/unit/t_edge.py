@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """penny-edge against a fake gateway: HTTP, limits, faults, WebSocket, rooms.
 
-    t_edge.py <fake_gateway> <penny-edge> [--cached | --sse] [name ...]
+    t_edge.py <fake_gateway> <penny-edge> [--cached | --sse | --jobs] [name ...]
 
---cached: the tests of edge_cached.py; --sse: those of edge_sse.py.
+--cached: the tests of edge_cached.py; --sse: those of edge_sse.py; --jobs: those of edge_jobs.py.
 
 Prints TAP.  Each test has a gateway and an edge of its own; at its end every
 client has gone, and the edge must have forgotten them and still live.
@@ -23,6 +23,7 @@ import time
 import traceback
 
 import edge_cached
+import edge_jobs
 import edge_sse
 from edge_client import CERTIFICATES, Closed, Fake, Http, LIMIT, Ws, context, once
 
@@ -1920,7 +1921,7 @@ def run_sandbox(edge):
 def main():
     global BUDGET
     program, edge, names = sys.argv[1], shutil.which(sys.argv[2]), sys.argv[3:]
-    others = {'--cached': edge_cached.TESTS, '--sse': edge_sse.TESTS}
+    others = {'--cached': edge_cached.TESTS, '--sse': edge_sse.TESTS, '--jobs': edge_jobs.TESTS}
     tests = next((others[name] for name in names if name in others), TESTS)
     names = [name for name in names if name not in others]
     with open(edge, 'rb') as binary:

@@ -7,4 +7,6 @@ const ws = createRequire(`${home}/package.json`)("ws");
 
 export const dist = `${home}/dist`;
 export const { Penny, PennyError } = await import(`${dist}/penny.min.js`);
+/* a module with errors of its own */
+export const worker = await import(`${dist}/worker.js`);
 export const { WebSocket, WebSocketServer } = ws;

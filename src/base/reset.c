@@ -35,8 +35,8 @@
 #include "utils/snapmgr.h"
 
 #include "base/compat.h"
+#include "base/reset.h"
 #include "base/worker.h"
-#include "executor/reset.h"
 
 /* Settings that decide what a statement means or may do. */
 static const char *const watched[] = {"search_path",

@@ -1,0 +1,179 @@
+/*-------------------------------------------------------------------------
+ *
+ * crew.c
+ *		What penny's workers are to each other.
+ *
+ * Time.  Jobs come due, and one sleeping worker is to wake for them, not all:
+ * the first that goes to sleep minds the time, and the others sleep until they
+ * are woken.  When it goes to work it hands that over: it wakes a sleeper, who
+ * minds it from then on.  When there is none, the supervisor does, as far as
+ * another worker may be started (gateway/job_workers.c).
+ *
+ * More hands.  Who makes a job ready and finds no sleeping worker tells the
+ * supervisor, once: the supervisor then looks for itself until somebody sleeps,
+ * and asks to be told again (penny_crew_rearm()).
+ *
+ * Cancelling.  A worker shows which job it runs.  Who cancels one writes its id
+ * beside that and sends SIGINT; the worker's signal handler compares, so a
+ * signal that comes too late hits nobody.
+ *
+ * All of it is words in shared memory, each written by atomic operations.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "port/atomics.h"
+#include "storage/spin.h"
+
+#include "base/registry.h"
+#include "base/shmem.h"
+#include "base/staff.h"
+#include "queue/crew.h"
+#include "queue/queue.h"
+
+typedef struct Crew
+{
+	pg_atomic_uint32 minder; /* number of the worker that minds the time plus one, 0 = none */
+	pg_atomic_uint32 told;   /* the supervisor was told that hands are short */
+	pg_atomic_uint64 runs[PENNY_MAX_WORKERS];   /* id of the job that runs */
+	pg_atomic_uint64 cancel[PENNY_MAX_WORKERS]; /* id of the job to cancel */
+} Crew;
+
+StaticAssertDecl(PENNY_MAX_WORKERS == PENNY_SCHED_HOLDERS, "a worker's number is its holder");
+
+static Crew *crew = NULL;
+
+static Size
+crew_size(void)
+{
+	return sizeof(Crew);
+}
+
+static void
+crew_create(void)
+{
+	pg_atomic_init_u32(&crew->minder, 0);
+	pg_atomic_init_u32(&crew->told, 0);
+	for (int i = 0; i < PENNY_MAX_WORKERS; i++)
+	{
+		pg_atomic_init_u64(&crew->runs[i], 0);
+		pg_atomic_init_u64(&crew->cancel[i], 0);
+	}
+}
+
+static const PennyShmemPart crew_part = {
+	.name = "penny workers", .size = crew_size, .area = (void **) &crew, .init = crew_create};
+
+void
+penny_crew_init(void)
+{
+	penny_shmem_register(&crew_part);
+}
+
+/* ---- time ------------------------------------------------------------------------ */
+
+bool
+penny_crew_mind(int number)
+{
+	uint32 none = 0;
+
+	return pg_atomic_read_u32(&crew->minder) == (uint32) number + 1 ||
+		   pg_atomic_compare_exchange_u32(&crew->minder, &none, (uint32) number + 1);
+}
+
+bool
+penny_crew_unmind(int number)
+{
+	uint32 self = (uint32) number + 1;
+
+	return pg_atomic_read_u32(&crew->minder) == self &&
+		   pg_atomic_compare_exchange_u32(&crew->minder, &self, 0);
+}
+
+/* ---- cancelling ------------------------------------------------------------------ */
+
+void
+penny_crew_runs(int number, int64 id)
+{
+	pg_atomic_write_u64(&crew->runs[number], (uint64) id);
+}
+
+int64
+penny_crew_to_cancel(int number)
+{
+	return (int64) pg_atomic_read_u64(&crew->cancel[number]);
+}
+
+void
+penny_worker_cancel(uint32 holder, int64 id)
+{
+	PennyStaffEntry *entry;
+	int pid;
+
+	if (holder >= PENNY_MAX_WORKERS)
+		return;
+	entry = &penny_registry()->worker[holder];
+	pg_atomic_write_u64(&crew->cancel[holder], (uint64) id);
+	pg_memory_barrier();
+	if ((int64) pg_atomic_read_u64(&crew->runs[holder]) != id)
+		return; /* it looks at the entry before it begins */
+	SpinLockAcquire(&penny_registry()->mutex);
+	pid = entry->pid;
+	SpinLockRelease(&penny_registry()->mutex);
+	if (pid != 0)
+		kill(pid, SIGINT);
+}
+
+/* ---- more hands -------------------------------------------------------------------- */
+
+void
+penny_crew_short(void)
+{
+	if (pg_atomic_read_u32(&crew->told) == 0 && pg_atomic_exchange_u32(&crew->told, 1) == 0)
+		penny_supervisor_wake();
+}
+
+void
+penny_crew_rearm(void)
+{
+	pg_atomic_write_u32(&crew->told, 0);
+	pg_memory_barrier();
+}
+
+bool
+penny_crew_waits(int64 *next)
+{
+	PennySched *sched = penny_queue_sched();
+	bool waits;
+	int64 now;
+
+	penny_queue_lock();
+	now = penny_queue_now();
+	waits = penny_sched_waits(sched, PENNY_RUNNER_SQL, PENNY_SCHED_ANY, now);
+	*next = penny_sched_next(sched, PENNY_RUNNER_SQL, now);
+	penny_queue_unlock();
+	return waits;
+}
+
+void
+penny_crew_count(int *running, int *busy)
+{
+	PennyRegistry *registry = penny_registry();
+
+	*running = *busy = 0;
+	SpinLockAcquire(&registry->mutex);
+	for (int i = 0; i < PENNY_MAX_WORKERS; i++)
+	{
+		PennyStaffEntry *entry = &registry->worker[i];
+
+		if (entry->pid == 0)
+			continue;
+		(*running)++;
+		*busy +=
+			pg_atomic_read_u32(&entry->busy) != 0 || pg_atomic_read_u32(&entry->connected) == 0;
+	}
+	SpinLockRelease(&registry->mutex);
+}

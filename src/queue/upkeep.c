@@ -1,0 +1,167 @@
+/*-------------------------------------------------------------------------
+ *
+ * upkeep.c
+ *		What has to be done now and then, by one process at a time.
+ *
+ * Any penny worker does it when it comes by and the time is there; the time is
+ * lowered by whoever makes work for it (shared.h).  Each part does a bounded piece
+ * in a transaction and says when to go on.  An error ends the piece, is reported by
+ * the worker, and the next try is a second later.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+#include "queue/claim.h"
+#include "queue/dead.h"
+#include "queue/load.h"
+#include "queue/schedule.h"
+#include "queue/shared.h"
+#include "queue/storage.h"
+
+#define BUSY_PAUSE 100000   /* us, while another process does it */
+#define ERROR_PAUSE 1000000 /* us, after an error, or without the extension */
+
+static void leave(int code, Datum arg);
+static int64 attend(int64 now, volatile bool *ready);
+
+/* One process at a time; false: another does it. */
+static bool
+take_turn(void)
+{
+	static bool registered = false;
+	uint32 nobody = 0;
+
+	if (!registered)
+	{
+		before_shmem_exit(leave, (Datum) 0);
+		registered = true;
+	}
+	return pg_atomic_compare_exchange_u32(&penny_queue_shared->upkeep, &nobody,
+										  (uint32) PENNY_MY_PROC_NUMBER + 1);
+}
+
+static void
+leave(int code, Datum arg)
+{
+	uint32 me = (uint32) PENNY_MY_PROC_NUMBER + 1;
+
+	(void) code;
+	(void) arg;
+	(void) pg_atomic_compare_exchange_u32(&penny_queue_shared->upkeep, &me, 0);
+}
+
+/* The extension is not here (any more): nothing is to be kept of it. */
+static void
+forget_tables(void)
+{
+	PennyQueueShared *s = penny_queue_shared;
+
+	if (!OidIsValid(s->relation))
+		return;
+	penny_queue_lock();
+	penny_sched_clear(penny_queue_sched());
+	pg_atomic_write_u32(&s->load, PENNY_QUEUE_EMPTY);
+	s->relation = InvalidOid;
+	for (int i = 0; i < PENNY_SEGMENTS; i++)
+		pg_atomic_write_u64(&s->open[i], 0);
+	penny_queue_unlock();
+}
+
+/* In a transaction; when to go on. */
+static int64
+attend(int64 now, volatile bool *ready)
+{
+	PennyQueueShared *s = penny_queue_shared;
+	uint32 reload = pg_atomic_read_u32(&s->reload);
+	int64 next;
+
+	if (!OidIsValid(penny_queue_table_oid(PENNY_TABLE_DEFERRED)))
+	{
+		forget_tables();
+		return now + ERROR_PAUSE;
+	}
+	if (!penny_queue_current() || pg_atomic_read_u32(&s->load) != PENNY_QUEUE_LOADED ||
+		reload != pg_atomic_read_u32(&s->reloaded))
+	{
+		penny_load_all(now);
+		pg_atomic_write_u32(&s->reloaded, reload);
+	}
+	next = penny_prepared_settle(now);
+	next = Min(next, penny_load_deferred(now));
+	next = Min(next, penny_history_trim(now));
+	next = Min(next, penny_claims_upkeep());
+	*ready = true;
+	return Min(next, penny_rescan(now));
+}
+
+/* Outside a transaction: schedules, and dead letters that are too many. */
+static int64
+attend_clock(int64 now)
+{
+	int64 schedules;
+	int64 dead;
+
+	(void) penny_schedules_run(now, &schedules);
+	penny_dead_trim(now, &dead);
+	return Min(schedules, dead);
+}
+
+bool
+penny_queue_upkeep(int64 now, int64 *again_at)
+{
+	PennyQueueShared *s = penny_queue_shared;
+	static bool begun = false;
+	volatile int64 next = now + ERROR_PAUSE;
+	volatile bool ready = false;
+
+	*again_at = PENNY_SCHED_NEVER;
+	if (s == NULL || RecoveryInProgress())
+		return false;
+	/* a process that begins looks in any case: the extension may be a new one */
+	if (!begun)
+		penny_queue_upkeep_by(0);
+	begun = true;
+	*again_at = (int64) pg_atomic_read_u64(&s->upkeep_at);
+	if (now < *again_at)
+		return false;
+	if (!take_turn())
+	{
+		*again_at = now + BUSY_PAUSE;
+		return false;
+	}
+	/* what is lowered from now on is for the next time */
+	pg_atomic_write_u64(&s->upkeep_at, PENNY_SCHED_NEVER);
+	pg_memory_barrier();
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		if (penny_queue_here())
+			next = attend(now, &ready);
+		CommitTransactionCommand();
+		if (ready)
+		{
+			next = Min(next, penny_rotate(now));
+			next = Min(next, attend_clock(now));
+		}
+	}
+	PG_FINALLY();
+	{
+		penny_queue_upkeep_by(next);
+		leave(0, (Datum) 0);
+	}
+	PG_END_TRY();
+	*again_at = (int64) pg_atomic_read_u64(&s->upkeep_at);
+	/* who minds the time may not know of this one */
+	if (*again_at != PENNY_SCHED_NEVER)
+		penny_queue_wake(PENNY_RUNNER_SQL, 0);
+	return *again_at <= now;
+}
