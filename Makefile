@@ -416,6 +416,7 @@ REGRESS = install \
 	owner \
 	import \
 	queues \
+	jobs \
 	cached \
 	http \
 	plans \
@@ -519,7 +520,7 @@ $(UPDATE_SCRIPTS): $(UPDATE_DEPS)
 	$(call UPDATE_SCRIPT,$(firstword $(subst --, ,$(@:sql/penny--%=%))),$(SQL_UPDATES))
 
 # Versions for the test of updates, never part of an installation: 0.9, which
-# lacks, has and calls differently what an old version may, and 9.9, which is
+# lacks (all of the queue), has and calls differently what an old version may, and 9.9, which is
 # this one under a number that the library does not have.
 UPGRADE_TEST = .build/upgrade/penny--0.9.sql \
 	.build/upgrade/penny--0.9--$(EXTVERSION).sql \
@@ -528,9 +529,10 @@ UPGRADE_TEST = .build/upgrade/penny--0.9.sql \
 .build/upgrade/penny--0.9.sql: test/upgrade/penny--0.9.sql
 	@mkdir -p $(@D)
 	cp $< $@
-.build/upgrade/penny--0.9--$(EXTVERSION).sql: test/upgrade/0.9--1.0.sql $(UPDATE_DEPS)
+.build/upgrade/penny--0.9--$(EXTVERSION).sql: test/upgrade/0.9--1.0.sql sql/install/50_queue.sql \
+		$(UPDATE_DEPS)
 	@mkdir -p $(@D)
-	$(call UPDATE_SCRIPT,0.9,test/upgrade/0.9--1.0.sql $(SQL_UPDATES))
+	$(call UPDATE_SCRIPT,0.9,test/upgrade/0.9--1.0.sql sql/install/50_queue.sql $(SQL_UPDATES))
 .build/upgrade/penny--9.9.sql: sql/penny--$(EXTVERSION).sql
 	@mkdir -p $(@D)
 	cp $< $@

@@ -347,7 +347,12 @@ xact_callback(XactEvent event, void *arg)
 {
 	(void) arg;
 	if (!penny_ending_any())
+	{
+		/* room may have been made all the same, in a context that ends now */
+		if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+			memset(&mine, 0, sizeof(mine));
 		return;
+	}
 	switch (event)
 	{
 		case XACT_EVENT_PRE_PREPARE:
