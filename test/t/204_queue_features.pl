@@ -58,6 +58,7 @@ my $late = $node->sql(q{SELECT count(*) FROM public.runs WHERE at < (what -> '_s
 is($late, 0, 'none before its time');
 is($node->sql(q{SELECT count(*) FROM penny.jobs WHERE kind = 'unheard'}), 1, 'with a key, no run comes while the one before has not ended');
 is($node->sql(q{SELECT penny.pause_schedule('every second'), penny.unschedule('no handler'), penny.unschedule('nothing')}), 't|t|f', 'pause');
+is($node->sql(q{SELECT penny.cancel_key('normal', 'one')}), 't', 'jobs of a schedule stay');
 
 # Runs that were missed.
 sub missed
