@@ -152,6 +152,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/cron_text.o \
 	src/queue/dead.o \
 	src/queue/dead_purge.o \
+	src/queue/dump.o \
 	src/queue/ending.o \
 	src/queue/ending_errors.o \
 	src/queue/ending_events.o \
@@ -175,7 +176,6 @@ QUEUE = src/queue/cancel.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
 	src/queue/look.o \
-	src/queue/look_sql.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/rescan.o \
@@ -375,6 +375,8 @@ REGRESS = install \
 	jsonb \
 	owner \
 	import \
+	queues \
+	jobs \
 	cached \
 	http \
 	plans \
@@ -473,7 +475,7 @@ $(UPDATE_SCRIPTS): $(UPDATE_DEPS)
 	$(call UPDATE_SCRIPT,$(firstword $(subst --, ,$(@:sql/penny--%=%))),$(SQL_UPDATES))
 
 # Versions for the test of updates, never part of an installation: 0.9, which
-# lacks, has and calls differently what an old version may, and 9.9, which is
+# lacks (all of the queue), has and calls differently what an old version may, and 9.9, which is
 # this one under a number that the library does not have.
 UPGRADE_TEST = .build/upgrade/penny--0.9.sql \
 	.build/upgrade/penny--0.9--$(EXTVERSION).sql \
@@ -482,9 +484,10 @@ UPGRADE_TEST = .build/upgrade/penny--0.9.sql \
 .build/upgrade/penny--0.9.sql: test/upgrade/penny--0.9.sql
 	@mkdir -p $(@D)
 	cp $< $@
-.build/upgrade/penny--0.9--$(EXTVERSION).sql: test/upgrade/0.9--1.0.sql $(UPDATE_DEPS)
+.build/upgrade/penny--0.9--$(EXTVERSION).sql: test/upgrade/0.9--1.0.sql sql/install/50_queue.sql \
+		$(UPDATE_DEPS)
 	@mkdir -p $(@D)
-	$(call UPDATE_SCRIPT,0.9,test/upgrade/0.9--1.0.sql $(SQL_UPDATES))
+	$(call UPDATE_SCRIPT,0.9,test/upgrade/0.9--1.0.sql sql/install/50_queue.sql $(SQL_UPDATES))
 .build/upgrade/penny--9.9.sql: sql/penny--$(EXTVERSION).sql
 	@mkdir -p $(@D)
 	cp $< $@

@@ -29,6 +29,11 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_reload_jobs';
 COMMENT ON FUNCTION _penny.reload_jobs() IS 'Have the workers read the tables of jobs anew when this transaction has committed';
 
+CREATE OR REPLACE FUNCTION _penny.rotate_jobs() RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_rotate_jobs';
+COMMENT ON FUNCTION _penny.rotate_jobs() IS 'Have a worker empty now what segments can be emptied, the newest too, and move jobs that wait in them to the deferred ones';
+
 CREATE OR REPLACE FUNCTION penny.load_jobs() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -52,14 +57,6 @@ LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'penny_receipt_ids';
 COMMENT ON FUNCTION _penny.receipt_ids(bigint, bytea) IS 'Ids of the jobs that a receipt of a batch tells of';
 
-CREATE OR REPLACE FUNCTION _penny.job_look(
-	id bigint, OUT state text, OUT kind text, OUT queue smallint, OUT attempt integer, OUT due timestamptz,
-	OUT started_at timestamptz, OUT ended_at timestamptz, OUT result jsonb, OUT error text, OUT user_id uuid) RETURNS SETOF record
-LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
-AS 'MODULE_PATHNAME', 'penny_job_look_sql';
-COMMENT ON FUNCTION _penny.job_look(bigint) IS
-'What is known of a job; state waiting, delayed, blocked, active, completed, failed or cancelled; no row: nothing';
-
 CREATE OR REPLACE FUNCTION _penny.jobs_in_memory(
 	OUT id bigint, OUT queue smallint, OUT state text, OUT due timestamptz, OUT attempt integer,
 	OUT started_at timestamptz, OUT lease_until timestamptz, OUT holder integer) RETURNS SETOF record
@@ -75,7 +72,7 @@ COMMENT ON FUNCTION _penny.queue_counters() IS 'Whether jobs are loaded, and cou
 REVOKE EXECUTE ON FUNCTION
 	penny.enqueue(text, jsonb, text, integer, timestamptz, interval, integer, interval, interval, text, text, text, text),
 	penny.enqueue_many(text, jsonb[], text, integer, timestamptz, interval, text), penny.enqueue_many(jsonb),
-	penny.load_jobs(), _penny.reload_jobs(), _penny.job_ended(integer, bigint), _penny.receipt_ids(bigint, bytea), _penny.job_look(bigint),
+	penny.load_jobs(), _penny.reload_jobs(), _penny.rotate_jobs(), _penny.job_ended(integer, bigint), _penny.receipt_ids(bigint, bytea),
 	_penny.jobs_in_memory(), _penny.queue_counters() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	penny.enqueue(text, jsonb, text, integer, timestamptz, interval, integer, interval, interval, text, text, text, text),

@@ -230,11 +230,11 @@ CREATE TABLE _penny.jobs_restored (
 );
 COMMENT ON TABLE _penny.jobs_restored IS 'A row: jobs came by a statement and wait for penny.load_jobs()';
 CREATE FUNCTION _penny.note_restored() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	INSERT INTO _penny.jobs_restored SELECT now() WHERE NOT EXISTS (SELECT FROM _penny.jobs_restored);
+	INSERT INTO _penny.jobs_restored SELECT now() WHERE EXISTS (SELECT FROM fresh) AND NOT EXISTS (SELECT FROM _penny.jobs_restored);
 	RETURN NULL;
 END
 $$;
@@ -245,7 +245,7 @@ DECLARE
 	name text;
 BEGIN
 	FOREACH name IN ARRAY ARRAY['job_0', 'job_1', 'job_2', 'job_3', 'job_4', 'job_5', 'job_6', 'job_7', 'jobs_deferred'] LOOP
-		EXECUTE pg_catalog.format('CREATE TRIGGER penny_restored AFTER INSERT ON _penny.%1$I FOR EACH STATEMENT EXECUTE FUNCTION _penny.note_restored();
+		EXECUTE pg_catalog.format('CREATE TRIGGER penny_restored AFTER INSERT ON _penny.%1$I REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION _penny.note_restored();
 			ALTER TABLE _penny.%1$I ENABLE ALWAYS TRIGGER penny_restored;', name);
 	END LOOP;
 END

@@ -93,7 +93,7 @@ static PennyReadiness told = PENNY_STARTING;
 static int64 look_at = 0; /* look at the catalogs then, asked or not */
 static int prepared = 0;  /* prepared transactions to look after */
 
-static int64 chore_at[PENNY_CHORES]; /* ask for it again then */
+static int64 chore_asked[PENNY_CHORES]; /* when */
 
 static void take_settings(void);
 static void look(void *arg);
@@ -282,23 +282,24 @@ sweep_prepared(void *arg)
 	prepared = penny_prepared_sweep();
 }
 
-/* Often enough that what nobody will end is noticed soon after its time. */
+/* When a chore is due: often enough that what nobody will end is noticed soon after its time. */
+static int64
+chore_at(PennyChore chore)
+{
+	int pause = chore == PENNY_CHORE_STREAMS ? Min(STREAMS_PAUSE, penny_stream_timeout / 4)
+											 : Min(EXECUTIONS_PAUSE, penny_execution_timeout / 4);
+
+	return penny_chores_due(chore) ? chore_asked[chore] + pause : PENNY_NEVER;
+}
+
 static void
 ask_for_chores(int64 now)
 {
-	static const struct
-	{
-		int pause;
-		const int *limit;
-	} when[PENNY_CHORES] = {
-		[PENNY_CHORE_STREAMS] = {STREAMS_PAUSE, &penny_stream_timeout},
-		[PENNY_CHORE_EXECUTIONS] = {EXECUTIONS_PAUSE, &penny_execution_timeout}};
-
 	for (PennyChore chore = 0; chore < PENNY_CHORES; chore++)
 	{
-		if (!penny_chores_due(chore) || now < chore_at[chore])
+		if (now < chore_at(chore))
 			continue;
-		chore_at[chore] = now + Min(when[chore].pause, *when[chore].limit / 4);
+		chore_asked[chore] = now;
 		penny_chores_ask(chore);
 	}
 }
@@ -433,10 +434,7 @@ wait_for_work(WaitEventSet *set)
 	if (prepared > 0)
 		timeout = timeout < 0 ? SWEEP_PAUSE : Min(timeout, SWEEP_PAUSE);
 	for (PennyChore chore = 0; chore < PENNY_CHORES; chore++)
-	{
-		if (penny_chores_due(chore))
-			timeout = sooner(timeout, chore_at[chore]);
-	}
+		timeout = sooner(timeout, chore_at(chore));
 	timeout = sooner(timeout, penny_relay_start_at());
 	timeout = sooner(timeout, penny_job_workers_start_at());
 	if (visible)

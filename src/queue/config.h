@@ -29,5 +29,7 @@ extern void penny_queue_config_apply(void);
 /* Rows of the tables, under the latest snapshot, into the current memory context; how many. */
 extern int penny_queue_read_all(PennyQueueConfig **out);
 extern int penny_handler_read_all(PennyHandler **out);
+/* Are there deferred jobs of the queue? */
+extern bool penny_queue_has_deferred(uint16 queue);
 
 #endif /* PENNY_QUEUE_CONFIG_H */

@@ -20,7 +20,6 @@
 
 #include "queue/ending_private.h"
 #include "queue/load.h"
-#include "queue/look.h"
 #include "queue/storage.h"
 
 enum
@@ -172,7 +171,6 @@ penny_dead_insert(const PennyJobRow *row, int made, const char *reason, Jsonb *e
 	values[DEAD_AT] = TimestampTzGetDatum(at);
 	values[DEAD_REDRIVEN] = PointerGetDatum(construct_empty_array(INT8OID));
 	insert_row(PENNY_TABLE_DEAD, values, isnull);
-	penny_history_added(row->queue);
 }
 
 void
@@ -206,64 +204,4 @@ penny_history_insert(const PennyJobRow *row, const PennyReceipt *receipt)
 		receipt->worker == NULL ? (Datum) 0 : CStringGetTextDatum(receipt->worker);
 	insert_row(PENNY_TABLE_HISTORY, values, isnull);
 	penny_history_added(row->queue);
-}
-
-/* ---- reading it again ------------------------------------------------------------------ */
-
-/* Columns that both have: id, queue; kind, payload and user, which stand together. */
-static void
-read_job(const Datum *value, const bool *isnull, int kind, PennyJobLook *out)
-{
-	out->row.id = DatumGetInt64(value[0]);
-	out->row.queue = (uint16) DatumGetInt16(value[1]);
-	out->row.kind = TextDatumGetCString(value[kind]);
-	out->row.payload = DatumGetJsonbPCopy(value[kind + 1]);
-	if (!isnull[kind + 2])
-	{
-		pg_uuid_t *user = palloc(sizeof(*user));
-
-		*user = *DatumGetUUIDP(value[kind + 2]);
-		out->row.user_id = user;
-	}
-}
-
-void
-penny_dead_read(HeapTuple tuple, TupleDesc desc, PennyJobLook *out)
-{
-	Datum value[DEAD_COLUMNS];
-	bool isnull[DEAD_COLUMNS];
-
-	heap_deform_tuple(tuple, desc, value, isnull);
-	read_job(value, isnull, DEAD_KIND, out);
-	out->row.enqueued_at = DatumGetTimestampTz(value[DEAD_ENQUEUED]);
-	out->row.priority = DatumGetInt32(value[DEAD_PRIORITY]);
-	out->row.key = isnull[DEAD_KEY] ? NULL : TextDatumGetCString(value[DEAD_KEY]);
-	out->row.group_key = isnull[DEAD_GROUP] ? NULL : TextDatumGetCString(value[DEAD_GROUP]);
-	out->row.room = isnull[DEAD_ROOM] ? NULL : TextDatumGetCString(value[DEAD_ROOM]);
-	out->row.errors = DatumGetJsonbPCopy(value[DEAD_ERRORS]);
-	out->row.made = out->attempt = DatumGetInt16(value[DEAD_MADE]);
-	out->state = "failed";
-	out->ended = DatumGetTimestampTz(value[DEAD_AT]);
-}
-
-void
-penny_history_read(HeapTuple tuple, TupleDesc desc, PennyJobLook *out)
-{
-	Datum value[HISTORY_COLUMNS];
-	bool isnull[HISTORY_COLUMNS];
-
-	heap_deform_tuple(tuple, desc, value, isnull);
-	read_job(value, isnull, HISTORY_KIND, out);
-	out->row.enqueued_at = DatumGetTimestampTz(value[HISTORY_ENQUEUED]);
-	out->row.key = isnull[HISTORY_KEY] ? NULL : TextDatumGetCString(value[HISTORY_KEY]);
-	out->row.group_key = isnull[HISTORY_GROUP] ? NULL : TextDatumGetCString(value[HISTORY_GROUP]);
-	out->attempt = DatumGetInt16(value[HISTORY_ATTEMPT]);
-	out->started = DatumGetTimestampTz(value[HISTORY_STARTED]);
-	out->ended = DatumGetTimestampTz(value[HISTORY_ENDED]);
-	if (!isnull[HISTORY_RESULT])
-		out->result = DatumGetJsonbPCopy(value[HISTORY_RESULT]);
-	if (!isnull[HISTORY_WORKER])
-		out->worker = TextDatumGetCString(value[HISTORY_WORKER]);
-	out->state = DatumGetInt16(value[HISTORY_OUTCOME]) == PENNY_OUTCOME_CANCELLED ? "cancelled"
-																				  : "completed";
 }

@@ -71,7 +71,7 @@ extern PennyEmptied penny_segment_empty(int64 segment, int64 *first);
 
 /* ---- history.c ------------------------------------------------------------------------------ */
 
-/* Note that rows were added to the dead letters or the history of a queue. */
+/* Note that a row was added to the history of a queue. */
 extern void penny_history_added(uint16 queue);
 /* Delete what is more than queues keep; when to go on. */
 extern int64 penny_history_trim(int64 now);

@@ -1,227 +1,257 @@
 /*-------------------------------------------------------------------------
  *
  * look.c
- *		What is known of a job: from memory, its row, its receipt, or what is kept of
- *		it.
+ *		What becomes of a job, for who looks; see look.h.
  *
- * Memory is asked first, so a job that starts or ends meanwhile is found in a later
- * state by the tables.  The receipt of a batch is looked for among those shortly
- * before the job's id; where it is not, the end is known and its time is not.
+ * Memory is asked first: one look under the queue's lock.  A job that is not there
+ * and whose bit says done has ended, and its receipt tells how: one of its own, or
+ * that of a batch, which began with a smaller id.  Batches are looked for backwards by
+ * the index, BATCHES_BACK receipts far; beyond that it is said to have completed, and
+ * not when.  A job without an entry that is not done waits for room in memory, for the
+ * commit that enqueues it, or for its time.
+ *
+ * Where there is no memory to ask (another database, not preloaded), receipts alone
+ * tell.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/tableam.h"
+#include "access/skey.h"
+#include "access/stratnum.h"
+#include "executor/tuptable.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "auth/identity.h"
 #include "queue/ending_private.h"
+#include "queue/enqueue.h"
+#include "queue/load.h"
 #include "queue/look.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
 
-#define BATCHES 64 /* receipts before the job's id that are looked at */
+#define BATCHES_BACK 2000
 
-typedef struct Search
+typedef enum Known
 {
-	int64 id;
-	bool found;
-} Search;
+	KNOWN_LIVE, /* it is in memory */
+	KNOWN_DONE,
+	KNOWN_NOT_DONE,
+	KNOWN_NOT /* nobody to ask */
+} Known;
 
-static const char *const outcome_name[] = {
-	[PENNY_OUTCOME_COMPLETED] = "completed",
-	[PENNY_OUTCOME_FAILED] = "failed",
-	[PENNY_OUTCOME_CANCELLED] = "cancelled",
-	[PENNY_OUTCOME_BATCH] = "completed",
-};
-
-/* ---- memory ------------------------------------------------------------------------ */
-
-static const char *
-state_name(const PennyJob *job)
+bool
+penny_look_allowed(int64 id)
 {
-	uint8 state = job->state == PENNY_JOB_ENDING ? job->before : job->state;
+	const PennyIdentity *identity = penny_identity_get();
+	PennyJobRow row;
 
-	return state == PENNY_JOB_ACTIVE    ? "active"
-		   : state == PENNY_JOB_DELAYED ? "delayed"
-										: "waiting";
+	if (penny_enqueue_has_role('a'))
+		return true;
+	return identity->has_user && penny_job_read_id(id, &row) && row.user_id != NULL &&
+		   memcmp(row.user_id, &identity->user_id, sizeof(pg_uuid_t)) == 0;
 }
 
-/* True: it is there.  `done`: its row in a segment has ended. */
-static bool
-look_into_memory(int64 id, PennyJobLook *out, bool *done)
+/* ---- memory --------------------------------------------------------------------- */
+
+static Known
+ask_memory(int64 id, PennyJob *job)
 {
 	PennySched *sched = penny_queue_sched();
+	Known known = KNOWN_NOT_DONE;
 	PennyJobRef ref;
-	PennyJob job;
 
-	*done = false;
-	if (!penny_queue_current())
-		return false;
+	if (!penny_queue_here() || !penny_queue_current() ||
+		pg_atomic_read_u32(&penny_queue_shared->load) != PENNY_QUEUE_LOADED)
+		return KNOWN_NOT;
 	penny_queue_lock();
 	ref = penny_sched_find(sched, id, penny_queue_now());
 	if (ref != 0)
-		job = *penny_sched_job(sched, ref);
-	else
-		*done = penny_sched_done(sched, id);
+	{
+		*job = *penny_sched_job(sched, ref);
+		known = KNOWN_LIVE;
+	}
+	else if (penny_sched_done(sched, id))
+		known = KNOWN_DONE;
 	penny_queue_unlock();
-	if (ref == 0)
-		return false;
-	out->state = state_name(&job);
-	out->attempt = job.attempt;
-	out->due = job.due;
-	out->started = strcmp(out->state, "active") == 0 ? job.started : 0;
-	return true;
+	return known;
 }
 
-/* ---- receipts ------------------------------------------------------------------------ */
+static const char *
+state_by_time(TimestampTz due)
+{
+	return due > GetCurrentTimestamp() ? "delayed" : "waiting";
+}
 
 static void
-compare(int64 id, void *arg)
+view_live(const PennyJob *job, PennyJobView *view)
 {
-	Search *search = arg;
+	bool active = job->state == PENNY_JOB_ACTIVE ||
+				  (job->state == PENNY_JOB_ENDING && job->before == PENNY_JOB_ACTIVE);
 
-	search->found |= id == search->id;
+	view->attempt = job->attempt;
+	view->due = job->due;
+	if (!active)
+	{
+		view->state = state_by_time(job->due);
+		return;
+	}
+	view->state = "active";
+	view->attempt++;
+	view->started = job->started;
+	if (job->until != PENNY_SCHED_NEVER)
+		view->until = job->until;
+	else
+		view->worker = psprintf("penny worker %u", job->holder);
 }
 
+/* ---- receipts -------------------------------------------------------------------- */
+
+static Datum
+column(HeapTuple tuple, TupleDesc desc, int n, bool *isnull)
+{
+	return heap_getattr(tuple, n + 1, desc, isnull);
+}
+
+typedef struct Member
+{
+	int64 id;
+	bool found;
+} Member;
+
+static void
+compare_member(int64 id, void *arg)
+{
+	Member *member = arg;
+
+	member->found = member->found || id == member->id;
+}
+
+/* Does this receipt tell how the job ended? */
 static bool
-covers(HeapTuple tuple, TupleDesc desc, int64 id)
+tells(HeapTuple tuple, TupleDesc desc, int64 id)
 {
 	bool isnull;
-	Datum ids = heap_getattr(tuple, RECEIPT_IDS + 1, desc, &isnull);
-	int64 first = DatumGetInt64(heap_getattr(tuple, RECEIPT_ID + 1, desc, &isnull));
-	int64 last = DatumGetInt64(heap_getattr(tuple, RECEIPT_LAST_ID + 1, desc, &isnull));
-	Search search = {.id = id};
+	int64 first = DatumGetInt64(column(tuple, desc, RECEIPT_ID, &isnull));
+	int outcome = DatumGetInt16(column(tuple, desc, RECEIPT_OUTCOME, &isnull));
+	Member member = {id, false};
+	Datum ids;
 
-	if (id < first || id > last)
+	if (outcome != PENNY_OUTCOME_BATCH)
+		return first == id && outcome != PENNY_OUTCOME_RETRY;
+	if (DatumGetInt64(column(tuple, desc, RECEIPT_LAST_ID, &isnull)) < id)
 		return false;
-	(void) heap_getattr(tuple, RECEIPT_IDS + 1, desc, &isnull);
-	if (isnull)
-		return first == id;
-	penny_receipt_unpack(first, DatumGetByteaPP(ids), compare, &search);
-	return search.found;
+	ids = column(tuple, desc, RECEIPT_IDS, &isnull);
+	if (!isnull)
+		penny_receipt_unpack(first, DatumGetByteaPP(ids), compare_member, &member);
+	return member.found;
+}
+
+static char *
+copy_text(Datum value, bool isnull)
+{
+	return isnull ? NULL : TextDatumGetCString(value);
 }
 
 static void
-read_end(HeapTuple tuple, TupleDesc desc, PennyJobLook *out)
+view_receipt(HeapTuple tuple, TupleDesc desc, bool whole, PennyJobView *view)
 {
-	Datum value[RECEIPT_COLUMNS];
-	bool isnull[RECEIPT_COLUMNS];
+	bool isnull;
+	Datum value;
 
-	heap_deform_tuple(tuple, desc, value, isnull);
-	out->state = outcome_name[DatumGetInt16(value[RECEIPT_OUTCOME])];
-	out->attempt = DatumGetInt16(value[RECEIPT_ATTEMPT]);
-	out->started = DatumGetTimestampTz(value[RECEIPT_STARTED]);
-	out->ended = DatumGetTimestampTz(value[RECEIPT_ENDED]);
-	if (!isnull[RECEIPT_RESULT])
-		out->result = DatumGetJsonbPCopy(value[RECEIPT_RESULT]);
-	if (!isnull[RECEIPT_ERROR])
-		out->error = TextDatumGetCString(value[RECEIPT_ERROR]);
-	if (!isnull[RECEIPT_WORKER])
-		out->worker = TextDatumGetCString(value[RECEIPT_WORKER]);
-}
-
-/* The receipt that says how a job of a segment ended. */
-static bool
-look_at_receipts(int64 id, Snapshot snapshot, PennyJobLook *out)
-{
-	PennyOpenTable open;
-	PennyTableScan *scan;
-	HeapTuple tuple;
-	bool found = false;
-	int looked = 0;
-
-	penny_table_open(&open, penny_receipt_table(id), AccessShareLock);
-	scan = penny_table_scan_to(&open, RECEIPT_ID, snapshot, id);
-	while (!found && looked < BATCHES && penny_table_previous(scan, &tuple))
+	switch (DatumGetInt16(column(tuple, desc, RECEIPT_OUTCOME, &isnull)))
 	{
-		TupleDesc desc = RelationGetDescr(open.relation);
-		bool isnull;
-		int outcome = DatumGetInt16(heap_getattr(tuple, RECEIPT_OUTCOME + 1, desc, &isnull));
-		int64 first = DatumGetInt64(heap_getattr(tuple, RECEIPT_ID + 1, desc, &isnull));
-
-		looked += first != id;
-		if (outcome == PENNY_OUTCOME_RETRY || outcome == PENNY_OUTCOME_MOVED || outcome < 1 ||
-			outcome > PENNY_OUTCOME_BATCH)
-			continue;
-		found = covers(tuple, desc, id);
-		if (found)
-			read_end(tuple, desc, out);
+		case PENNY_OUTCOME_FAILED:
+			view->state = "failed";
+			break;
+		case PENNY_OUTCOME_CANCELLED:
+			view->state = "cancelled";
+			break;
+		case PENNY_OUTCOME_MOVED:
+			view->state = NULL;
+			break;
+		default:
+			view->state = "completed";
+			break;
 	}
-	penny_table_scan_end(scan);
-	penny_table_close(&open);
-	return found;
+	if (!whole)
+		return;
+	view->attempt = DatumGetInt16(column(tuple, desc, RECEIPT_ATTEMPT, &isnull));
+	view->started = DatumGetTimestampTz(column(tuple, desc, RECEIPT_STARTED, &isnull));
+	view->ended = DatumGetTimestampTz(column(tuple, desc, RECEIPT_ENDED, &isnull));
+	value = column(tuple, desc, RECEIPT_RESULT, &isnull);
+	if (!isnull)
+		view->result = DatumGetJsonbPCopy(value);
+	value = column(tuple, desc, RECEIPT_ERROR, &isnull);
+	view->error = copy_text(value, isnull);
+	value = column(tuple, desc, RECEIPT_WORKER, &isnull);
+	view->worker = copy_text(value, isnull);
 }
 
-bool
-penny_receipt_tells_end(int64 id)
+/* By its receipt; false: none was found.  Without `batches` only one of its own. */
+static bool
+ask_receipts(int64 id, bool batches, bool whole, PennyJobView *view)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	PennyJobLook look;
-	bool ended = look_at_receipts(id, snapshot, &look);
-
-	UnregisterSnapshot(snapshot);
-	return ended;
-}
-
-/* ---- what is kept ----------------------------------------------------------------------- */
-
-/* A column of the one row with this id; false: there is none. */
-static bool
-look_at_kept(PennyQueueTable table, int64 id, Snapshot snapshot, PennyJobLook *out)
-{
-	Datum key = Int64GetDatum(id);
 	PennyOpenTable open;
-	PennyTableScan *scan;
-	HeapTuple tuple;
-	bool found;
+	TupleTableSlot *slot;
+	IndexScanDesc scan;
+	ScanKeyData key;
+	bool found = false;
 
-	penny_table_open(&open, table, AccessShareLock);
-	scan = penny_table_scan(&open, 0, snapshot, 1, &key);
-	found = penny_table_next(scan, &tuple);
-	if (found && table == PENNY_TABLE_DEAD)
-		penny_dead_read(tuple, RelationGetDescr(open.relation), out);
-	else if (found)
-		penny_history_read(tuple, RelationGetDescr(open.relation), out);
-	penny_table_scan_end(scan);
+	penny_table_open(&open, penny_receipt_table(id), AccessShareLock);
+	slot = table_slot_create(open.relation, NULL);
+	ScanKeyInit(&key, 1, batches ? BTLessEqualStrategyNumber : BTEqualStrategyNumber,
+				batches ? F_INT8LE : F_INT8EQ, Int64GetDatum(id));
+	scan = index_beginscan(open.relation, penny_table_index_on(&open, RECEIPT_ID), snapshot, 1, 0);
+	index_rescan(scan, &key, 1, NULL, 0);
+	for (int n = 0; n < BATCHES_BACK && !found; n++)
+	{
+		bool free_tuple;
+		HeapTuple tuple;
+
+		if (!index_getnext_slot(scan, BackwardScanDirection, slot))
+			break;
+		tuple = ExecFetchSlotHeapTuple(slot, false, &free_tuple);
+		found = tells(tuple, RelationGetDescr(open.relation), id);
+		if (found)
+			view_receipt(tuple, RelationGetDescr(open.relation), whole, view);
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
 	penny_table_close(&open);
+	UnregisterSnapshot(snapshot);
 	return found;
 }
 
-bool
-penny_job_look(int64 id, PennyJobLook *out)
+void
+penny_look_job(int64 id, TimestampTz due, bool whole, PennyJobView *view)
 {
-	Snapshot snapshot;
-	bool done;
-	bool in_memory;
-	bool found = true;
+	PennyJob job;
 
-	memset(out, 0, sizeof(*out));
-	in_memory = look_into_memory(id, out, &done);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	out->has_row = penny_job_read_id(id, &out->row);
-	if (out->has_row && (out->row.flags & PENNY_JOB_DEFERRED))
+	memset(view, 0, sizeof(*view));
+	switch (ask_memory(id, &job))
 	{
-		if (!in_memory)
-			out->state = out->row.pending > 0 ? "blocked" : "delayed";
-		out->due = in_memory ? out->due : out->row.due;
-		out->attempt = out->row.made;
+		case KNOWN_LIVE:
+			view_live(&job, view);
+			return;
+		case KNOWN_DONE:
+			if (!ask_receipts(id, whole, whole, view))
+				view->state = "completed";
+			return;
+		case KNOWN_NOT:
+			if (ask_receipts(id, true, whole, view))
+				return;
+			break;
+		case KNOWN_NOT_DONE:
+			break;
 	}
-	else if (out->has_row && look_at_receipts(id, snapshot, out))
-		;
-	else if (look_at_kept(PENNY_TABLE_DEAD, id, snapshot, out) ||
-			 look_at_kept(PENNY_TABLE_HISTORY, id, snapshot, out))
-		;
-	else if (out->has_row && !in_memory)
-	{
-		out->state = done ? "completed" : out->row.due > penny_queue_now() ? "delayed" : "waiting";
-		out->due = out->row.due;
-	}
-	else
-		found = out->has_row;
-	UnregisterSnapshot(snapshot);
-	return found;
+	view->state = state_by_time(due);
 }

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * look.h
- *		What is known of a job, for who asks.
+ *		What becomes of a job, for who looks: from the scheduler's memory while it
+ *		lives, from its receipts when it has ended.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,36 +11,28 @@
 
 #include "postgres.h"
 
-#include "access/htup.h"
-#include "access/tupdesc.h"
-
 #include "queue/queue.h"
 
-typedef struct PennyJobLook
+/* What is known of a job whose row lies in a segment or with the deferred ones. */
+typedef struct PennyJobView
 {
-	/*
-	 * waiting (may start), delayed (until due), blocked (by children), active,
-	 * completed, failed (a dead letter), cancelled
-	 */
-	const char *state;
-	bool has_row; /* false: what is kept of it (history, dead letters) says no more */
-	PennyJobRow row;
-	int attempt; /* of the end; before it: attempts that failed */
-	TimestampTz due;
-	TimestampTz started; /* 0: not known, as `ended` */
+	const char *state; /* waiting, delayed, active, completed, failed, cancelled; NULL: moved */
+	int attempt;       /* attempts that have begun */
+	TimestampTz due;   /* 0: as its row says; 0 below: not known */
+	TimestampTz started;
 	TimestampTz ended;
+	TimestampTz until; /* end of its lease */
+	const char *worker;
 	Jsonb *result;
 	const char *error;
-	const char *worker;
-} PennyJobLook;
+} PennyJobView;
 
-/* False: there is no such job, or nothing is kept of it any more.  By a snapshot of now. */
-extern bool penny_job_look(int64 id, PennyJobLook *out);
-
-/* ---- ending_rows.c ------------------------------------------------------------------- */
-
-/* What a dead letter, a row of the history says. */
-extern void penny_dead_read(HeapTuple tuple, TupleDesc desc, PennyJobLook *out);
-extern void penny_history_read(HeapTuple tuple, TupleDesc desc, PennyJobLook *out);
+/* May the current user see it?  Agents may see all, users what they enqueued. */
+extern bool penny_look_allowed(int64 id);
+/*
+ * `due` as its row says.  With `whole` false the state alone, as cheaply as that can
+ * be had.
+ */
+extern void penny_look_job(int64 id, TimestampTz due, bool whole, PennyJobView *view);
 
 #endif /* PENNY_QUEUE_LOOK_H */

@@ -61,12 +61,14 @@ static int reached = 0; /* the last item that the transaction began with */
 static ErrorData *failure = NULL;
 static const char *stopped = NULL; /* its job was told to stop, and why */
 static bool was_cancelled = false;
+static bool in_job = false; /* it was while a job ran */
 
 static int attempt(int first, int most);
 static int run_items(int first, int most);
 static bool run_item(PennyBatchItem *item, bool first, bool *last);
 static void take_error(void);
-static void run_alone(int index);
+static void run_alone(int index, bool failed);
+static int run_apart(int first, int last);
 static void record_failure(PennyBatchItem *item);
 static void settle(int first, int n);
 static void put_back(int first);
@@ -104,21 +106,17 @@ penny_run_jobs(const PennyJobRef *refs, int n)
 	for (int i = 0; i < n; i++)
 	{
 		items[i].ref = refs[i];
+		items[i].fate = PENNY_FATE_NONE;
 		items[i].job = *penny_sched_job(penny_queue_sched(), refs[i]);
 	}
 	while (next < n && wrong == NULL && (next == 0 || !is_enough(begun)))
 	{
 		int done = attempt(next, n - next);
 
-		for (int i = next; done == 0 && i <= reached && wrong == NULL; i++)
-		{
-			run_alone(i);
-			wrong = penny_reset_session();
-			next = i + 1;
-		}
+		if (done == 0)
+			done = run_apart(next, reached);
 		next += done;
-		if (done > 0)
-			wrong = penny_reset_session();
+		wrong = penny_reset_session();
 	}
 	penny_job_mark_end();
 	if (next < n)
@@ -145,7 +143,9 @@ attempt(int first, int most)
 		StartTransactionCommand();
 		MemoryContextSwitchTo(context);
 		penny_run_ticks(true);
+		in_job = true;
 		n = run_items(first, most);
+		in_job = false;
 		penny_run_ticks(false);
 		penny_run_record(&items[first], n, &current);
 		CommitTransactionCommand();
@@ -154,6 +154,8 @@ attempt(int first, int most)
 	{
 		take_error();
 		n = 0;
+		for (int i = first; i <= reached; i++)
+			items[i].fate = PENNY_FATE_NONE;
 	}
 	PG_END_TRY();
 	synchronous_commit = saved_commit;
@@ -266,18 +268,36 @@ is_collision(const ErrorData *error)
 		   error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
+/* A job that is in no transaction; with an error to begin with, or without. */
 static void
-run_alone(int index)
+run_alone(int index, bool failed)
 {
-	PennyBatchItem *item = &items[index];
-
-	for (int i = 0; attempt(index, 1) == 0; i++)
+	for (int i = 0; failed || attempt(index, 1) == 0; i++)
 	{
+		failed = false;
 		if (!was_cancelled && stopped == NULL && is_collision(failure) && i < RETRIES)
 			continue;
-		record_failure(item);
+		record_failure(&items[index]);
 		break;
 	}
+}
+
+/*
+ * The transaction with these jobs came to nothing: each alone; gives how many.
+ * When it is clear whose the error was, that one has had its attempt.
+ */
+static int
+run_apart(int first, int last)
+{
+	bool known = first == last || was_cancelled || stopped != NULL ||
+				 (in_job && failure->sqlerrcode == ERRCODE_QUERY_CANCELED);
+	int i = first;
+
+	if (known)
+		run_alone(last, true);
+	while (i < last + (known ? 0 : 1) && penny_reset_session() == NULL)
+		run_alone(i++, false);
+	return known && i == last ? i - first + 1 : i - first;
 }
 
 /* What is kept of the error: message, detail, SQLSTATE. */
@@ -305,6 +325,8 @@ record_failure(PennyBatchItem *item)
 	volatile bool recorded = false;
 	char *text;
 
+	was_cancelled |=
+		(penny_sched_job(penny_queue_sched(), item->ref)->flags & PENNY_JOB_CANCEL) != 0;
 	MemoryContextSwitchTo(errors);
 	text = failure_text();
 	current = item;
@@ -402,7 +424,8 @@ put_back(int first)
 {
 	penny_queue_lock();
 	for (int i = first; i < items_n; i++)
-		penny_sched_put_back(penny_queue_sched(), items[i].ref, penny_queue_now());
+		if (items[i].fate == PENNY_FATE_NONE)
+			penny_sched_put_back(penny_queue_sched(), items[i].ref, penny_queue_now());
 	penny_queue_unlock();
 	penny_queue_wake(PENNY_RUNNER_SQL, items[first].job.queue);
 }

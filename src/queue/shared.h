@@ -71,6 +71,7 @@ typedef struct PennyQueueShared
 	int64 opened_at[PENNY_SEGMENTS];                /* likewise */
 	int64 left_at[PENNY_SEGMENTS];                  /* when ids went on to the next; of upkeep */
 	int64 rotate_at;                                /* when to look again; of upkeep */
+	pg_atomic_uint32 rotate_now;                    /* asked by rotate_jobs() */
 	pg_atomic_uint64 trim[PENNY_SCHED_QUEUES / 64]; /* queues of which more is kept than wanted */
 	pg_atomic_uint64 missed[PENNY_SCHED_QUEUES];
 	pg_atomic_uint32 old_retries;    /* jobs that are not in memory may have failed before */

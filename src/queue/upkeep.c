@@ -119,12 +119,17 @@ bool
 penny_queue_upkeep(int64 now, int64 *again_at)
 {
 	PennyQueueShared *s = penny_queue_shared;
+	static bool begun = false;
 	volatile int64 next = now + ERROR_PAUSE;
 	volatile bool ready = false;
 
 	*again_at = PENNY_SCHED_NEVER;
 	if (s == NULL || RecoveryInProgress())
 		return false;
+	/* a process that begins looks in any case: the extension may be a new one */
+	if (!begun)
+		penny_queue_upkeep_by(0);
+	begun = true;
 	*again_at = (int64) pg_atomic_read_u64(&s->upkeep_at);
 	if (now < *again_at)
 		return false;

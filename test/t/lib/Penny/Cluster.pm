@@ -58,7 +58,7 @@ sub prepared
 		  . $edge
 		  . 'fsync = ' . ($with{fsync} ? 'on' : 'off') . "\n"
 		  . "restart_after_crash = on\n"
-		  . "max_worker_processes = 16\n"
+		  . "max_worker_processes = 32\n"
 		  . "max_prepared_transactions = 20\n"
 		  . "log_statement = none\n"
 		  . ($with{conf} || ''));

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
- * look_sql.c
- *		What views, dumps and checks ask of the queue.
+ * dump.c
+ *		What dumps, restores and tests ask of the queue.
  *
  * _penny.job_ended() is asked for each row of a segment by pg_dump.  The first time
  * in a statement it reads all receipts of the segment under the statement's
@@ -26,21 +26,19 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "queue/ending_private.h"
-#include "queue/look.h"
 #include "queue/pending.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
 
 #define SEGMENT_IDS (1 << PENNY_SEGMENT_BITS)
-#define LOOK_COLUMNS 10
 #define MEMORY_COLUMNS 8
 
 PG_FUNCTION_INFO_V1(penny_job_ended);
 PG_FUNCTION_INFO_V1(penny_receipt_ids);
-PG_FUNCTION_INFO_V1(penny_job_look_sql);
 PG_FUNCTION_INFO_V1(penny_jobs_in_memory_sql);
 PG_FUNCTION_INFO_V1(penny_queue_counters);
 PG_FUNCTION_INFO_V1(penny_reload_jobs);
+PG_FUNCTION_INFO_V1(penny_rotate_jobs);
 
 /* ---- what has ended --------------------------------------------------------------------- */
 
@@ -199,38 +197,6 @@ penny_jobs_in_memory_sql(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* _penny.job_look(id bigint) */
-Datum
-penny_job_look_sql(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	PennyJobLook look;
-	Datum value[LOOK_COLUMNS];
-	bool isnull[LOOK_COLUMNS] = {false};
-
-	InitMaterializedSRF(fcinfo, 0);
-	if (!penny_job_look(PG_GETARG_INT64(0), &look))
-		return (Datum) 0;
-	value[0] = CStringGetTextDatum(look.state);
-	value[1] = CStringGetTextDatum(look.row.kind);
-	value[2] = Int16GetDatum((int16) look.row.queue);
-	value[3] = Int32GetDatum(look.attempt);
-	value[4] = TimestampTzGetDatum(look.due);
-	isnull[4] = look.due == 0;
-	value[5] = TimestampTzGetDatum(look.started);
-	isnull[5] = look.started == 0;
-	value[6] = TimestampTzGetDatum(look.ended);
-	isnull[6] = look.ended == 0;
-	value[7] = PointerGetDatum(look.result);
-	isnull[7] = look.result == NULL;
-	isnull[8] = look.error == NULL;
-	value[8] = look.error == NULL ? (Datum) 0 : CStringGetTextDatum(look.error);
-	value[9] = UUIDPGetDatum(look.row.user_id);
-	isnull[9] = look.row.user_id == NULL;
-	tuplestore_putvalues(result->setResult, result->setDesc, value, isnull);
-	return (Datum) 0;
-}
-
 /* _penny.queue_counters() */
 Datum
 penny_queue_counters(PG_FUNCTION_ARGS)
@@ -270,5 +236,17 @@ penny_reload_jobs(PG_FUNCTION_ARGS)
 						errmsg("this is not the database that penny serves"),
 						errhint("It is named by the setting penny.database.")));
 	penny_pending_reload();
+	PG_RETURN_VOID();
+}
+
+/* _penny.rotate_jobs() */
+Datum
+penny_rotate_jobs(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	penny_require_preload();
+	pg_atomic_write_u32(&penny_queue_shared->rotate_now, 1);
+	penny_queue_upkeep_by(0);
+	penny_queue_wake(PENNY_RUNNER_SQL, 0);
 	PG_RETURN_VOID();
 }
