@@ -28,6 +28,7 @@ penny_config_init(void)
 	penny_config_redis();
 	penny_config_security();
 	penny_config_compression();
+	penny_config_webhook();
 	MarkGUCPrefixReserved("penny");
 }
 

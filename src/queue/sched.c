@@ -31,7 +31,7 @@ reserve_bytes(uint64_t *end, uint64_t bytes)
 {
 	uint64_t at = *end;
 
-	*end = (at + bytes + 63) / 64 * 64;
+	*end = (at + bytes + 127) / 128 * 128;
 	return at;
 }
 
@@ -39,7 +39,7 @@ reserve_bytes(uint64_t *end, uint64_t bytes)
 static uint64_t
 lay_out(PennySched *s, uint32_t entries)
 {
-	uint64_t end = (sizeof(PennySched) + 63) / 64 * 64;
+	uint64_t end = (sizeof(PennySched) + 127) / 128 * 128;
 
 	s->entries = entries;
 	s->blocks = entries / 4 + 1024;

@@ -129,7 +129,12 @@ typedef struct PennyGroup
 	uint16_t queue;
 	uint8_t closed; /* PennyClosed */
 	uint8_t wait;   /* PennyGroupWait */
+	uint8_t unused[16];
 } PennyGroup;
+
+/* Each lies in two lines of the processor's cache. */
+_Static_assert(sizeof(PennyJob) == 128, "an entry has 128 bytes");
+_Static_assert(sizeof(PennyGroup) == 128, "a group has 128 bytes");
 
 /* ---- queues -------------------------------------------------------------------- */
 

@@ -49,6 +49,7 @@ installed() {
 	version=$(make -s print-EXTVERSION)
 	cmp -s penny.so "$("$PG_CONFIG" --pkglibdir)/penny.so" &&
 		cmp -s penny-edge "$bin/penny-edge" &&
+		cmp -s penny-courier "$bin/penny-courier" &&
 		cmp -s penny.control "$("$PG_CONFIG" --sharedir)/extension/penny.control" &&
 		cmp -s "sql/penny--$version.sql" "$("$PG_CONFIG" --sharedir)/extension/penny--$version.sql"
 }
