@@ -58,6 +58,7 @@ my $late = $node->sql(q{SELECT count(*) FROM public.runs WHERE at < (what -> '_s
 is($late, 0, 'none before its time');
 is($node->sql(q{SELECT count(*) FROM penny.jobs WHERE kind = 'unheard'}), 1, 'with a key, no run comes while the one before has not ended');
 is($node->sql(q{SELECT penny.pause_schedule('every second'), penny.unschedule('no handler'), penny.unschedule('nothing')}), 't|t|f', 'pause');
+is($node->sql(q{SELECT penny.cancel_key('normal', 'one')}), 't', 'jobs of a schedule stay');
 
 # Runs that were missed.
 sub missed
@@ -201,6 +202,33 @@ my $cancelled = $node->act($ada, 'penny_agent', q{SELECT penny.enqueue('nothing'
 $node->act($ada, 'penny_agent', q{SELECT penny.cancel_key('normal', 'd')});
 $told = $ws->wait_for(sub { ($_[0]{event}{type} // '') eq 'job.cancelled' });
 ok($told, 'and a job that was cancelled');
+# Progress is told while the handler runs, before anything of it is committed.
+$node->sql(q{CREATE FUNCTION public.slow(job jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM penny.progress('{"half": null}');
+		PERFORM pg_advisory_xact_lock(204);
+		RETURN NULL;
+	END $$;
+	SELECT penny.handle('slow', 'public.slow', access => 'user')});
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('SELECT pg_advisory_lock(204)');
+$node->act($ada, 'penny_user', q{SELECT penny.enqueue('slow')});
+$told = $ws->wait_for(sub { ($_[0]{event}{type} // '') eq 'job.progress' });
+is_deeply($told->{event}{progress}, { half => undef }, 'progress is told at once');
+is($node->sql("SELECT penny.job($told->{event}{id}) ->> 'progress', penny.job($told->{event}{id}) ->> 'state'"), '{"half": null}|active', 'and shown');
+my $nobodys = $node->sql(q{SELECT penny.enqueue('slow', attempts => 1)});
+my $http = $node->http;
+$http->send_bytes($http->format_request('GET', "/api/v1/jobs/$nobodys?wait=30", token => $node->token($ada, 'penny_agent')));
+ok(!$http->fill_until(sub { $http->{in} ne '' }, 0.5), 'a request waits for the end of a job of nobody');
+$holder->query_safe('SELECT pg_advisory_unlock(204)');
+$holder->quit;
+is(($http->read_response(timeout => 15) // { json => { state => 'none' } })->{json}{state}, 'completed', 'and is answered when it ends');
+$told = $ws->wait_for(sub { ($_[0]{event}{type} // '') eq 'job.completed' && $_[0]{event}{kind} eq 'slow' });
+ok($told, 'then the end');
+my ($id, $token) = split /\|/, $node->sql(q{SELECT penny.enqueue('outside', queue => 'keys') \g /dev/null
+	SELECT id, token FROM penny.claim('keys')});
+is($node->sql("SELECT penny.progress('0.5', $id, $token), penny.job($id) ->> 'progress'"), 't|0.5', 'a claimed job tells its progress');
+is($node->sql("SELECT penny.release(ARRAY[$id]::bigint[], ARRAY[$token]::bigint[]), penny.progress('0.6', $id, $token)"), '1|f', 'and learns that it is not held any more');
 my $bob = $node->add_user('Bob');
 my ($rc, $stdout, $stderr) = $node->psql('postgres', qq{SELECT penny.act_as('$bob'); SELECT penny.enqueue('note', room => 'conversation:$talk')});
 isnt($rc == 0 && $stderr eq '', 1, 'nobody names a room in which it may not speak') or diag($stdout);
