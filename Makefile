@@ -191,7 +191,6 @@ QUEUE = src/queue/cancel.o \
 	src/queue/look.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
-	src/queue/progress.o \
 	src/queue/rescan.o \
 	src/queue/rotate.o \
 	src/queue/rotate_empty.o \

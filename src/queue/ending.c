@@ -19,7 +19,6 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
-#include "queue/ending.h"
 #include "queue/ending_private.h"
 #include "queue/load.h"
 #include "queue/pending.h"
@@ -306,10 +305,7 @@ apply(const Record *record)
 
 	job->verb = (uint8) record->verb;
 	if (record->verb == PENNY_VERB_ENDED)
-	{
 		penny_wait_job_ended(job->id);
-		penny_events_committed(job->id);
-	}
 	if (record->verb != PENNY_VERB_RETRY)
 		return;
 	job->due = record->due;
