@@ -125,6 +125,7 @@ BEGIN
 			'error', job.error, 'reason', dead.reason, 'key', job.key, 'group', job.group_key, 'room', job.room, 'user_id', job.user_id,
 			'parent', job.parent::text, 'redriven_from', nullif(dead.redriven_from, '{}')))
 		|| jsonb_build_object('payload', job.payload)
+		|| coalesce((SELECT jsonb_build_object('progress', p) FROM _penny.job_progress(id) p WHERE p IS NOT NULL), '{}')
 		|| CASE WHEN job.result IS NULL THEN '{}' ELSE jsonb_build_object('result', job.result) END
 		|| CASE WHEN job.attempt = 0 THEN '{}' ELSE coalesce((SELECT jsonb_build_object('errors', e)
 			FROM coalesce(dead.errors, _penny.job_errors(id)) e WHERE e <> '[]'), '{}') END
@@ -133,8 +134,14 @@ END
 $$;
 COMMENT ON FUNCTION penny.job(bigint) IS 'A job with its state, result, errors, and what its children gave, ids as strings; null when there is none that the caller may see';
 
+CREATE OR REPLACE VIEW _penny.deferred_counts AS
+SELECT q.name, count(*) AS jobs, count(*) FILTER (WHERE d.pending > 0) AS blocked,
+	count(*) FILTER (WHERE d.pending = 0 AND d.due > clock_timestamp() + interval '5 min') AS late
+FROM _penny.jobs_deferred d JOIN _penny.queues q ON q.id = d.queue GROUP BY q.name;
+COMMENT ON VIEW _penny.deferred_counts IS 'Of each queue its deferred jobs, those that wait for others, and those that are due in more than five minutes';
+
 CREATE OR REPLACE FUNCTION penny.queue_stats() RETURNS jsonb
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT jsonb_build_object(
@@ -144,14 +151,11 @@ AS $$
 				'blocked', coalesce(d.blocked, 0), 'active', q.active, 'failed', q.failed,
 				'oldest_waiting_ms', (extract(epoch FROM q.oldest_waiting) * 1000)::bigint, 'started', q.started, 'ended', q.ended,
 				'limited', q.limited, 'paused', q.paused))
-			FROM penny.queues q JOIN _penny.queues i ON i.name = q.name
-			LEFT JOIN (SELECT o.queue, count(*) FILTER (WHERE o.pending > 0) AS blocked,
-					count(*) FILTER (WHERE o.pending = 0 AND o.due > clock_timestamp() + interval '5 min') AS late
-				FROM _penny.jobs_deferred o GROUP BY o.queue) d ON d.queue = i.id),
+			FROM penny.queues q LEFT JOIN _penny.deferred_counts d ON d.name = q.name),
 		'segments', (SELECT coalesce(jsonb_agg(jsonb_build_object('table', 'job_' || s.number, 'segment', s.segment, 'jobs', s.seen, 'ended', s.done,
 				'bytes', pg_total_relation_size(format('_penny.job_%s', s.number)), 'receipt_bytes',
 				pg_total_relation_size(format('_penny.receipt_%s', s.number))) ORDER BY s.segment), '[]') FROM _penny.queue_segments() s),
-		'deferred', (SELECT count(*) FROM _penny.jobs_deferred), 'dead', (SELECT count(*) FROM _penny.jobs_dead))
+		'deferred', (SELECT coalesce(sum(d.jobs), 0) FROM _penny.deferred_counts d), 'dead', (SELECT sum(q.failed) FROM penny.queues q))
 	FROM (SELECT) one LEFT JOIN _penny.queue_facts() f ON true
 $$;
 COMMENT ON FUNCTION penny.queue_stats() IS 'Of each queue its jobs by state, the age in ms of the one that has been ready for longest, and counts since the server started; how full memory is and whether jobs wait for room there (missed); segments with their sizes; deferred jobs and dead letters. Needs penny_agent';
@@ -161,7 +165,7 @@ REVOKE EXECUTE ON FUNCTION _penny.job_state(bigint, timestamptz), _penny.job_att
 	penny.queue_stats() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _penny.job_state(bigint, timestamptz), _penny.job_attempt(bigint), _penny.job_errors(bigint),
 	_penny.job_children(bigint), penny.job(bigint) TO penny_user;
-GRANT EXECUTE ON FUNCTION _penny.queue_counts(), penny.queue_stats() TO penny_agent;
-REVOKE ALL ON _penny.job_rows, penny.jobs, penny.dead_letters, penny.queues, penny.schedules FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION _penny.queue_counts(), _penny.queue_segments(), _penny.queue_facts(), penny.queue_stats() TO penny_agent;
+REVOKE ALL ON _penny.job_rows, _penny.deferred_counts, penny.jobs, penny.dead_letters, penny.queues, penny.schedules FROM PUBLIC;
 GRANT SELECT ON penny.jobs, penny.dead_letters TO penny_user;
-GRANT SELECT ON penny.queues, penny.schedules TO penny_agent;
+GRANT SELECT ON penny.queues, penny.schedules, _penny.deferred_counts TO penny_agent;

@@ -184,6 +184,7 @@ end(const PennyEnding *ending, PennyReceipt *receipt)
 		penny_job_delete(row->id); /* this transaction enqueued it: nobody will have seen it */
 	if (ending->ref != 0)
 		penny_ending_post(ending->ref, PENNY_VERB_ENDED, 0, 0, false);
+	penny_ending_tell(row->id);
 	penny_ending_lineage(ending);
 	penny_ending_keys(ending);
 	penny_ending_flow(ending);
@@ -217,5 +218,8 @@ penny_ending_record_batch(const int64 *ids, const PennyJobRef *refs, int n, uint
 		i += run;
 	}
 	for (int i = 0; i < n; i++)
+	{
 		penny_ending_post(refs[i], PENNY_VERB_ENDED, 0, 0, false);
+		penny_ending_tell(ids[i]);
+	}
 }

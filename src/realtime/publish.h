@@ -45,6 +45,14 @@ extern void penny_publish_event(const char *room, const char *frame, int frame_l
  * the commit.
  */
 extern void penny_publish_hint(const char *room, const char *frame, int frame_len);
+/*
+ * The same, but at once, and so whatever becomes of the transaction, if there is
+ * one.  For sessions of penny.database.  Cannot fail, allocate or wait: COMMIT
+ * callbacks may call it, about what is visible to others already.
+ */
+extern void penny_publish_now(const char *room, const char *frame, int frame_len);
+/* May anybody be in a room of this hash (penny_hash() of its name, seed 0)?  As cheap. */
+extern bool penny_publish_wanted_now(uint64 room_hash);
 /* The piece `index` of a message that grows; see plane/event.h. */
 extern void penny_publish_stream(const char *room, int64 index, const char *frame, int frame_len);
 /* The same as an event, but not for that member of that edge; see plane/event.h. */
