@@ -225,12 +225,16 @@ QUEUE = src/queue/cancel.o \
 	src/queue/upkeep.o \
 	src/queue/wait.o \
 	src/queue/waiting.o \
+	src/queue/webhook.o \
 	src/queue/webhook_check.o \
+	src/queue/webhook_jobs.o \
 	src/queue/webhook_judge.o \
+	src/queue/webhook_result.o \
 	src/queue/webhook_sign.o \
 	src/queue/worker.o
 
 GATEWAY = src/gateway/certificate.o \
+	src/gateway/courier_start.o \
 	src/gateway/edge_child.o \
 	src/gateway/job_workers.o \
 	src/gateway/listener.o \

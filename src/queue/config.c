@@ -249,6 +249,12 @@ penny_queue_config_pending(void)
 	return pg_atomic_read_u64(&shared->applied) != pg_atomic_read_u64(&shared->stamp);
 }
 
+void
+penny_queue_config_distrust(void)
+{
+	pg_atomic_write_u64(&shared->applied, 0);
+}
+
 /* All kinds that have a handler, for the scheduler. */
 static PennyKindRunner *
 list_kinds(uint32 *n)

@@ -21,6 +21,8 @@ extern void penny_queue_config_changed(void);
 
 /* Does the scheduler not know yet what the tables say?  A load and a compare. */
 extern bool penny_queue_config_pending(void);
+/* What it was told is wrong: tell it again. */
+extern void penny_queue_config_distrust(void);
 /* Tell it; within a transaction without a snapshot. */
 extern void penny_queue_config_apply(void);
 

@@ -41,6 +41,7 @@
 #include "base/registry.h"
 #include "base/reset.h"
 #include "config/config.h"
+#include "queue/config.h"
 #include "queue/handler.h"
 #include "queue/marks.h"
 #include "queue/run_private.h"
@@ -411,7 +412,10 @@ settle(int first, int n)
 		if (item->fate == PENNY_FATE_GONE)
 			penny_sched_finish(sched, item->ref, PENNY_VERB_ENDED, penny_queue_now());
 		else if (item->fate == PENNY_FATE_PUT_BACK)
+		{
 			penny_sched_put_back(sched, item->ref, penny_queue_now());
+			penny_queue_config_distrust(); /* it is nobody's, or another's */
+		}
 		else
 			postpone(sched, item->ref, penny_queue_now());
 	}

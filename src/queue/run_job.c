@@ -18,6 +18,9 @@
  *				again and again, should the function swallow that, and ends the
  *				worker GRACE later.  Jobs with a time of less than a few ticks have
  *				a timer of their own.  statement_timeout means nothing here
+ *	alone		when a command needs the database alone (DROP DATABASE), the job goes
+ *				on for DETACH; then its worker ends as if it was told to, which is
+ *				nobody's attempt
  *	cancel		SIGINT by who asked for it (crew.h), which the signal handler
  *				compares with what runs; any other SIGINT is an administrator's
  *
@@ -47,6 +50,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/registry.h"
 #include "queue/crew.h"
 #include "queue/handler.h"
 #include "queue/marks.h"
@@ -55,6 +59,7 @@
 #define TICK 100                /* ms */
 #define EXACT_BELOW (10 * TICK) /* ms; a time that wants its own timer */
 #define GRACE 5000              /* ms that a job may go on that was told to stop */
+#define DETACH 1500             /* ms that a job may go on when the database is wanted alone */
 
 static int self = -1;
 static TimeoutId tick_timeout;
@@ -68,8 +73,9 @@ static volatile sig_atomic_t timed_out = false;
 static volatile sig_atomic_t cancelled = false;
 static volatile sig_atomic_t overdue = false; /* would not stop: the process ends */
 static volatile int64 running_id = 0;
-static volatile int64 deadline = PENNY_NEVER;   /* penny_clock_ms() */
-static volatile int64 stop_since = PENNY_NEVER; /* since when it is told to stop */
+static volatile int64 deadline = PENNY_NEVER;       /* penny_clock_ms() */
+static volatile int64 detached_since = PENNY_NEVER; /* the database is wanted alone */
+static volatile int64 stop_since = PENNY_NEVER;     /* since when it is told to stop */
 
 static void on_tick(void);
 static void on_cancel(SIGNAL_ARGS);
@@ -123,6 +129,16 @@ on_tick(void)
 		timed_out = true;
 	if (timed_out || cancelled)
 		stop_job(now);
+	if (penny_readiness() != PENNY_DETACHED)
+		detached_since = PENNY_NEVER;
+	else if (detached_since == PENNY_NEVER)
+		detached_since = now;
+	else if (now > detached_since + DETACH)
+	{
+		InterruptPending = true;
+		ProcDiePending = true;
+		SetLatch(MyLatch);
+	}
 }
 
 /* SIGINT: by who cancels a job, which is to be this one, or by an administrator. */
