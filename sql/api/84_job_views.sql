@@ -67,11 +67,11 @@ FROM (
 		NULL, d.errors -> -1 ->> 'error', d.key, d.group_key, d.room, d.user_id, d.parent
 	FROM _penny.jobs_deferred d
 	UNION ALL
-	SELECT e.id, e.queue, e.kind, 'failed', e.priority, e.made, nullif(e.attempts, 0), e.payload, NULL, e.enqueued_at, NULL,
+	SELECT e.id, e.queue, e.kind, 'failed', e.priority, e.made::integer, nullif(e.attempts, 0), e.payload, NULL, e.enqueued_at, NULL,
 		e.died_at, NULL, e.errors -> -1 ->> 'worker', NULL, e.errors -> -1 ->> 'error', e.key, e.group_key, e.room, e.user_id, e.parent
 	FROM _penny.jobs_dead e
 	UNION ALL
-	SELECT h.id, h.queue, h.kind, CASE h.outcome WHEN 4 THEN 'cancelled' ELSE 'completed' END, NULL, h.attempt, NULL, h.payload, NULL,
+	SELECT h.id, h.queue, h.kind, CASE h.outcome WHEN 4 THEN 'cancelled' ELSE 'completed' END, NULL, h.attempt::integer, NULL, h.payload, NULL,
 		h.enqueued_at, h.started_at, h.ended_at, NULL, h.worker, h.result, NULL, h.key, h.group_key, NULL, h.user_id, NULL
 	FROM _penny.jobs_history h
 ) j LEFT JOIN _penny.queues q ON q.id = j.queue

@@ -100,7 +100,8 @@ fill(const PennyEnding *ending, PennyReceipt *receipt)
 	receipt->id = receipt->last_id = ending->row->id;
 	receipt->queue = ending->row->queue;
 	receipt->outcome = ending->outcome;
-	receipt->attempt = Min(ending->row->made + 1, ATTEMPTS_MAX);
+	/* what is in no entry has not started */
+	receipt->attempt = Min(ending->row->made + (ending->ref != 0), ATTEMPTS_MAX);
 	receipt->jobs = 1;
 	receipt->ended = GetCurrentTimestamp();
 	receipt->started = ending->started != 0 ? ending->started : receipt->ended;
