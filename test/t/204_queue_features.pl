@@ -106,6 +106,7 @@ $node->sql(q{
 			INSERT INTO public.twice VALUES (job.key, job.id);
 		END IF;
 		COMMIT;
+		PERFORM pg_sleep(0.005); -- the work
 		DELETE FROM public.running WHERE key = job.key AND id = job.id;
 		IF random() < 0.2 THEN
 			PERFORM penny.fail(job.id, job.token, 'again');
