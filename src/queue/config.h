@@ -18,6 +18,8 @@ extern void penny_queue_config_init(void);
 
 /* This transaction changes queues or handlers: others learn of it when it commits. */
 extern void penny_queue_config_changed(void);
+/* A prepared transaction, of whomever, has been committed. */
+extern void penny_queue_config_prepared(void);
 
 /* Does the scheduler not know yet what the tables say?  A load and a compare. */
 extern bool penny_queue_config_pending(void);
