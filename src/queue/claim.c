@@ -34,6 +34,7 @@
 #include "base/error.h"
 #include "queue/claim.h"
 #include "queue/claimers.h"
+#include "queue/config.h"
 #include "queue/queue.h"
 #include "queue/shared.h"
 
@@ -107,7 +108,12 @@ penny_claim(uint16 queue, int n, int64 lease, const char *worker, PennyClaimed *
 {
 	PennyJob *jobs = palloc(sizeof(PennyJob) * (Size) n);
 	int64 next;
-	int taken = take(queue, n, lease, worker, jobs, &next);
+	int taken;
+
+	/* a queue that was paused is so from its commit on */
+	if (penny_queue_config_pending())
+		penny_queue_config_apply();
+	taken = take(queue, n, lease, worker, jobs, &next);
 
 	/* somebody is to look when a lease ends, and for who waits, when time has come */
 	penny_queue_mind(next);

@@ -297,6 +297,9 @@ penny_queue_config_apply(void)
 	uint32 n;
 	int64 now;
 
+	/* what is not committed is nobody else's */
+	if (changing)
+		return;
 	read_at = 0;
 	refresh();
 	list = list_kinds(&n);

@@ -398,16 +398,11 @@ static void
 xact_callback(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (mine.nowned == 0 && mine.nended == 0)
-	{
-		/* room may have been made all the same, in a context that ends now */
-		if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-			memset(&mine, 0, sizeof(mine));
-		return;
-	}
 	switch (event)
 	{
 		case XACT_EVENT_PRE_PREPARE:
+			if (mine.nowned == 0 && mine.nended == 0)
+				break;
 			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 							errmsg("cannot PREPARE a transaction that has ended jobs")));
 			break;
@@ -420,6 +415,9 @@ xact_callback(XactEvent event, void *arg)
 			break;
 		case XACT_EVENT_ABORT:
 			post_from(0);
+			/* FALLTHROUGH */
+		case XACT_EVENT_PREPARE:
+			/* also where nothing was owned: the arrays are gone */
 			memset(&mine, 0, sizeof(mine));
 			break;
 		default:
