@@ -32,6 +32,7 @@
 #include "utils/memutils.h"
 
 #include "base/shmem.h"
+#include "queue/claimers.h"
 #include "queue/config.h"
 
 typedef struct Shared
@@ -296,6 +297,9 @@ penny_queue_config_apply(void)
 	uint32 n;
 	int64 now;
 
+	/* what is not committed is nobody else's */
+	if (changing)
+		return;
 	read_at = 0;
 	refresh();
 	list = list_kinds(&n);
@@ -309,13 +313,19 @@ penny_queue_config_apply(void)
 		{
 			bool there = queue_index[i] >= 0;
 
+			const PennyQueueConfig *queue = there ? &queues[queue_index[i]] : NULL;
+
 			if (there || shared->known[i])
-				penny_sched_queue(sched, (uint16) i, there ? &queues[queue_index[i]].limits : &none,
-								  now);
+			{
+				penny_sched_queue(sched, (uint16) i, there ? &queue->limits : &none, now);
+				penny_claimers_queue((uint16) i, there ? NameStr(queue->name) : NULL);
+			}
 			shared->known[i] = there;
 		}
 		pg_atomic_write_u64(&shared->applied, read_at);
 	}
 	penny_queue_unlock();
+	/* a limit may have opened, a queue gone on, a kind lost its handler */
+	penny_claimers_wake_all();
 	pfree(list);
 }

@@ -25,7 +25,7 @@ extern void penny_queue_config_prepared(void);
 extern bool penny_queue_config_pending(void);
 /* What it was told is wrong: tell it again. */
 extern void penny_queue_config_distrust(void);
-/* Tell it; within a transaction without a snapshot. */
+/* Tell it what is committed; in a transaction. */
 extern void penny_queue_config_apply(void);
 
 /* ---- config_read.c ------------------------------------------------------------ */

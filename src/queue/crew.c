@@ -15,7 +15,9 @@
  *
  * Cancelling.  A worker shows which job it runs.  Who cancels one writes its id
  * beside that and sends SIGINT; the worker's signal handler compares, so a
- * signal that comes too late hits nobody.
+ * signal that comes too late hits nobody.  The worker shows its job before it looks
+ * whether that is to be cancelled, and who cancels writes before he looks, so one of
+ * them sees the other.
  *
  * All of it is words in shared memory, each written by atomic operations.
  *
@@ -95,10 +97,18 @@ penny_crew_unmind(int number)
 
 /* ---- cancelling ------------------------------------------------------------------ */
 
-void
+/* What was asked for another job is over: that one looks at its entry. */
+bool
 penny_crew_runs(int number, int64 id)
 {
+	uint64 cancel;
+
 	pg_atomic_write_u64(&crew->runs[number], (uint64) id);
+	pg_memory_barrier();
+	cancel = pg_atomic_read_u64(&crew->cancel[number]);
+	if (cancel != 0 && (cancel != (uint64) id || id == 0))
+		(void) pg_atomic_compare_exchange_u64(&crew->cancel[number], &cancel, 0);
+	return id != 0 && cancel == (uint64) id;
 }
 
 int64

@@ -179,11 +179,15 @@ begin_limits(const PennyBatchItem *item, const PennyJobTerms *terms)
 	deadline = penny_clock_ms() + ms + 1; /* never before its time */
 	running_id = item->job.id;
 	running = true;
-	penny_crew_runs(self, item->job.id);
 	if (ms < EXACT_BELOW)
 		enable_timeout_after(exact_timeout, (int) ms + 2);
 	penny_ensure(QueryCancelHoldoffCount == 1);
 	QueryCancelPending = false; /* one that came before was not meant for this job */
+	if (penny_crew_runs(self, item->job.id))
+	{
+		cancelled = true;
+		stop_job(penny_clock_ms());
+	}
 	RESUME_CANCEL_INTERRUPTS();
 }
 
@@ -192,7 +196,7 @@ end_limits(void)
 {
 	running = false;
 	running_id = 0;
-	penny_crew_runs(self, 0);
+	(void) penny_crew_runs(self, 0);
 	if (get_timeout_active(exact_timeout))
 		disable_timeout(exact_timeout, false);
 	QueryCancelPending = false;

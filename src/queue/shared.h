@@ -107,5 +107,9 @@ extern void penny_queue_missed(uint16 queue, int64 id);
 extern void penny_queue_missed_all(int64 id);
 /* Have somebody do the upkeep by this time; may be called in COMMIT callbacks. */
 extern void penny_queue_upkeep_by(int64 at);
+/* The same, and the worker that sleeps until a later time is woken. */
+extern void penny_queue_mind(int64 at);
+/* Places in penny_queue_claimer. */
+extern int penny_queue_claimers_max(void);
 
 #endif /* PENNY_QUEUE_SHARED_H */

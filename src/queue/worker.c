@@ -161,7 +161,7 @@ worker_exit(int code, Datum arg)
 	if (code == 0 || code == 1)
 		penny_job_mark_end();
 	penny_queue_awake(PENNY_RUNNER_SQL, (uint32) self);
-	penny_crew_runs(self, 0);
+	(void) penny_crew_runs(self, 0);
 	penny_queue_lock();
 	penny_sched_drain(sched, penny_queue_now());
 	n = penny_sched_abandon(sched, (uint32) self, penny_queue_now());
