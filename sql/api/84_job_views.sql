@@ -115,6 +115,10 @@ DECLARE
 BEGIN
 	SELECT * INTO job FROM penny.jobs j WHERE j.id = id;
 	IF NOT FOUND THEN
+		-- memory is newer than that statement's snapshot: one that was just moving is where the next one finds it
+		SELECT * INTO job FROM penny.jobs j WHERE j.id = id;
+	END IF;
+	IF NOT FOUND THEN
 		RETURN NULL;
 	END IF;
 	IF job.state = 'failed' THEN

@@ -98,6 +98,9 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = '"run_at" must be a time with its zone', DETAIL = 'It is at $.run_at.',
 			HINT = 'For example 2030-01-31T08:00:00Z.';
 	END IF;
+	IF NOT _penny.has_queue(doc ->> 'queue') THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('there is no queue "%s"', doc ->> 'queue'), DETAIL = 'It is at $.queue.';
+	END IF;
 	job_id := penny.enqueue(doc ->> 'kind', coalesce(doc -> 'payload', '{}'), queue => doc ->> 'queue',
 		priority => coalesce(_penny.json_integer(doc, 'priority', -2147483648, 2147483647), 0)::integer,
 		run_at => (doc ->> 'run_at')::timestamptz, delay => _penny.json_ms(doc, 'delay_ms', 31622400000),

@@ -18,6 +18,8 @@ extern void penny_crew_init(void);
 
 /* Mind the time, unless another one does; true: it is this one. */
 extern bool penny_crew_mind(int number);
+/* There will be something to do at `next`: who minds the time is to know. */
+extern void penny_crew_next(int number, int64 next);
 /* No longer; true: it was this one. */
 extern bool penny_crew_unmind(int number);
 

@@ -30,6 +30,7 @@
 
 #include "auth/identity.h"
 #include "plane/event.h"
+#include "base/error.h"
 #include "queue/enqueue.h"
 #include "queue/keys.h"
 #include "queue/storage.h"
@@ -187,7 +188,7 @@ penny_job_check_size(Jsonb *value, const char *what)
 	(void) JsonbToCString(&text, &value->root, VARSIZE(value));
 	if (text.len > PENNY_JOB_PAYLOAD_MAX)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s of a job is too large", what),
+				(errcode(ERRCODE_PENNY_TOO_LARGE), errmsg("%s of a job is too large", what),
 				 errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
 						   PENNY_JOB_PAYLOAD_MAX),
 				 errhint("Store it in a table and pass its key.")));

@@ -71,6 +71,8 @@ extern int64 penny_queue_now(void);
  * queue external jobs came.
  */
 extern void penny_queue_wake(PennyRunner runner, uint16 queue);
+/* That worker, if it sleeps; its mark stays. */
+extern void penny_queue_wake_worker(int number);
 /*
  * Who has nothing to do says so, then looks once more (penny_sched_waits()),
  * then waits on its latch until penny_sched_next().  `number`: of the worker for
@@ -270,5 +272,7 @@ extern void penny_ending_record_batch(const int64 *ids, const PennyJobRef *refs,
 extern bool penny_queue_upkeep(int64 now, int64 *again_at);
 /* Do restored jobs, and all else that is not in memory, wait for penny.load_jobs()? */
 extern bool penny_jobs_held(void);
+/* When somebody wants it, at the latest; who sleeps looks after he has said so. */
+extern int64 penny_queue_upkeep_at(void);
 
 #endif /* PENNY_QUEUE_H */

@@ -306,6 +306,15 @@ wake_worker(void)
 }
 
 void
+penny_queue_wake_worker(int number)
+{
+	PennyQueueShared *s = penny_queue_shared;
+
+	if (pg_atomic_read_u64(&s->workers_asleep) & (UINT64CONST(1) << number))
+		wake_proc(pg_atomic_read_u32(&s->worker_proc[number]));
+}
+
+void
 penny_queue_wake(PennyRunner runner, uint16 queue)
 {
 	uint32 courier;

@@ -115,6 +115,12 @@ attend_clock(int64 now)
 	return Min(schedules, dead);
 }
 
+int64
+penny_queue_upkeep_at(void)
+{
+	return (int64) pg_atomic_read_u64(&penny_queue_shared->upkeep_at);
+}
+
 bool
 penny_queue_upkeep(int64 now, int64 *again_at)
 {

@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 
+#include "base/error.h"
 #include "queue/claim.h"
 #include "queue/flow.h"
 #include "queue/queue.h"
@@ -228,7 +229,7 @@ result_arg(Jsonb *result)
 {
 	if (result != NULL && VARSIZE_ANY_EXHDR(result) > PENNY_JOB_PAYLOAD_MAX)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(ERRCODE_PENNY_TOO_LARGE),
 				 errmsg("the result of a job must be at most %d bytes", PENNY_JOB_PAYLOAD_MAX),
 				 errhint("Store it in a table, and let the result name it.")));
 	return result;

@@ -138,7 +138,7 @@ static Jsonb *
 progress_arg(Jsonb *progress)
 {
 	if (VARSIZE_ANY_EXHDR(progress) > PENNY_PROGRESS_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		ereport(ERROR, (errcode(ERRCODE_PENNY_TOO_LARGE),
 						errmsg("the progress of a job must be at most %d bytes", PENNY_PROGRESS_MAX),
 						errhint("Say how far it is; what it gives is its result.")));
 	return progress;
