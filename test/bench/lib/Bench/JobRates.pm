@@ -53,7 +53,14 @@ sub against
 		Bench::Jobs::durable($bench, $durable);
 		Bench::JobPeers::persist($bench, $durable eq 'on' ? 'always' : 'no');
 		my $values = in_turn($bench->{runs},
-			[ penny => sub { $clean->(); Bench::Jobs::run_down($bench, $kind, $ours * $less) } ],
+			[ penny => sub {
+				$clean->();
+				my $result = Bench::Jobs::run_down($bench, $kind, $ours * $less);
+
+				die "rows are missing\n" if $kind eq 'bench_insert'
+					&& $bench->{server}->sql('SELECT count(*) FROM public.bench_ledger') != $ours * $less;
+				return $result;
+			} ],
 			[ graphile => sub { $peer->('graphile', $graphile, $peers->{graphile}[1], batching => JSON::PP::true()) } ],
 			[ bullmq => sub { $peer->('bullmq', $bullmq, $peers->{bullmq}[1]) } ]);
 		my $plain = $peer->('graphile', 10_000, 1, batching => JSON::PP::false());
