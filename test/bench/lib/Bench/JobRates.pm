@@ -198,10 +198,10 @@ sub held_snapshot
 			$server->session_sql($session, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class');
 		}
 		my $result = Bench::Jobs::run_down($bench, 'bench_noop', $jobs, meanwhile => sub {
-			return if !$held || time() - $last < 1;
+			return if time() - $last < 0.5;
 			$last = time();
 			my $now = Bench::Jobs::sql($bench, "SELECT sum(n_dead_tup) FROM pg_stat_user_tables WHERE $hot");
-			$most = $now if $now > $most;
+			$most = $now if $held && $now > $most;
 		});
 		if ($held)
 		{
