@@ -140,6 +140,7 @@ REALTIME = src/realtime/prepared.o \
 QUEUE = src/queue/sched.o \
 	src/queue/sched_bits.o \
 	src/queue/sched_check.o \
+	src/queue/sched_check_heap.o \
 	src/queue/sched_groups.o \
 	src/queue/sched_lane.o \
 	src/queue/sched_limit.o \
