@@ -204,6 +204,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/sched.o \
 	src/queue/sched_bits.o \
 	src/queue/sched_check.o \
+	src/queue/sched_check_heap.o \
 	src/queue/sched_groups.o \
 	src/queue/sched_lane.o \
 	src/queue/sched_limit.o \
