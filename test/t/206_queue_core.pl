@@ -1,0 +1,69 @@
+# The job queue where tables, memory and transactions meet: callers whose snapshot is
+# old, tables that are written anew, upkeep that is ended in the middle, limits over
+# a restart.  Every job runs, once, and nothing stays behind.
+use strict;
+use warnings;
+use Penny::Cluster;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $node = Penny::Cluster->serving('queue_core', database => 'app', store => 0,
+	conf => "penny.jobs_in_memory = 20000\npenny.job_workers = 3\npenny.job_worker_idle_timeout = '10 min'\n");
+$node->sql(q{
+	CREATE TABLE ran (id bigint, note text);
+	CREATE FUNCTION run(p jsonb) RETURNS jsonb LANGUAGE sql AS $$INSERT INTO ran VALUES (penny.job_id(), p->>'note') RETURNING NULL::jsonb$$;
+	CREATE FUNCTION nap(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(1); RETURN NULL; END$$;
+	SELECT penny.create_queue('free', concurrency => NULL, rate_limit => NULL);
+	SELECT penny.create_queue('far', concurrency => NULL, rate_limit => NULL);
+	SELECT penny.handle('run', function => 'run', queue => 'free');
+	SELECT penny.handle('nap', function => 'nap', queue => 'free', batch => false);
+	SELECT penny.handle('outside', queue => 'far');});
+
+sub ran { my ($note) = @_; return $node->sql("SELECT count(*) || ' ' || count(DISTINCT id) FROM ran WHERE note = '$note'") }
+sub runs_once
+{
+	my ($note, $n, $name, $limit) = @_;
+	$node->wait_until(sub { $node->sql("SELECT count(*) FROM ran WHERE note = '$note'") >= $n }, $limit // 20);
+	usleep(200_000);
+	is(ran($note), "$n $n", $name);
+}
+sub memory { return $node->sql('SELECT count(*) FROM _penny.jobs_in_memory()') }
+sub loaded { return $node->wait_until(sub { $node->sql("SELECT _penny.queue_counters()->>'ready'") eq 'true' }, 30) }
+sub job_table { return $node->sql(q{SELECT '_penny.job_' || (last_value >> 20) % 8 FROM _penny.job_id}) }
+sub workers { return $node->backend_pids('penny worker') }
+
+ok(loaded(), 'the tables are read');
+$node->sql(q{SELECT penny.enqueue('outside')});
+ok($node->wait_until(sub { $node->sql(q{SELECT count(penny.complete(id, token)) FROM penny.claim('far')}) == 1 }, 20), 'and the queues');
+
+# Everything that an end brings about is done to rows as they are, not as the snapshot of
+# the caller's transaction has them: what came after that would be taken for gone.
+for my $level ('REPEATABLE READ', 'SERIALIZABLE')
+{
+	subtest "an old snapshot, $level" => sub {
+		my $old = $node->background_psql('app');
+		$old->query_safe("BEGIN ISOLATION LEVEL $level; SELECT count(*) FROM ran");
+		my $note = lc $level;
+		my $parent = $node->sql(qq{SELECT penny.enqueue_flow('{"kind":"run","payload":{"note":"$note"},"children":[{"kind":"outside"}]}')});
+		$node->sql(q{SELECT penny.enqueue('outside', key => 'k')});
+		is($old->query_safe(q{SELECT count(penny.complete(id, token)) FROM penny.claim('far', 2)}), 2, 'completes what came after it');
+		$old->query_safe('COMMIT');
+		runs_once($note, 1, 'the parent goes on');
+		is($node->sql('SELECT count(*) FROM _penny.job_keys'), 0, 'the key is given back');
+		is($node->sql('SELECT count(*) FROM _penny.job_edges'), 0, 'and no edge is left');
+
+		$old->query_safe("BEGIN ISOLATION LEVEL $level; SELECT count(*) FROM ran");
+		$parent = $node->sql(qq{SELECT penny.enqueue_flow('{"kind":"run","payload":{"note":"$note again"},"children":[{"kind":"outside"}]}')});
+		is($old->query_safe("SELECT penny.cancel($parent)"), 't', 'cancels a parent that came after it');
+		$old->query_safe('ROLLBACK');
+		usleep(500_000);
+		is(ran("$note again"), '0 0', 'which waits on when that is rolled back');
+		$node->sql(q{SELECT penny.complete(id, token) FROM penny.claim('far', 1)});
+		runs_once("$note again", 1, 'for its child');
+		$old->quit;
+	};
+}
+
+unlike($node->log_text, qr/TRAP|PANIC|server process .* was terminated/, 'nothing crashed');
+$node->stop;
+done_testing;
