@@ -75,6 +75,52 @@ subtest 'tables that are written anew' => sub {
 	is(memory(), 0, 'none is left');
 };
 
+# A second worker, which stays; then one of them is ended in the middle of upkeep.
+sub two_workers
+{
+	$node->sql(q{SELECT penny.enqueue('nap') FROM generate_series(1, 4)}) if workers() < 2;
+	return $node->wait_until(sub { workers() >= 2 && memory() == 0 }, 20);
+}
+sub end_blocked_worker
+{
+	my $blocked = q{FROM pg_stat_activity WHERE backend_type = 'penny worker' AND wait_event_type = 'Lock'};
+	$node->wait_until(sub { $node->sql("SELECT count(*) $blocked") == 1 }, 20) or return 0;
+	return $node->sql("SELECT pg_terminate_backend(pid, 5000) $blocked") eq 't';
+}
+
+subtest 'upkeep that is ended' => sub {
+	ok(two_workers(), 'two workers');
+	my $lock = $node->background_psql('app');
+	$lock->query_safe(q{BEGIN; SELECT penny.enqueue('run', '{"note":"late"}', delay => '301 s'); LOCK TABLE _penny.jobs_restored});
+	# the time until it is due is not waited for
+	$lock->query_safe(q{UPDATE _penny.jobs_deferred SET due = now(); COMMIT; BEGIN; LOCK TABLE _penny.jobs_deferred});
+	ok(end_blocked_worker(), 'a worker ends that looks for deferred jobs');
+	$lock->query_safe('COMMIT');
+	runs_once('late', 1, 'which run all the same');
+
+	ok(two_workers(), 'two workers');
+	$node->sql(q{SELECT penny.pause_queue('free')});
+	$lock->query_safe(q{BEGIN; SELECT count(*) FROM unnest(penny.enqueue_many('run', array_fill('{"note":"many"}'::jsonb, ARRAY[6000])))});
+	my $table = job_table();
+	my $other = $node->background_sql("BEGIN; LOCK TABLE $table; SELECT pg_sleep(3); COMMIT");
+	$node->wait_until(sub { $node->sql("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '$table'::regclass") == 1 }, 20);
+	$lock->query_safe('COMMIT');
+	ok(end_blocked_worker(), 'a worker ends that reads rows which were left out');
+	$other->finish;
+	$node->sql(q{SELECT penny.resume_queue('free')});
+	runs_once('many', 6000, 'which run all the same', 30);
+	$lock->quit;
+};
+
+subtest 'upkeep that fails' => sub {
+	my $errors = () = $node->log_text =~ /It lacks an index/g;
+	$node->sql(q{BEGIN; SELECT penny.enqueue('run', '{"note":"failed"}', delay => '302 s'); DROP INDEX _penny.jobs_deferred_due;
+		UPDATE _penny.jobs_deferred SET due = now(); COMMIT});
+	ok($node->wait_until(sub { (() = $node->log_text =~ /It lacks an index/g) > $errors }, 20), 'deferred jobs cannot be read');
+	$node->sql('CREATE INDEX jobs_deferred_due ON _penny.jobs_deferred (due, id) WHERE pending = 0');
+	runs_once('failed', 1, 'they run when they can');
+};
+
 unlike($node->log_text, qr/TRAP|PANIC|server process .* was terminated/, 'nothing crashed');
 $node->stop;
 done_testing;
