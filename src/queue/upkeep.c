@@ -103,6 +103,10 @@ attend(int64 now, volatile bool *ready)
 		reload != pg_atomic_read_u32(&s->reloaded))
 	{
 		penny_load_all(now);
+		/* what it moved is to be there for others before it is offered */
+		CommitTransactionCommand();
+		StartTransactionCommand();
+		pg_atomic_write_u32(&s->load, PENNY_QUEUE_LOADED);
 		pg_atomic_write_u32(&s->reloaded, reload);
 	}
 	next = penny_prepared_settle(now);
