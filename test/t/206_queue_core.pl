@@ -121,6 +121,20 @@ subtest 'upkeep that fails' => sub {
 	runs_once('failed', 1, 'they run when they can');
 };
 
+subtest 'an end that is not written down' => sub {
+	$node->sql(q{CREATE SEQUENCE odd;
+		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
+			IF nextval('public.odd') % 2 = 1 THEN RAISE EXCEPTION 'not this time'; END IF; RETURN OLD; END$$;
+		CREATE TRIGGER refuse BEFORE DELETE ON _penny.job_keys FOR EACH ROW EXECUTE FUNCTION refuse();});
+	for my $i (1 .. 5)
+	{
+		my $id = $node->sql(qq{SELECT penny.enqueue('run', '{"note":"refused $i"}', key => 'k', attempts => 2, backoff => '10 ms')});
+		ok($node->wait_until(sub { ran("refused $i") eq '1 1' }, 4), 'is a failure, and the next attempt comes in its time');
+	}
+	$node->sql('DROP TRIGGER refuse ON _penny.job_keys');
+	unlike($node->log_text, qr/jobs were taken away/, 'nothing was taken away');
+};
+
 unlike($node->log_text, qr/TRAP|PANIC|server process .* was terminated/, 'nothing crashed');
 $node->stop;
 done_testing;
