@@ -135,6 +135,26 @@ subtest 'an end that is not written down' => sub {
 	unlike($node->log_text, qr/jobs were taken away/, 'nothing was taken away');
 };
 
+# Ids go on and what waits in the segment moves.
+sub move_on
+{
+	my $segment = $node->sql('SELECT last_value >> 20 FROM _penny.job_id');
+	return $node->wait_until(sub { $node->sql('SELECT _penny.rotate_jobs(); SELECT last_value >> 20 FROM _penny.job_id') =~ /(\d+)$/ && $1 > $segment }, 20);
+}
+
+subtest 'ids that go on' => sub {
+	my $taker = $node->background_psql('app');
+	$taker->query_safe(q{BEGIN; SELECT penny.enqueue('run', '{"note":"taker"}')});
+	my $before = $node->sql('SELECT last_value FROM _penny.job_id');
+	$node->sql('SELECT _penny.rotate_jobs()');
+	usleep(500_000);
+	is($node->sql('SELECT last_value FROM _penny.job_id'), $before, 'not while others take some');
+	$taker->query_safe('COMMIT');
+	$taker->quit;
+	ok(move_on(), 'afterwards');
+	runs_once('taker', 1, 'and jobs run');
+};
+
 unlike($node->log_text, qr/TRAP|PANIC|server process .* was terminated/, 'nothing crashed');
 $node->stop;
 done_testing;
