@@ -155,6 +155,28 @@ subtest 'ids that go on' => sub {
 	runs_once('taker', 1, 'and jobs run');
 };
 
+subtest 'a job that moves while it is cancelled' => sub {
+	my $id = $node->sql(q{SELECT penny.enqueue('run', '{"note":"cancelled"}', delay => '250 s')});
+	my $table = job_table();
+	my $lock = $node->background_psql('app');
+	$lock->query_safe("BEGIN; LOCK TABLE $table");
+	my $cancel = $node->background_sql("SELECT pg_backend_pid(); SELECT penny.cancel($id)");
+	my $blocked = "FROM pg_stat_activity WHERE query LIKE '%penny.cancel($id)%' AND wait_event_type = 'Lock'";
+	ok($node->wait_until(sub { $node->sql("SELECT count(*) $blocked") == 1 }, 20), 'it has looked for the row');
+	my $pid = $node->sql("SELECT pid $blocked");
+	kill STOP => $pid;
+	$lock->query_safe('COMMIT');
+	$lock->quit;
+	$node->sql(q{SELECT penny.enqueue('run', '{"note":"mover"}')});
+	runs_once('mover', 1, 'another job');
+	move_on();
+	ok($node->wait_until(sub { $node->sql("SELECT _penny.rotate_jobs(); SELECT count(*) FROM _penny.jobs_deferred WHERE id = $id") =~ /1$/ }, 20), 'it moves');
+	kill CONT => $pid;
+	like($cancel->finish, qr/^t$/m, 'it is cancelled');
+	is($node->sql("SELECT count(*) FROM _penny.jobs_deferred WHERE id = $id"), 0, 'and its row is gone');
+	is(memory(), 0, 'and its entry');
+};
+
 unlike($node->log_text, qr/TRAP|PANIC|server process .* was terminated/, 'nothing crashed');
 $node->stop;
 done_testing;
