@@ -177,6 +177,20 @@ subtest 'a job that moves while it is cancelled' => sub {
 	is(memory(), 0, 'and its entry');
 };
 
+subtest 'a limit over a restart' => sub {
+	$node->sql(q{SELECT penny.create_queue('tight', concurrency => NULL, rate_limit => 3, rate_window => '1 hour');
+		SELECT penny.enqueue('run', '{"note":"tight"}', queue => 'tight', delay => '301 s') FROM generate_series(1, 3);
+		UPDATE _penny.jobs_deferred SET due = now();
+		SELECT penny.load_jobs()});
+	runs_once('tight', 3, 'as many deferred jobs as may');
+	$node->sql(q{SELECT penny.enqueue('run', '{"note":"tight"}', queue => 'tight') FROM generate_series(1, 3)});
+	$node->stop('immediate');
+	$node->start;
+	loaded();
+	usleep(1_000_000);
+	is(ran('tight'), '3 3', 'starts of deferred jobs count after a restart');
+};
+
 unlike($node->log_text, qr/TRAP|PANIC|server process .* was terminated/, 'nothing crashed');
 $node->stop;
 done_testing;
