@@ -106,8 +106,11 @@ extern void penny_queue_count(PennyQueueCounter counter, uint64 n);
 extern bool penny_queue_current(void);
 /* Lower a 64-bit minimum. */
 extern void penny_queue_lower(pg_atomic_uint64 *min, int64 value);
-/* Rows of this queue from id on are not in memory; penny_queue_missed_all: of any. */
-extern void penny_queue_missed(uint16 queue, int64 id);
+/*
+ * Rows of this queue from id on are not in memory; penny_queue_missed_all: of any.
+ * True: somebody has to be woken for it.
+ */
+extern bool penny_queue_missed(uint16 queue, int64 id);
 extern void penny_queue_missed_all(int64 id);
 /* Have somebody do the upkeep by this time; may be called in COMMIT callbacks. */
 extern void penny_queue_upkeep_by(int64 at);
