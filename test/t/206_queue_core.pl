@@ -88,6 +88,17 @@ sub end_blocked_worker
 	return $node->sql("SELECT pg_terminate_backend(pid, 5000) $blocked") eq 't';
 }
 
+subtest 'rows of another segment' => sub {
+	ok(two_workers(), 'two workers');
+	my $gone = $node->sql("SELECT _penny.queue_counters()->>'gone_rows'");
+	my $table = job_table();
+	$node->sql(qq{INSERT INTO $table SELECT (((SELECT last_value FROM _penny.job_id) >> 20) + 8 << 20) + i, q.id, 0, 0, 0, 0, -1, now(), now(), 'run', '{"note":"stray"}'
+			FROM generate_series(1, 5000) i, _penny.queues q WHERE q.name = 'free';
+		SELECT penny.load_jobs()});
+	runs_once('stray', 5000, 'become deferred jobs, and run');
+	is($node->sql("SELECT _penny.queue_counters()->>'gone_rows'"), $gone, 'none was taken before it was there');
+};
+
 subtest 'upkeep that is ended' => sub {
 	ok(two_workers(), 'two workers');
 	my $lock = $node->background_psql('app');
