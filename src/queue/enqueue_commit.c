@@ -226,9 +226,6 @@ post(PennyJobVerb verb)
 static void
 tell_missed(void)
 {
-	/* then somebody looks again anyway, when there is room */
-	bool overflowing = pg_atomic_read_u32(&penny_queue_shared->any_missed) != 0;
-
 	for (int i = 0; i < mine.n; i++)
 	{
 		const PennyJob *job = &mine.job[i].job;
@@ -238,13 +235,12 @@ tell_missed(void)
 		if (job->flags & PENNY_JOB_DEFERRED)
 			penny_pending_deferred(job->due);
 		else
-			penny_queue_missed(job->queue, job->id);
-		mine.upkeep |= !overflowing;
+			mine.upkeep |= penny_queue_missed(job->queue, job->id);
 	}
 	for (int q = 0; mine.missed != NULL && q < PENNY_SCHED_QUEUES; q++)
 		if (mine.missed[q] != PENNY_QUEUE_NOT_MISSED)
-			penny_queue_missed((uint16) q, mine.missed[q]);
-	mine.upkeep |= (mine.missed != NULL && !overflowing) || mine.deferred || mine.reload;
+			mine.upkeep |= penny_queue_missed((uint16) q, mine.missed[q]);
+	mine.upkeep |= mine.deferred || mine.reload;
 	if (mine.reload)
 	{
 		pg_atomic_fetch_add_u32(&penny_queue_shared->reload, 1);

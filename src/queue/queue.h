@@ -204,7 +204,7 @@ extern int64 penny_job_backoff(const PennyJobTerms *terms, int made);
 typedef enum PennyOutcome /* stored: do not renumber */
 {
 	PENNY_OUTCOME_COMPLETED = 1,
-	PENNY_OUTCOME_RETRY = 2,  /* failed, to be run again */
+	PENNY_OUTCOME_RETRY = 2,  /* failed, to be run again; of a deferred job: a counted start */
 	PENNY_OUTCOME_FAILED = 3, /* failed at last: a dead letter */
 	PENNY_OUTCOME_CANCELLED = 4,
 	PENNY_OUTCOME_MOVED = 5, /* its row is with the deferred jobs now */
