@@ -79,6 +79,9 @@ DECLARE
 	job jsonb;
 	ended boolean;
 BEGIN
+	IF wait IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'wait must not be null';
+	END IF;
 	CALL _penny.check_alone('penny.enqueue_and_wait()');
 	job_id := penny.enqueue(kind, payload, queue => queue, priority => priority, attempts => attempts, timeout => timeout, key => key, group_key => group_key);
 	COMMIT;

@@ -483,10 +483,14 @@ Datum
 penny_await_job_sql(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int64 id = PG_GETARG_INT64(0);
+	int64 id;
 	int64 until;
 	bool ended;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("id and wait must not be null")));
+	id = PG_GETARG_INT64(0);
 	require_queue();
 	require_alone(fcinfo, "waiting for a job");
 	until = penny_queue_now() + interval_arg(PG_GETARG_INTERVAL_P(1), "wait", 0, MAX_WAIT);
@@ -501,6 +505,6 @@ Datum
 penny_check_alone_sql(PG_FUNCTION_ARGS)
 {
 	require_queue();
-	require_alone(fcinfo, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	require_alone(fcinfo, PG_ARGISNULL(0) ? "a procedure" : text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
 }
