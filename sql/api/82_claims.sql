@@ -45,7 +45,7 @@ COMMENT ON FUNCTION penny.cancel(bigint) IS 'Cancel a job, also one that runs: i
 CREATE OR REPLACE FUNCTION _penny.job_of_key(queue text, key text) RETURNS bigint
 LANGUAGE c STABLE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_job_of_key_sql';
-COMMENT ON FUNCTION _penny.job_of_key(text, text) IS 'The job that holds a key in a queue, or null';
+COMMENT ON FUNCTION _penny.job_of_key(text, text) IS 'The job that holds a key in a queue; null also when it is not the caller''s to see';
 
 CREATE OR REPLACE FUNCTION penny.cancel_key(queue text, key text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -88,10 +88,23 @@ penny_enqueue_has_role(char access)
 	return known_has[access == 'u' ? 0 : access == 'a' ? 1 : 2];
 }
 
+/* Whose role a kind needs. */
+static char
+access_of(const PennyHandler *handler)
+{
+	return handler == NULL ? 'a' : handler->access;
+}
+
+bool
+penny_enqueue_may(const char *kind)
+{
+	return penny_enqueue_has_role(access_of(penny_handler_find(kind)));
+}
+
 static void
 check_access(const char *kind, const PennyHandler *handler)
 {
-	char access = handler == NULL ? 'a' : handler->access;
+	char access = access_of(handler);
 
 	if (penny_enqueue_has_role(access))
 		return;
@@ -311,6 +324,6 @@ penny_enqueue_one(const PennyEnqueue *what)
 	penny_enqueue_row(what, &row);
 	if (row.key != NULL)
 		return penny_job_insert_keyed(
-			&row, penny_key_mode(what->key_mode != NULL ? what->key_mode : "keep"));
+			&row, penny_key_mode(what->key_mode != NULL ? what->key_mode : "keep"), true);
 	return penny_job_insert(&row);
 }

@@ -27,6 +27,7 @@
 #include "queue/cancel.h"
 #include "queue/claim.h"
 #include "queue/flow.h"
+#include "queue/job_view.h"
 #include "queue/keys.h"
 #include "queue/queue.h"
 #include "queue/statements.h"
@@ -409,7 +410,7 @@ penny_job_of_key_sql(PG_FUNCTION_ARGS)
 	int64 id = penny_key_holder(queue_arg(text_to_cstring(PG_GETARG_TEXT_PP(0))),
 								text_to_cstring(PG_GETARG_TEXT_PP(1)));
 
-	if (id == 0)
+	if (id == 0 || !penny_job_view_allowed(id))
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(id);
 }

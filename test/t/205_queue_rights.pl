@@ -54,4 +54,31 @@ subtest 'arguments that make no sense' => sub {
 	is($node->crash_restarts, $crashes, 'nothing crashes');
 };
 
+subtest 'keys of others' => sub {
+	my $victim = $node->sql(q{SELECT penny.enqueue('secret', key => 'billing', delay => '4 min')});
+	my $adas = act($ada, q{SELECT penny.enqueue('outside', key => 'hers', delay => '4 min');});
+	for my $mode (qw(keep replace debounce))
+	{
+		like(act($eve, "SELECT penny.enqueue('outside', key => '$_->[0]', key_mode => '$mode', delay => '4 min');"), qr/^PY409: key "$_->[0]" is held by a job of somebody else$/, "$mode: $_->[1]")
+			for [ 'billing', 'of a kind that a user may not enqueue' ], [ 'hers', 'of another user' ];
+		like(as('app_user', "SELECT penny.enqueue('outside', key => '$_', key_mode => '$mode', delay => '4 min')"), qr/^PY409: /, "$mode: of nobody, and of a user, for nobody") for qw(billing hers);
+	}
+	like(act($eve, q{SELECT penny.enqueue_flow('{"kind": "outside", "children": [{"kind": "outside", "key": "billing", "key_mode": "replace"}]}');}), qr/^PY409: /, 'in a flow');
+	like(act($eve, q{SELECT penny.enqueue_many('[{"kind": "outside", "key": "billing", "key_mode": "replace"}]');}), qr/^PY409: /, 'in an array');
+	is(act($eve, q{SELECT _penny.job_of_key('free', 'billing'), _penny.job_of_key('free', 'hers'), penny.cancel_key('free', 'billing'), penny.cancel_key('free', 'hers');}), '||f|f', 'and by name');
+	is(act($eve, "CALL penny.enqueue_and_wait('outside', wait => '100 ms', key => 'hers');"), 'PY409: key "hers" is held by a job of somebody else', 'nor is its end waited for');
+	is(state_of($_), 'delayed', 'they wait on') for $victim, $adas;
+
+	is(act($ada, q{SELECT penny.enqueue('outside', key => 'hers', delay => '4 min');}), $adas, 'one keeps the job of one\'s own');
+	my $next = act($ada, q{BEGIN; SELECT penny.enqueue('outside', key => 'hers', key_mode => 'replace', delay => '4 min') AS id \gset
+		SELECT penny.enqueue('outside', key => 'hers') = :id, :id; COMMIT;});
+	like($next, qr/^t\|\d+$/, 'or replaces it, and keeps that in the same transaction');
+	is(state_of($adas), 'cancelled', 'which ends the first');
+	my $nobodys = as('app_user', q{SELECT penny.enqueue('outside', key => 'plain', delay => '4 min')});
+	is(as('app_user', q{SELECT penny.enqueue('outside', key => 'plain', delay => '4 min')}), $nobodys, 'so does a role without a user');
+	isnt(as('app_agent', q{SELECT penny.enqueue('outside', key => 'billing', key_mode => 'replace', delay => '4 min')}), $victim, 'an agent replaces any');
+	is(state_of($victim), 'cancelled', 'as it says');
+	$node->sql(q{SELECT penny.cancel(id) FROM penny.jobs WHERE queue = 'free' AND state = 'delayed'});
+};
+
 done_testing();
