@@ -81,4 +81,57 @@ subtest 'keys of others' => sub {
 	$node->sql(q{SELECT penny.cancel(id) FROM penny.jobs WHERE queue = 'free' AND state = 'delayed'});
 };
 
+subtest 'a client that holds keys and does nothing' => sub {
+	$node->sql(q{
+		CREATE TABLE app.done (job bigint);
+		GRANT ALL ON app.done TO PUBLIC;
+		CREATE FUNCTION app.slow(j jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN INSERT INTO app.done VALUES (penny.job_id()); PERFORM pg_sleep(0.5); RETURN NULL; END$$;
+		SELECT penny.handle('slow', 'app.slow', queue => 'free', access => 'user', batch => false);
+	});
+	my @held = map { as('app_user', "SELECT penny.enqueue('slow', key => 'k$_')") } 1 .. 4;
+	my $idle = $node->background_sql(q{
+		SET SESSION AUTHORIZATION app_user;
+		BEGIN; SELECT penny.enqueue('slow', key => 'k' || n, key_mode => 'replace') FROM generate_series(1, 4) n;
+		SELECT pg_sleep(9);
+		ROLLBACK;});
+	usleep 300_000;
+	# a worker that waits for each of its keys for a second leaves the others some
+	ok($node->wait_until(sub { $node->sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'penny worker' AND wait_event_type = 'Lock'}) > 0 }, 5), 'a worker waits for a key');
+	my $begun = time;
+	my $id = as('app_user', q{SELECT penny.enqueue('echo', '{"a": 1}')});
+	ok($node->wait_until(sub { state_of($id) eq 'completed' }, 6), 'other jobs go on') or diag state_of($id);
+	is($node->sql(q{SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(9)%' AND state = 'active' AND pid <> pg_backend_pid()}), 1, 'while it still holds them');
+	$idle->finish;
+	ok($node->wait_until(sub { !grep { state_of($_) ne 'completed' } @held }, 20), 'and those of the keys, in the end') or diag map { state_of($_) } @held;
+	is($node->sql('SELECT count(*), count(DISTINCT job) FROM app.done'), '4|4', 'each once');
+	is($node->sql("SELECT penny.job($held[0]) ->> 'attempt'"), 1, 'which was no attempt');
+};
+
+subtest 'a lock_timeout of a job\'s own' => sub {
+	$node->sql(q{
+		CREATE TABLE app.locked (n int);
+		CREATE FUNCTION app.patient(j jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+		DECLARE misses int := 0;
+		BEGIN
+			SET LOCAL lock_timeout = '100 ms';
+			FOR i IN 1 .. 2 LOOP
+				BEGIN
+					LOCK TABLE app.locked;
+				EXCEPTION WHEN lock_not_available THEN
+					misses := misses + 1;
+				END;
+				PERFORM pg_sleep(5.2);
+			END LOOP;
+			RETURN to_jsonb(misses);
+		END $$;
+		SELECT penny.handle('patient', 'app.patient', queue => 'free');
+	});
+	my $holder = $node->background_sql('BEGIN; LOCK TABLE app.locked IN SHARE MODE; SELECT pg_sleep(7); COMMIT;');
+	usleep 300_000;
+	my $id = $node->sql(q{SELECT penny.enqueue('patient')});
+	ok($node->wait_until(sub { state_of($id) eq 'completed' }, 20), 'may end twice');
+	is($node->sql("SELECT penny.job($id) ->> 'result', penny.job($id) ->> 'attempt'"), '2|1', 'without harm to the job');
+	$holder->finish;
+};
+
 done_testing();
