@@ -191,6 +191,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/look.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
+	src/queue/progress.o \
 	src/queue/rescan.o \
 	src/queue/rotate.o \
 	src/queue/rotate_empty.o \
@@ -222,12 +223,16 @@ QUEUE = src/queue/cancel.o \
 	src/queue/upkeep.o \
 	src/queue/wait.o \
 	src/queue/waiting.o \
+	src/queue/webhook.o \
 	src/queue/webhook_check.o \
+	src/queue/webhook_jobs.o \
 	src/queue/webhook_judge.o \
+	src/queue/webhook_result.o \
 	src/queue/webhook_sign.o \
 	src/queue/worker.o
 
 GATEWAY = src/gateway/certificate.o \
+	src/gateway/courier_start.o \
 	src/gateway/edge_child.o \
 	src/gateway/job_workers.o \
 	src/gateway/listener.o \
@@ -412,6 +417,7 @@ REGRESS = install \
 	owner \
 	import \
 	queues \
+	jobs \
 	cached \
 	http \
 	plans \
@@ -515,7 +521,7 @@ $(UPDATE_SCRIPTS): $(UPDATE_DEPS)
 	$(call UPDATE_SCRIPT,$(firstword $(subst --, ,$(@:sql/penny--%=%))),$(SQL_UPDATES))
 
 # Versions for the test of updates, never part of an installation: 0.9, which
-# lacks, has and calls differently what an old version may, and 9.9, which is
+# lacks (all of the queue), has and calls differently what an old version may, and 9.9, which is
 # this one under a number that the library does not have.
 UPGRADE_TEST = .build/upgrade/penny--0.9.sql \
 	.build/upgrade/penny--0.9--$(EXTVERSION).sql \
@@ -524,9 +530,10 @@ UPGRADE_TEST = .build/upgrade/penny--0.9.sql \
 .build/upgrade/penny--0.9.sql: test/upgrade/penny--0.9.sql
 	@mkdir -p $(@D)
 	cp $< $@
-.build/upgrade/penny--0.9--$(EXTVERSION).sql: test/upgrade/0.9--1.0.sql $(UPDATE_DEPS)
+.build/upgrade/penny--0.9--$(EXTVERSION).sql: test/upgrade/0.9--1.0.sql sql/install/50_queue.sql \
+		$(UPDATE_DEPS)
 	@mkdir -p $(@D)
-	$(call UPDATE_SCRIPT,0.9,test/upgrade/0.9--1.0.sql $(SQL_UPDATES))
+	$(call UPDATE_SCRIPT,0.9,test/upgrade/0.9--1.0.sql sql/install/50_queue.sql $(SQL_UPDATES))
 .build/upgrade/penny--9.9.sql: sql/penny--$(EXTVERSION).sql
 	@mkdir -p $(@D)
 	cp $< $@

@@ -200,11 +200,12 @@ BEGIN
 	ELSIF kind IS NULL OR kind !~ '^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$' THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('"%s" is not the name of a kind', kind),
 			HINT = 'A kind is named by 1 to 128 letters, digits and any of _ . : / -';
-	ELSIF url !~ '^https?://[^/?#\s]+' THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'the url of a handler must begin with https:// or http://';
+	ELSIF url IS NOT NULL AND secret IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a webhook needs a secret to be signed with', HINT = 'penny.webhook_secret() makes one.';
 	ELSIF NOT _penny.queue_exists(queue) THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY404', MESSAGE = format('queue "%s" does not exist', queue);
 	END IF;
+	PERFORM _penny.webhook_check(url, secret);
 	DELETE FROM _penny.handlers h WHERE h.kind = kind;
 	INSERT INTO _penny.handlers (kind, runner, function, role, url, secret, queue, attempts, backoff, timeout, access, batch)
 		VALUES (kind, CASE WHEN function IS NOT NULL THEN 'sql' WHEN url IS NOT NULL THEN 'webhook' ELSE 'external' END,

@@ -9,7 +9,7 @@ AS 'MODULE_PATHNAME', 'penny_job_state_sql';
 COMMENT ON FUNCTION _penny.job_state(bigint, timestamptz) IS 'State of a job whose row lies in a segment or with the deferred ones; null where it is to be found elsewhere, or is not the caller''s to see';
 
 CREATE OR REPLACE FUNCTION _penny.job_attempt(id bigint, OUT attempt integer, OUT due timestamptz, OUT started_at timestamptz,
-	OUT ended_at timestamptz, OUT lease_until timestamptz, OUT worker text, OUT result jsonb, OUT error text)
+	OUT ended_at timestamptz, OUT lease_until timestamptz, OUT worker text, OUT result jsonb, OUT error text, OUT progress jsonb)
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'penny_job_attempt_sql';
 COMMENT ON FUNCTION _penny.job_attempt(bigint) IS 'The last attempt at such a job';
@@ -51,28 +51,28 @@ COMMENT ON VIEW _penny.job_rows IS 'Jobs in segments, ended or not';
 
 CREATE OR REPLACE VIEW penny.jobs WITH (security_barrier) AS
 SELECT j.id, q.name AS queue, j.kind, j.state, j.priority, j.attempt, j.attempts, j.payload, j.run_at, j.enqueued_at, j.started_at,
-	j.ended_at, j.lease_until, j.worker, j.result, j.error, j.key, j.group_key, j.room, j.user_id, j.parent
+	j.ended_at, j.lease_until, j.worker, j.progress, j.result, j.error, j.key, j.group_key, j.room, j.user_id, j.parent
 FROM (
 	SELECT r.id, r.queue, r.kind, _penny.job_state(r.id, r.due) AS state, r.priority,
 		(_penny.job_attempt(r.id)).attempt, nullif(r.attempts, 0) AS attempts, r.payload,
 		coalesce((_penny.job_attempt(r.id)).due, r.due) AS run_at, r.enqueued_at, (_penny.job_attempt(r.id)).started_at,
-		(_penny.job_attempt(r.id)).ended_at, (_penny.job_attempt(r.id)).lease_until, (_penny.job_attempt(r.id)).worker,
+		(_penny.job_attempt(r.id)).ended_at, (_penny.job_attempt(r.id)).lease_until, (_penny.job_attempt(r.id)).worker, (_penny.job_attempt(r.id)).progress,
 		(_penny.job_attempt(r.id)).result, (_penny.job_attempt(r.id)).error, r.key, r.group_key, r.room, r.user_id, r.parent
 	FROM _penny.job_rows r
 	UNION ALL
 	SELECT d.id, d.queue, d.kind, CASE WHEN d.pending > 0 THEN 'blocked' ELSE _penny.job_state(d.id, d.due) END, d.priority,
 		CASE WHEN d.pending > 0 THEN d.made ELSE greatest((_penny.job_attempt(d.id)).attempt, d.made) END, nullif(d.attempts, 0), d.payload,
 		coalesce((_penny.job_attempt(d.id)).due, d.due), d.enqueued_at, (_penny.job_attempt(d.id)).started_at,
-		NULL, (_penny.job_attempt(d.id)).lease_until, (_penny.job_attempt(d.id)).worker,
+		NULL, (_penny.job_attempt(d.id)).lease_until, (_penny.job_attempt(d.id)).worker, (_penny.job_attempt(d.id)).progress,
 		NULL, d.errors -> -1 ->> 'error', d.key, d.group_key, d.room, d.user_id, d.parent
 	FROM _penny.jobs_deferred d
 	UNION ALL
 	SELECT e.id, e.queue, e.kind, 'failed', e.priority, e.made, nullif(e.attempts, 0), e.payload, NULL, e.enqueued_at, NULL,
-		e.died_at, NULL, e.errors -> -1 ->> 'worker', NULL, e.errors -> -1 ->> 'error', e.key, e.group_key, e.room, e.user_id, e.parent
+		e.died_at, NULL, e.errors -> -1 ->> 'worker', NULL, NULL, e.errors -> -1 ->> 'error', e.key, e.group_key, e.room, e.user_id, e.parent
 	FROM _penny.jobs_dead e
 	UNION ALL
 	SELECT h.id, h.queue, h.kind, CASE h.outcome WHEN 4 THEN 'cancelled' ELSE 'completed' END, NULL, h.attempt, NULL, h.payload, NULL,
-		h.enqueued_at, h.started_at, h.ended_at, NULL, h.worker, h.result, NULL, h.key, h.group_key, NULL, h.user_id, NULL
+		h.enqueued_at, h.started_at, h.ended_at, NULL, h.worker, NULL, h.result, NULL, h.key, h.group_key, NULL, h.user_id, NULL
 	FROM _penny.jobs_history h
 ) j LEFT JOIN _penny.queues q ON q.id = j.queue
 WHERE ((SELECT _penny.is_agent()) OR j.user_id = (SELECT penny.user_id())) AND j.state IS NOT NULL;
@@ -125,6 +125,7 @@ BEGIN
 			'error', job.error, 'reason', dead.reason, 'key', job.key, 'group', job.group_key, 'room', job.room, 'user_id', job.user_id,
 			'parent', job.parent::text, 'redriven_from', nullif(dead.redriven_from, '{}')))
 		|| jsonb_build_object('payload', job.payload)
+		|| CASE WHEN job.progress IS NULL THEN '{}' ELSE jsonb_build_object('progress', job.progress) END
 		|| CASE WHEN job.result IS NULL THEN '{}' ELSE jsonb_build_object('result', job.result) END
 		|| CASE WHEN job.attempt = 0 THEN '{}' ELSE coalesce((SELECT jsonb_build_object('errors', e)
 			FROM coalesce(dead.errors, _penny.job_errors(id)) e WHERE e <> '[]'), '{}') END
@@ -132,6 +133,11 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION penny.job(bigint) IS 'A job with its state, result, errors, and what its children gave, ids as strings; null when there is none that the caller may see';
+
+CREATE OR REPLACE FUNCTION penny.progress(progress jsonb, id bigint DEFAULT NULL, token bigint DEFAULT NULL) RETURNS boolean
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_progress_sql';
+COMMENT ON FUNCTION penny.progress(jsonb, bigint, bigint) IS 'Tell how far a job is, at once: in a handler its own job, else one that was claimed. To penny.job() and, as job.progress, to its room or the user who enqueued it; up to 1,000 bytes. False when the job is not held any more';
 
 CREATE OR REPLACE FUNCTION penny.queue_stats() RETURNS jsonb
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
@@ -158,9 +164,9 @@ COMMENT ON FUNCTION penny.queue_stats() IS 'Of each queue its jobs by state, the
 
 REVOKE EXECUTE ON FUNCTION _penny.job_state(bigint, timestamptz), _penny.job_attempt(bigint), _penny.job_errors(bigint),
 	_penny.job_children(bigint), _penny.queue_counts(), _penny.queue_segments(), _penny.queue_facts(), penny.job(bigint),
-	penny.queue_stats() FROM PUBLIC;
+	penny.progress(jsonb, bigint, bigint), penny.queue_stats() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _penny.job_state(bigint, timestamptz), _penny.job_attempt(bigint), _penny.job_errors(bigint),
-	_penny.job_children(bigint), penny.job(bigint) TO penny_user;
+	_penny.job_children(bigint), penny.job(bigint), penny.progress(jsonb, bigint, bigint) TO penny_user;
 GRANT EXECUTE ON FUNCTION _penny.queue_counts(), penny.queue_stats() TO penny_agent;
 REVOKE ALL ON _penny.job_rows, penny.jobs, penny.dead_letters, penny.queues, penny.schedules FROM PUBLIC;
 GRANT SELECT ON penny.jobs, penny.dead_letters TO penny_user;

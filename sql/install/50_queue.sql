@@ -230,7 +230,7 @@ CREATE TABLE _penny.jobs_restored (
 );
 COMMENT ON TABLE _penny.jobs_restored IS 'A row: jobs came by a statement and wait for penny.load_jobs()';
 CREATE FUNCTION _penny.note_restored() RETURNS trigger
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

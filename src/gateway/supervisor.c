@@ -20,7 +20,8 @@
  * (gateway/job_workers.c).
  *
  * Relay.  While penny.redis_url is set there is to be a penny relay
- * (gateway/relay_start.c).
+ * (gateway/relay_start.c), and while penny.webhook_allow is, a penny courier
+ * (gateway/courier_start.c).
  *
  * Keys of tokens.  It alone reads their files (auth/key.h).
  *
@@ -66,6 +67,7 @@
 #include "cache/cache.h"
 #include "config/config.h"
 #include "executor/chores.h"
+#include "gateway/courier_start.h"
 #include "gateway/job_workers.h"
 #include "gateway/relay_start.h"
 #include "plane/call.h"
@@ -150,6 +152,7 @@ penny_supervisor_main(Datum main_arg)
 		start_by_load(penny_clock_ms());
 		penny_relay_start();
 		penny_job_workers_start();
+		penny_courier_start();
 		wait_for_work(set);
 		if (penny_key_asked())
 			ConfigReloadPending = true;
@@ -437,6 +440,7 @@ wait_for_work(WaitEventSet *set)
 		timeout = sooner(timeout, chore_at(chore));
 	timeout = sooner(timeout, penny_relay_start_at());
 	timeout = sooner(timeout, penny_job_workers_start_at());
+	timeout = sooner(timeout, penny_courier_start_at());
 	if (visible)
 	{
 		penny_sleeper_prepare(plane, self);

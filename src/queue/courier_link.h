@@ -64,7 +64,7 @@ extern int64 penny_courier_link_due(void);
 
 /* No new courier, no new request; those that run have until `deadline`. */
 extern void penny_courier_link_stop(int64 deadline);
-/* Pids of the couriers, 0 = none; for who looks. */
+/* Pid of the courier that gets requests, 0 = none; for who looks. */
 extern int penny_courier_link_pid(void);
 
 #endif /* PENNY_COURIER_LINK_H */

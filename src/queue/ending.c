@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
+#include "queue/ending.h"
 #include "queue/ending_private.h"
 #include "queue/load.h"
 #include "queue/pending.h"
@@ -305,7 +306,10 @@ apply(const Record *record)
 
 	job->verb = (uint8) record->verb;
 	if (record->verb == PENNY_VERB_ENDED)
+	{
 		penny_wait_job_ended(job->id);
+		penny_events_committed(job->id);
+	}
 	if (record->verb != PENNY_VERB_RETRY)
 		return;
 	job->due = record->due;
@@ -347,7 +351,12 @@ xact_callback(XactEvent event, void *arg)
 {
 	(void) arg;
 	if (!penny_ending_any())
+	{
+		/* room may have been made all the same, in a context that ends now */
+		if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+			memset(&mine, 0, sizeof(mine));
 		return;
+	}
 	switch (event)
 	{
 		case XACT_EVENT_PRE_PREPARE:

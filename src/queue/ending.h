@@ -26,7 +26,9 @@ extern void penny_ending_flow(const PennyEnding *ending);
 extern void penny_ending_lineage(const PennyEnding *ending);
 /* PENNY_JOB_TOLD and whoever waits: job.completed, job.failed, job.cancelled; rooms job:<id>. */
 extern void penny_ending_events(const PennyEnding *ending);
-/* job.progress, when this transaction commits. */
+/* In the COMMIT callback: requests that wait in job:<id> ask again. */
+extern void penny_events_committed(int64 id);
+/* job.progress, at once. */
 extern void penny_progress_event(const PennyJobRow *row, Jsonb *progress);
 
 #endif /* PENNY_QUEUE_ENDING_H */

@@ -4,7 +4,8 @@
  *		A job has ended: whoever listens is told when the transaction commits.
  *
  *	job:<id>				a hint without a frame: requests that wait for the end ask
- *							again.  Nobody can join it
+ *							again.  Nobody can join it.  The COMMIT callback that posts
+ *							the entry looks whether anybody waits
  *	the job's room, or
  *	user:<who enqueued it>	job.completed, job.failed, job.cancelled, job.progress
  *
@@ -83,13 +84,18 @@ void
 penny_ending_events(const PennyEnding *ending)
 {
 	const PennyJobRow *row = ending->row;
-	char internal[32];
 	char *room;
 
 	if (!penny_publish_active())
 		return;
-	snprintf(internal, sizeof(internal), "job:" INT64_FORMAT, row->id);
-	penny_publish_hint(internal, NULL, 0);
+	if (ending->ref == 0)
+	{
+		/* no entry will be posted for it */
+		char internal[32];
+
+		snprintf(internal, sizeof(internal), "job:" INT64_FORMAT, row->id);
+		penny_publish_hint(internal, NULL, 0);
+	}
 	if ((row->flags & PENNY_JOB_TOLD) == 0 || (room = room_of(row)) == NULL)
 		return;
 	if (penny_publish_wanted(room, strlen(room)))
@@ -97,6 +103,15 @@ penny_ending_events(const PennyEnding *ending)
 	else
 		penny_publish_hint(room, NULL, 0);
 	pfree(room);
+}
+
+void
+penny_events_committed(int64 id)
+{
+	char room[32];
+	int len = snprintf(room, sizeof(room), "job:" INT64_FORMAT, id);
+
+	penny_publish_committed(room, (Size) len);
 }
 
 void
@@ -110,6 +125,6 @@ penny_progress_event(const PennyJobRow *row, Jsonb *progress)
 	begin(&frame, room, "job.progress", row);
 	add_json(&frame, "progress", progress);
 	appendStringInfoString(&frame, "}}");
-	penny_publish_hint(room, frame.data, frame.len);
+	penny_publish_now(room, frame.data, frame.len);
 	pfree(frame.data);
 }

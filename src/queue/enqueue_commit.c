@@ -310,7 +310,12 @@ xact_callback(XactEvent event, void *arg)
 
 	(void) arg;
 	if (!any)
+	{
+		/* those of a subtransaction that was rolled back have left their array */
+		if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+			forget();
 		return;
+	}
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:

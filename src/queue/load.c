@@ -288,7 +288,7 @@ read_jobs(Loading *loading, PennyQueueTable table, PennyOffers *offers)
 			job.attempt = (uint16) retry->attempts;
 			job.due = Max(job.due, retry->due);
 		}
-		penny_offers_add(offers, &job);
+		(void) penny_offers_add(offers, &job);
 	}
 	table_endscan(scan);
 	penny_table_close(&open);

@@ -31,7 +31,8 @@ extern int penny_load_attempts(int64 id, int64 *due);
 /* Jobs on their way into memory, a lock for many. */
 typedef struct PennyOffers PennyOffers;
 extern PennyOffers *penny_offers_begin(void);
-extern void penny_offers_add(PennyOffers *offers, const PennyJob *job);
+/* True: those so far have been offered. */
+extern bool penny_offers_add(PennyOffers *offers, const PennyJob *job);
 /* How many came in. */
 extern uint64 penny_offers_end(PennyOffers *offers);
 

@@ -156,8 +156,8 @@ read_segment(Pass *pass, int n)
 				 job.id >= pass->from[job.queue % PENNY_SCHED_QUEUES])
 		{
 			look_at_attempts(&job);
-			penny_offers_add(pass->offers, &job);
-			look_who_is_full(pass);
+			if (penny_offers_add(pass->offers, &job))
+				look_who_is_full(pass);
 			go_on = pass->nwanted > 0;
 		}
 	}
@@ -286,7 +286,7 @@ penny_load_deferred(int64 now)
 		if (last)
 			penny_queue_lower(&s->deferred_due, job.due);
 		else
-			penny_offers_add(offers, &job);
+			(void) penny_offers_add(offers, &job);
 	}
 	penny_table_scan_end(scan);
 	penny_queue_count(PENNY_QUEUE_DEFERRED_LOADED, penny_offers_end(offers));

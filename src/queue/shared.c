@@ -33,6 +33,7 @@
 #include "queue/crew.h"
 #include "queue/dead.h"
 #include "queue/pending.h"
+#include "queue/progress.h"
 #include "queue/schedule.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
@@ -81,6 +82,7 @@ penny_queue_init(void)
 	penny_wait_init();
 	penny_schedules_init();
 	penny_dead_init();
+	penny_progress_init();
 }
 
 static Size

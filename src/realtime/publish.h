@@ -45,6 +45,16 @@ extern void penny_publish_event(const char *room, const char *frame, int frame_l
  * the commit.
  */
 extern void penny_publish_hint(const char *room, const char *frame, int frame_len);
+/*
+ * Broadcast at once, whatever becomes of the transaction; dropped when it is too large.
+ * For what is over when the transaction commits, such as how far it is.
+ */
+extern void penny_publish_now(const char *room, const char *frame, int frame_len);
+/*
+ * From a COMMIT callback: who waits in the room, if anybody, reads again.  Cannot fail,
+ * allocate or wait; costs a look at a bit when nobody does.
+ */
+extern void penny_publish_committed(const char *room, Size room_len);
 /* The piece `index` of a message that grows; see plane/event.h. */
 extern void penny_publish_stream(const char *room, int64 index, const char *frame, int frame_len);
 /* The same as an event, but not for that member of that edge; see plane/event.h. */

@@ -29,7 +29,7 @@ penny_webhook_check(PG_FUNCTION_ARGS)
 	if (wrong != NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("the secret of the webhook is not valid"), errdetail("%s", wrong),
-						errhint("penny.webhook_secret() makes one.")));
+						errhint("Make one by penny.webhook_secret().")));
 	PG_RETURN_VOID();
 }
 

@@ -185,6 +185,27 @@ subtest 'timeouts' => sub {
 	is($node->crash_restarts, 0, 'the server does not mind');
 };
 
+subtest 'cancelling' => sub {
+	my $id = give({ sql => 'SELECT pg_sleep(30)' });
+	my $running = "SELECT count(*) FROM pg_stat_activity WHERE query = 'job $id of kind run' AND state = 'active'";
+	ok($node->wait_until(sub { $node->sql($running) == 1 }, 10), 'a job runs');
+	my $begun = time();
+	is($node->sql("SELECT penny.cancel($id)"), 't', 'is cancelled');
+	ok(wait_for($id, '4 1'), 'and ends as such');
+	cmp_ok(time() - $begun, '<', 5, 'at once');
+	is($node->sql("SELECT count(*) FROM _penny.jobs_dead WHERE id = $id"), 0, 'it is no dead letter');
+	$id = give({ sql => q{DO $$BEGIN PERFORM pg_sleep(30); EXCEPTION WHEN query_canceled THEN NULL; END$$}, note => 'swallowed' });
+	ok($node->wait_until(sub { $node->sql("SELECT count(*) FROM pg_stat_activity WHERE query = 'job $id of kind run' AND state = 'active'") == 1 }, 10), 'one that swallows it');
+	is($node->sql("SELECT penny.cancel($id)"), 't', 'is cancelled');
+	ok(wait_for($id, '4 1'), 'too');
+	is(noted($id), '', 'and has no effect');
+	# two of one worker's batch: the first runs, the second is cancelled before it does
+	my @ids = together(sub { (give({ sql => 'SELECT pg_sleep(0.7)', note => 'first' }, "group_key => 'one'"), give({ note => 'second' }, "group_key => 'one'")) });
+	$node->sql("SELECT penny.cancel($ids[1])");
+	ok(wait_noted($ids[0], 'first'), 'the first runs');
+	ok($node->wait_until(sub { noted($ids[1]) ne '' || ends($ids[1]) eq '4 1' }, 10), 'the second has ended, too');
+};
+
 subtest 'memory' => sub {
 	my $id = give({ sql => q{DO $$DECLARE a text[]; BEGIN FOR i IN 1 .. 1000 LOOP a[i] := repeat(i::text || 'x', 1000000); END LOOP; END$$} }, 'attempts => 1');
 	ok(wait_for($id, '3 1', 30), 'a job that wants too much');
