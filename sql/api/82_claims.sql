@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION penny.claim(queue text, n integer DEFAULT 1, lease in
 	OUT key text, OUT group_key text, OUT children jsonb) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
 AS 'MODULE_PATHNAME', 'penny_claim_sql';
-COMMENT ON FUNCTION penny.claim(text, integer, interval, text) IS 'Claim up to n (1 to 1000) ready jobs of external kinds for the time of the lease; attempt counts from 1, children are the results of a flow''s. Ready again when the lease ends, or when this transaction rolls back';
+COMMENT ON FUNCTION penny.claim(text, integer, interval, text) IS 'Claim up to n (1 to 1000) ready jobs of external kinds, of 64 MB or little more in all, for the time of the lease; attempt counts from 1, children are the results of a flow''s. Ready again when the lease ends, or when this transaction rolls back';
 
 CREATE OR REPLACE PROCEDURE penny.claim_wait(queue text, n integer DEFAULT 1, wait interval DEFAULT '30 s', lease interval DEFAULT '60 s', worker text DEFAULT NULL, INOUT jobs jsonb DEFAULT NULL)
 LANGUAGE c

@@ -134,4 +134,14 @@ subtest 'a lock_timeout of a job\'s own' => sub {
 	$holder->finish;
 };
 
+subtest 'payloads that are more than one answer holds' => sub {
+	$node->sql(q{SELECT penny.create_queue('large', concurrency => NULL, rate_limit => NULL); SELECT penny.handle('large', queue => 'large');
+		SELECT count(penny.enqueue('large', to_jsonb(repeat('x', 1000000)))) FROM generate_series(1, 270)});
+	is(as('app_agent', q{SELECT count(*) FROM penny.claim('large', 1000)}), 68, 'are claimed by parts');
+	is(as('app_agent', q{CALL penny.claim_wait('large', 1000) \gset
+		SELECT jsonb_array_length(:'jobs')}), 68, 'as JSON, too');
+	is($node->sql(q{SELECT waiting, active FROM penny.queues WHERE name = 'large'}), '134|136', 'the others wait');
+	$node->sql(q{SELECT count(penny.cancel(id)) FROM penny.jobs WHERE queue = 'large'});
+};
+
 done_testing();
