@@ -6,8 +6,9 @@
  * Rows are written without asking for privileges on the tables, so it is asked
  * here.  Whoever may execute penny.enqueue() may enqueue kinds whose handler says
  * access 'user'; 'agent' (also for kinds without a handler) and 'admin' need that
- * role of penny or a superuser.  The answer for the current user is remembered until
- * roles or memberships change.
+ * role of penny or a superuser.  Jobs of who is no agent go to the queue of their
+ * handler: its limits are not to be gone around.  The answer for the current user is
+ * remembered until roles or memberships change.
  *
  * A payload is bounded as text, which is what handlers and webhooks get; most are
  * measured without making the text.
@@ -113,6 +114,18 @@ check_access(const char *kind, const PennyHandler *handler)
 					errdetail("That needs role %s.", access == 'u'   ? "penny_user"
 													 : access == 'a' ? "penny_agent"
 																	 : "penny_admin")));
+}
+
+/* A queue that the caller names. */
+static void
+check_queue(const char *queue, const char *kind, const PennyHandler *handler)
+{
+	if (handler == NULL || strcmp(queue, handler->queue) == 0 || penny_enqueue_has_role('a'))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("permission denied to choose a queue for jobs of kind \"%s\"", kind),
+					errdetail("They go to queue \"%s\"; another needs role penny_agent.",
+							  handler->queue)));
 }
 
 void
@@ -297,6 +310,8 @@ penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 			   : handler != NULL   ? handler->queue
 								   : "normal",
 			   row);
+	if (what->queue != NULL)
+		check_queue(what->queue, what->kind, handler);
 	row->kind = what->kind;
 	row->payload = what->payload;
 	row->priority = what->priority;

@@ -144,4 +144,17 @@ subtest 'payloads that are more than one answer holds' => sub {
 	$node->sql(q{SELECT count(penny.cancel(id)) FROM penny.jobs WHERE queue = 'large'});
 };
 
+subtest 'limits of a queue' => sub {
+	$node->sql(q{SELECT penny.create_queue('mail', rate_limit => 1); SELECT penny.handle('mail', queue => 'mail', access => 'user')});
+	for my $queue (qw(high-priority free))
+	{
+		like(act($ada, "SELECT penny.enqueue('mail', queue => '$queue');"), qr/^42501: permission denied to choose a queue for jobs of kind "mail"$/, "a user does not go around them by queue $queue");
+		like(act($ada, qq{SELECT penny.enqueue_many('[{"kind": "mail"}, {"kind": "mail", "queue": "$queue"}]');}), qr/^42501: /, 'nor in an array');
+		like(act($ada, "SELECT penny.enqueue_many('mail', '{1,2}', queue => '$queue');"), qr/^42501: /, 'nor for many');
+		like(act($ada, qq{SELECT penny.enqueue_flow('{"kind": "mail", "children": [{"kind": "mail", "queue": "$queue"}]}');}), qr/^42501: /, 'nor in a flow');
+		like(as('app_agent', "SELECT penny.enqueue('mail', queue => '$queue')"), qr/^\d+$/, 'an agent may');
+	}
+	like(act($ada, "SELECT penny.enqueue('mail', queue => 'mail');"), qr/^\d+$/, 'a user may name the one where they go');
+};
+
 done_testing();
