@@ -30,6 +30,7 @@
 #include "utils/uuid.h"
 
 #include "auth/identity.h"
+#include "base/error.h"
 #include "plane/event.h"
 #include "queue/enqueue.h"
 #include "queue/keys.h"
@@ -212,11 +213,10 @@ penny_job_check_size(Jsonb *value, const char *what)
 	initStringInfo(&text);
 	(void) JsonbToCString(&text, &value->root, VARSIZE(value));
 	if (text.len > PENNY_JOB_PAYLOAD_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s of a job is too large", what),
-				 errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
-						   PENNY_JOB_PAYLOAD_MAX),
-				 errhint("Store it in a table and pass its key.")));
+		ereport(ERROR, (errcode(ERRCODE_PENNY_TOO_LARGE), errmsg("%s of a job is too large", what),
+						errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
+								  PENNY_JOB_PAYLOAD_MAX),
+						errhint("Store it in a table and pass its key.")));
 	pfree(text.data);
 }
 
@@ -279,7 +279,7 @@ find_queue(const char *name, PennyJobRow *row)
 
 	if (strlen(name) >= NAMEDATALEN || !penny_queue_by_name(name, &config))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("queue \"%.63s\" does not exist", name),
+				(errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("queue \"%.63s\" does not exist", name),
 				 errhint("Make it with penny.create_queue().")));
 	row->queue = config.id;
 }

@@ -157,4 +157,15 @@ subtest 'limits of a queue' => sub {
 	like(act($ada, "SELECT penny.enqueue('mail', queue => 'mail');"), qr/^\d+$/, 'a user may name the one where they go');
 };
 
+subtest 'by HTTP' => sub {
+	my $post = sub { $node->request(POST => '/api/v1/jobs', token => $node->token($ada), json => $_[0]) };
+	is($post->({ kind => 'mail' })->{status}, 201, 'a job');
+	is($post->({ kind => 'mail', queue => 'free' })->{status}, 403, 'in another queue');
+	is($post->({ kind => 'mail', queue => 'nowhere' })->{status}, 404, 'in none that there is');
+	is($post->({ kind => 'secret' })->{status}, 403, 'of a kind for others');
+	is($post->({ kind => 'nobody' })->{status}, 403, 'of a kind without a handler');
+	is($node->request(POST => '/api/v1/jobs', token => $node->token($ada), headers => [ 'Content-Type' => 'application/json' ],
+		body => '{"kind": "mail", "payload": [' . join(',', ('1e100000') x 11) . ']}')->{status}, 413, 'with a small body that is a large payload');
+};
+
 done_testing();
