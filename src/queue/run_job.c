@@ -10,7 +10,8 @@
  *	settings	in a nest level of their own, taken back, SET of a session included
  *	deferred	triggers are fired and cursors dropped in that role, before the
  *				next job
- *	session		advisory locks of the session, prepared statements and what
+ *	session		advisory locks of the session, prepared statements, descriptors of
+ *				large objects (which are not asked whose they are) and what
  *				currval() remembers are dropped at once.  Temporary objects last
  *				longer: after them the batch's transaction ends, and the session is
  *				cleaned up (base/reset.h)
@@ -36,6 +37,7 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
@@ -251,6 +253,7 @@ clean_up(void)
 	LockReleaseSession(USER_LOCKMETHOD);
 	DropAllPreparedStatements();
 	ResetSequenceCaches();
+	AtEOXact_LargeObject(true);
 }
 
 bool

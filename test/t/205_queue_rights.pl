@@ -168,4 +168,18 @@ subtest 'by HTTP' => sub {
 		body => '{"kind": "mail", "payload": [' . join(',', ('1e100000') x 11) . ']}')->{status}, 413, 'with a small body that is a large payload');
 };
 
+subtest 'descriptors of another role\'s job' => sub {
+	$node->sql(q{
+		CREATE ROLE other_admin IN ROLE penny_admin;
+		CREATE FUNCTION app.open(j jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$DECLARE o oid := lo_from_bytea(0, 'not for others'); BEGIN RETURN to_jsonb(lo_open(o, x'40000'::int)); END$$;
+		CREATE FUNCTION app.read(j jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN RETURN to_jsonb(convert_from(loread(0, 100), 'UTF8')); EXCEPTION WHEN undefined_object THEN RETURN '"none"'; END$$;
+		SET ROLE app_admin; SELECT penny.handle('open', 'app.open', queue => 'free');
+		SET ROLE other_admin; SELECT penny.handle('read', 'app.read', queue => 'free');
+		RESET ROLE; SELECT penny.enqueue(kind) FROM unnest('{open,read}'::text[]) kind, generate_series(1, 20)});
+	ok($node->wait_until(sub { $node->sql(q{SELECT count(*) FROM penny.jobs WHERE kind IN ('open', 'read') AND state = 'completed'}) == 40 }, 20), 'both kinds are quick');
+	$node->sql(q{SELECT penny.pause_queue('free'); SELECT penny.enqueue(kind) FROM generate_series(1, 10), unnest('{open,read}'::text[]) kind; SELECT penny.resume_queue('free')});
+	ok($node->wait_until(sub { $node->sql(q{SELECT count(*) FROM penny.jobs WHERE kind IN ('open', 'read') AND state = 'completed'}) == 60 }, 20), 'and run in one transaction');
+	is($node->sql(q{SELECT DISTINCT result FROM penny.jobs WHERE kind = 'read'}), '"none"', 'find none');
+};
+
 done_testing();
