@@ -224,8 +224,9 @@ tell(const char *room)
 	int len;
 
 	/* names of queues need no escapes */
-	len = snprintf(frame, sizeof(frame),
-				   "{\"type\":\"event\",\"room\":\"%s\",\"event\":{\"type\":\"jobs.ready\"}}", room);
+	len =
+		snprintf(frame, sizeof(frame),
+				 "{\"type\":\"event\",\"room\":\"%s\",\"event\":{\"type\":\"jobs.ready\"}}", room);
 	penny_publish_now(room, frame, len);
 }
 

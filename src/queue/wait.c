@@ -47,9 +47,9 @@
 
 #define PLACES 256
 #define BUCKETS 1024
-#define LOOK_PAUSE 1000                  /* ms, of a session without a place */
-#define LATE_PAUSE INT64CONST(100000)    /* us, while a lease is over and not taken back */
-#define ASKED_FOR 70000                  /* ms for which a request waits at most, and some more */
+#define LOOK_PAUSE 1000               /* ms, of a session without a place */
+#define LATE_PAUSE INT64CONST(100000) /* us, while a lease is over and not taken back */
+#define ASKED_FOR 70000               /* ms for which a request waits at most, and some more */
 #define NOBODY (-1)
 
 typedef struct Place
@@ -231,8 +231,7 @@ static void
 check_client(void)
 {
 	if (MyProcPort != NULL && !pq_check_connection())
-		ereport(FATAL,
-				(errcode(ERRCODE_CONNECTION_FAILURE), errmsg("connection to client lost")));
+		ereport(FATAL, (errcode(ERRCODE_CONNECTION_FAILURE), errmsg("connection to client lost")));
 }
 
 /* False: the time is over. */

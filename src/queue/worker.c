@@ -56,8 +56,8 @@
 /* This worker. */
 static PennyStaffEntry *entry = NULL;
 static int self = -1;
-static uint32 next_max = 8; /* jobs to take at once */
-static int64 upkeep_at = 0; /* us; at the latest */
+static uint32 next_max = 8;   /* jobs to take at once */
+static int64 upkeep_at = 0;   /* us; at the latest */
 static int64 upkeep_seen = 0; /* what others wanted when it was looked at last */
 static bool upkeep_more = false;
 static int64 apply_at = 0; /* us; not before, after an error */

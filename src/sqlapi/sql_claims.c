@@ -293,7 +293,7 @@ penny_fail_sql(PG_FUNCTION_ARGS)
 					 text_to_cstring(PG_GETARG_TEXT_PP(2)),
 					 PG_ARGISNULL(3) ? -1
 									 : penny_interval_arg(PG_GETARG_INTERVAL_P(3), "retry_in", 0,
-													INT64CONST(366) * USECS_PER_DAY),
+														  INT64CONST(366) * USECS_PER_DAY),
 					 PG_GETARG_BOOL(4));
 	PG_RETURN_BOOL(true);
 }
@@ -357,7 +357,8 @@ penny_claim_wait_sql(PG_FUNCTION_ARGS)
 	penny_require_alone(fcinfo, "penny.claim_wait()");
 	queue = penny_queue_arg(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	n = claim_count(PG_GETARG_INT32(1));
-	until = penny_queue_now() + penny_interval_arg(PG_GETARG_INTERVAL_P(2), "wait", 0, PENNY_MAX_WAIT);
+	until =
+		penny_queue_now() + penny_interval_arg(PG_GETARG_INTERVAL_P(2), "wait", 0, PENNY_MAX_WAIT);
 	lease = penny_interval_arg(PG_GETARG_INTERVAL_P(3), "lease", MIN_LEASE, MAX_LEASE);
 	worker = PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4));
 

@@ -92,7 +92,8 @@ penny_procedure_result(FunctionCallInfo fcinfo, Datum value, bool isnull)
 	TupleDesc desc;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("the procedure has no result row")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("the procedure has no result row")));
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull));
 }
 
@@ -139,9 +140,10 @@ static Jsonb *
 progress_arg(Jsonb *progress)
 {
 	if (VARSIZE_ANY_EXHDR(progress) > PENNY_PROGRESS_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PENNY_TOO_LARGE),
-						errmsg("the progress of a job must be at most %d bytes", PENNY_PROGRESS_MAX),
-						errhint("Say how far it is; what it gives is its result.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_TOO_LARGE),
+				 errmsg("the progress of a job must be at most %d bytes", PENNY_PROGRESS_MAX),
+				 errhint("Say how far it is; what it gives is its result.")));
 	return progress;
 }
 
@@ -155,8 +157,9 @@ penny_progress_sql(PG_FUNCTION_ARGS)
 	int64 id;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) != PG_ARGISNULL(2))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-						errmsg("progress must not be null, and neither one of id and token alone")));
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("progress must not be null, and neither one of id and token alone")));
 	penny_queue_require();
 	if (!PG_ARGISNULL(1))
 	{
@@ -208,9 +211,11 @@ penny_await_job_sql(PG_FUNCTION_ARGS)
 	penny_queue_require();
 	penny_require_alone(fcinfo, "waiting for a job");
 	if (!is_own(id))
-		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("job " INT64_FORMAT " not found", id),
-						errdetail("There is no such job that the caller may see.")));
-	until = penny_queue_now() + penny_interval_arg(PG_GETARG_INTERVAL_P(1), "wait", 0, PENNY_MAX_WAIT);
+		ereport(ERROR,
+				(errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("job " INT64_FORMAT " not found", id),
+				 errdetail("There is no such job that the caller may see.")));
+	until =
+		penny_queue_now() + penny_interval_arg(PG_GETARG_INTERVAL_P(1), "wait", 0, PENNY_MAX_WAIT);
 	penny_statements_commit();
 	ended = penny_wait_for_end(id, until);
 	MemoryContextSwitchTo(caller);
