@@ -26,7 +26,17 @@ PLANE = src/plane/plane.o \
 	src/plane/share.o \
 	src/plane/wake.o
 
-BASE = src/base/clock.o \
+# What the extension and penny-courier share: what a worker and its courier say
+# to each other, and which URLs and addresses may be called.
+COURIER_SHARED = src/plane/courier.o \
+	src/plane/courier_stream.o \
+	src/plane/webhook_address.o \
+	src/plane/webhook_rules.o \
+	src/plane/webhook_url.o
+
+BASE = src/base/child.o \
+	src/base/child_log.o \
+	src/base/clock.o \
 	src/base/crash.o \
 	src/base/epoch.o \
 	src/base/error.o \
@@ -45,7 +55,8 @@ CONFIG = src/config/config.o \
 	src/config/guc_gateway.o \
 	src/config/guc_queue.o \
 	src/config/guc_redis.o \
-	src/config/guc_security.o
+	src/config/guc_security.o \
+	src/config/guc_webhook.o
 
 AUTH = src/auth/certificate.o \
 	src/auth/identity.o \
@@ -149,11 +160,14 @@ QUEUE = src/queue/cancel.o \
 	src/queue/claimers.o \
 	src/queue/config.o \
 	src/queue/config_read.o \
+	src/queue/courier_link.o \
+	src/queue/courier_process.o \
 	src/queue/crew.o \
 	src/queue/cron.o \
 	src/queue/cron_text.o \
 	src/queue/dead.o \
 	src/queue/dead_purge.o \
+	src/queue/dump.o \
 	src/queue/ending.o \
 	src/queue/ending_errors.o \
 	src/queue/ending_events.o \
@@ -170,8 +184,10 @@ QUEUE = src/queue/cancel.o \
 	src/queue/flow.o \
 	src/queue/handler.o \
 	src/queue/history.o \
+	src/queue/job_view.o \
 	src/queue/keys.o \
 	src/queue/load.o \
+	src/queue/load_one.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
 	src/queue/look.o \
@@ -188,6 +204,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/sched.o \
 	src/queue/sched_bits.o \
 	src/queue/sched_check.o \
+	src/queue/sched_check_heap.o \
 	src/queue/sched_groups.o \
 	src/queue/sched_lane.o \
 	src/queue/sched_limit.o \
@@ -209,11 +226,17 @@ QUEUE = src/queue/cancel.o \
 	src/queue/upkeep.o \
 	src/queue/wait.o \
 	src/queue/waiting.o \
+	src/queue/webhook.o \
+	src/queue/webhook_check.o \
+	src/queue/webhook_jobs.o \
+	src/queue/webhook_judge.o \
+	src/queue/webhook_result.o \
+	src/queue/webhook_sign.o \
 	src/queue/worker.o
 
 GATEWAY = src/gateway/certificate.o \
-	src/gateway/child.o \
-	src/gateway/child_log.o \
+	src/gateway/courier_start.o \
+	src/gateway/edge_child.o \
 	src/gateway/job_workers.o \
 	src/gateway/listener.o \
 	src/gateway/relay_start.o \
@@ -234,11 +257,17 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_read.o \
 	src/sqlapi/sql_schedules.o \
 	src/sqlapi/sql_status.o \
-	src/sqlapi/sql_store.o
+	src/sqlapi/sql_store.o \
+	src/sqlapi/sql_webhook.o
 
-OBJS = $(PLANE) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(QUEUE) \
+OBJS = $(PLANE) $(COURIER_SHARED) $(BASE) $(CONFIG) $(AUTH) $(REDIS) $(CACHE) $(STORE) $(EXECUTOR) $(REALTIME) $(QUEUE) \
 	$(GATEWAY) $(SQLAPI) \
 	src/penny.o
+
+# --- what all programs of penny's own have in common --------------------------
+PROGRAM_COMMON = src/program/log.o \
+	src/program/sandbox.o \
+	src/program/sandbox_try.o
 
 # --- penny-edge: plain C, without PostgreSQL headers; the pure parts do no I/O
 # and are what the unit tests and fuzz targets link ---------------------------
@@ -314,14 +343,28 @@ EDGE = src/edge/main.o \
 	src/edge/session_rooms.o \
 	src/edge/events.o
 
+# --- penny-courier: likewise --------------------------------------------------
+COURIER = src/courier/main.o \
+	src/courier/hosts.o \
+	src/courier/loop.o \
+	src/courier/names.o \
+	src/courier/request.o \
+	src/courier/sandbox.o \
+	src/courier/sandbox_test.o \
+	src/courier/transfer.o \
+	src/courier/trust.o
+
 EDGE_BUILD ?= .build/edge
-EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(EDGE_PURE) $(EDGE)) \
+EDGE_OBJS = $(addprefix $(EDGE_BUILD)/,$(PLANE) $(PROGRAM_COMMON) $(EDGE_PURE) $(EDGE)) \
+	$(if $(EDGE_SANITIZE),$(EDGE_BUILD)/test/tools/asan_options.o)
+COURIER_OBJS = $(addprefix $(EDGE_BUILD)/,$(COURIER_SHARED) $(PROGRAM_COMMON) $(COURIER)) \
 	$(if $(EDGE_SANITIZE),$(EDGE_BUILD)/test/tools/asan_options.o)
 EDGE_SANITIZE ?=
 EDGE_CFLAGS = -std=gnu11 -O2 -g -Wall -Wextra $(WERROR) -Wmissing-prototypes \
 	-Wdeclaration-after-statement -fstack-protector-strong -D_FORTIFY_SOURCE=2 -D_GNU_SOURCE -Isrc \
 	$(EDGE_SANITIZE)
 EDGE_LIBS = -lwebsockets -lev -lseccomp -lssl -lcrypto -lbrotlienc -lz
+COURIER_LIBS = -lcurl -lcares -lseccomp -lssl -lcrypto
 
 # --- SQL: explicit ordered lists, order is meaning --------------------------
 SQL_INSTALL = sql/install/00_header.sql \
@@ -350,7 +393,8 @@ SQL_API = sql/api/00_version.sql \
 	sql/api/84_job_views.sql \
 	sql/api/85_dead_letters.sql \
 	sql/api/86_flows.sql \
-	sql/api/87_jobs_http.sql
+	sql/api/87_jobs_http.sql \
+	sql/api/88_webhooks.sql
 
 # What is done once between two versions, in order: sql/updates/A--B.sql.
 SQL_UPDATES =
@@ -376,10 +420,15 @@ REGRESS = install \
 	jsonb \
 	owner \
 	import \
+	queues \
+	jobs \
 	cached \
 	http \
 	plans \
-	claims
+	claims \
+	job_keys \
+	job_flows \
+	dead_letters
 
 ISOLATION = cache_catalog \
 	cache_fill \
@@ -408,7 +457,7 @@ override with_llvm = no
 update_from = $(firstword $(subst --, ,$(notdir $(1))))
 UPDATE_SCRIPTS = $(foreach step,$(SQL_UPDATES),sql/penny--$(call update_from,$(step))--$(EXTVERSION).sql)
 DATA_built = sql/penny--$(EXTVERSION).sql $(UPDATE_SCRIPTS)
-EXTRA_CLEAN = $(OBJS:.o=.d) .build penny-edge results output_iso tmp_check
+EXTRA_CLEAN = $(OBJS:.o=.d) .build penny-edge penny-courier results output_iso tmp_check
 
 # --- goals that drive the others: they work before pgxs is there (a fresh
 # machine), and their `check` does not collide with the one of pgxs ----------
@@ -429,7 +478,7 @@ endif
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 ifneq (,$(EDGE))
-all: penny-edge
+all: penny-edge penny-courier
 endif
 include $(PGXS)
 
@@ -439,15 +488,20 @@ uninstall: uninstall-edge
 .PHONY: install-edge installdirs-edge uninstall-edge
 installdirs-edge:
 	$(MKDIR_P) '$(DESTDIR)$(bindir)'
-install-edge: penny-edge installdirs-edge
+install-edge: penny-edge penny-courier installdirs-edge
 	$(INSTALL_PROGRAM) penny-edge '$(DESTDIR)$(bindir)/penny-edge'
+	$(INSTALL_PROGRAM) penny-courier '$(DESTDIR)$(bindir)/penny-courier'
 uninstall-edge:
-	rm -f '$(DESTDIR)$(bindir)/penny-edge'
+	rm -f '$(DESTDIR)$(bindir)/penny-edge' '$(DESTDIR)$(bindir)/penny-courier'
 
 penny-edge: $(EDGE_BUILD)/penny-edge
 	cp $< $@
 $(EDGE_BUILD)/penny-edge: $(EDGE_OBJS)
 	$(CC) $(EDGE_CFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(EDGE_LIBS)
+penny-courier: $(EDGE_BUILD)/penny-courier
+	cp $< $@
+$(EDGE_BUILD)/penny-courier: $(COURIER_OBJS)
+	$(CC) $(EDGE_CFLAGS) -pie -Wl,-z,relro,-z,now -o $@ $^ $(COURIER_LIBS)
 $(EDGE_BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(EDGE_CFLAGS) -fPIE -MMD -MP -c -o $@ $<
@@ -473,7 +527,7 @@ $(UPDATE_SCRIPTS): $(UPDATE_DEPS)
 	$(call UPDATE_SCRIPT,$(firstword $(subst --, ,$(@:sql/penny--%=%))),$(SQL_UPDATES))
 
 # Versions for the test of updates, never part of an installation: 0.9, which
-# lacks, has and calls differently what an old version may, and 9.9, which is
+# lacks (all of the queue), has and calls differently what an old version may, and 9.9, which is
 # this one under a number that the library does not have.
 UPGRADE_TEST = .build/upgrade/penny--0.9.sql \
 	.build/upgrade/penny--0.9--$(EXTVERSION).sql \
@@ -482,9 +536,10 @@ UPGRADE_TEST = .build/upgrade/penny--0.9.sql \
 .build/upgrade/penny--0.9.sql: test/upgrade/penny--0.9.sql
 	@mkdir -p $(@D)
 	cp $< $@
-.build/upgrade/penny--0.9--$(EXTVERSION).sql: test/upgrade/0.9--1.0.sql $(UPDATE_DEPS)
+.build/upgrade/penny--0.9--$(EXTVERSION).sql: test/upgrade/0.9--1.0.sql sql/install/50_queue.sql \
+		$(UPDATE_DEPS)
 	@mkdir -p $(@D)
-	$(call UPDATE_SCRIPT,0.9,test/upgrade/0.9--1.0.sql $(SQL_UPDATES))
+	$(call UPDATE_SCRIPT,0.9,test/upgrade/0.9--1.0.sql sql/install/50_queue.sql $(SQL_UPDATES))
 .build/upgrade/penny--9.9.sql: sql/penny--$(EXTVERSION).sql
 	@mkdir -p $(@D)
 	cp $< $@
@@ -500,5 +555,5 @@ print-%:
 
 # Unit tests and fuzz targets of the plain-C parts.
 -include test/unit.mk test/fuzz.mk
--include $(OBJS:.o=.d) $(EDGE_OBJS:.o=.d)
+-include $(OBJS:.o=.d) $(EDGE_OBJS:.o=.d) $(COURIER_OBJS:.o=.d)
 endif

@@ -24,7 +24,9 @@ FUZZ_TARGETS = http \
 	encoding \
 	extension \
 	target \
-	utf8
+	utf8 \
+	webhook \
+	wire
 
 # What a target links beside the plain-C parts that all have.
 FUZZ_WITH_plane_edge = src/edge/calls.c src/edge/call_pieces.c src/edge/timer.c \

@@ -25,15 +25,22 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/plane/route.c \
 	src/plane/route_line.c \
 	src/plane/share.c \
+	src/plane/courier.c \
+	src/plane/courier_stream.c \
+	src/plane/webhook_address.c \
+	src/plane/webhook_rules.c \
+	src/plane/webhook_url.c \
 	src/auth/json_strict.c \
 	src/auth/jwt_parse.c \
 	src/auth/key_der.c \
 	src/auth/key_parse.c \
+	src/queue/webhook_judge.c \
 	src/redis/breaker.c \
 	src/redis/envelope.c \
 	src/redis/ring.c \
 	src/redis/url.c \
 	src/redis/wire.c \
+	src/program/log.c \
 	src/edge/utf8.c \
 	src/edge/json_span.c \
 	src/edge/json_text.c \
@@ -66,6 +73,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/queue/sched.c \
 	src/queue/sched_bits.c \
 	src/queue/sched_check.c \
+	src/queue/sched_check_heap.c \
 	src/queue/sched_groups.c \
 	src/queue/sched_lane.c \
 	src/queue/sched_limit.c \
@@ -108,10 +116,13 @@ UNIT_TESTS = http \
 	edge_cached \
 	edge_jobs \
 	edge_sse \
+	webhook \
+	courier \
+	webhook_sign \
+	webhook_judge \
 	fake_gateway
 
-UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h src/queue/sched*.h src/queue/cron.h \
-	test/unit/*.h)
+UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h src/program/*.h src/queue/*.h test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
 UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 
@@ -151,6 +162,23 @@ UNIT_WITH_token_memory = src/edge/token_memory.c src/edge/edge.c
 .build/unit/fake_gateway: $(addprefix .build/unit/obj/test/unit/,fake_executor.o fake_cached.o fake_jobs.o)
 .build/unit-asan/fake_gateway: \
 	$(addprefix .build/unit-asan/obj/test/unit/,fake_executor.o fake_cached.o fake_jobs.o)
+
+# Stands on functions of PostgreSQL that programs may link too.
+UNIT_PG_CFLAGS = -I$(shell $(PG_CONFIG) --includedir-server) -Wno-unused-parameter \
+	-Wno-missing-field-initializers
+.build/unit/obj/src/queue/webhook_sign.o .build/unit/obj/test/unit/webhook_sign.o \
+.build/unit-asan/obj/src/queue/webhook_sign.o .build/unit-asan/obj/test/unit/webhook_sign.o: \
+	UNIT_CFLAGS += $(UNIT_PG_CFLAGS)
+.build/unit/webhook_sign: .build/unit/obj/src/queue/webhook_sign.o
+.build/unit-asan/webhook_sign: .build/unit-asan/obj/src/queue/webhook_sign.o
+.build/unit/webhook_sign .build/unit-asan/webhook_sign: \
+	UNIT_LIBS += -L$(shell $(PG_CONFIG) --pkglibdir) -L$(shell $(PG_CONFIG) --libdir) \
+		-lpgcommon -lpgport -lcrypto
+
+# Runs penny-courier itself against servers of its own.
+.build/unit/courier: .build/unit/obj/test/unit/courier_server.o
+.build/unit-asan/courier: .build/unit-asan/obj/test/unit/courier_server.o
+.build/unit/courier .build/unit-asan/courier: UNIT_LIBS += -lssl -lcrypto
 
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 

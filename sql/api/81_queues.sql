@@ -40,7 +40,7 @@ CREATE OR REPLACE FUNCTION penny.create_queue(
 	attempts integer DEFAULT 3, backoff interval DEFAULT '2 s', backoff_type text DEFAULT 'exponential', jitter real DEFAULT 0,
 	timeout interval DEFAULT '5 min', keep_completed integer DEFAULT 100, keep_failed integer DEFAULT 1000,
 	urgent boolean DEFAULT false) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -68,7 +68,7 @@ COMMENT ON FUNCTION penny.create_queue(text, integer, integer, interval, integer
 'Make a queue. concurrency, rate_limit in rate_window, and the same for each group; null is no limit. attempts, backoff, timeout are for jobs whose handler says nothing else; keep_completed and keep_failed are how many are remembered';
 
 CREATE OR REPLACE FUNCTION penny.alter_queue(name text, settings jsonb) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE STRICT SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -100,10 +100,10 @@ COMMENT ON FUNCTION penny.alter_queue(text, jsonb) IS
 CREATE OR REPLACE FUNCTION _penny.queue_in_use(queue integer) RETURNS boolean
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'penny_queue_in_use';
-COMMENT ON FUNCTION _penny.queue_in_use(integer) IS 'Has the queue of this number jobs in memory that have not ended?';
+COMMENT ON FUNCTION _penny.queue_in_use(integer) IS 'Has the queue of this number jobs that have not ended?';
 
 CREATE OR REPLACE FUNCTION penny.drop_queue(name text) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE STRICT SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -121,7 +121,7 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'PY409', MESSAGE = format('jobs of kind "%s" go to queue "%s"', kind, name),
 			HINT = 'Let its handler name another queue.';
 	END IF;
-	IF _penny.queue_in_use(queue.id) OR EXISTS (SELECT FROM _penny.jobs_deferred d WHERE d.queue = queue.id) THEN
+	IF _penny.queue_in_use(queue.id) THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY409', MESSAGE = format('queue "%s" has jobs that have not ended', name),
 			HINT = 'Wait for them, or cancel them.';
 	END IF;
@@ -144,13 +144,13 @@ $$;
 COMMENT ON FUNCTION _penny.set_paused(text, boolean) IS 'Let jobs of a queue start, or not';
 
 CREATE OR REPLACE FUNCTION penny.pause_queue(name text) RETURNS void
-LANGUAGE sql VOLATILE PARALLEL UNSAFE STRICT SECURITY DEFINER
+LANGUAGE sql VOLATILE PARALLEL UNSAFE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT _penny.set_paused(name, true) $$;
 COMMENT ON FUNCTION penny.pause_queue(text) IS 'Start no more jobs of a queue; those that run come to their end';
 
 CREATE OR REPLACE FUNCTION penny.resume_queue(name text) RETURNS void
-LANGUAGE sql VOLATILE PARALLEL UNSAFE STRICT SECURITY DEFINER
+LANGUAGE sql VOLATILE PARALLEL UNSAFE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT _penny.set_paused(name, false) $$;
 COMMENT ON FUNCTION penny.resume_queue(text) IS 'Start jobs of a queue again';
@@ -200,18 +200,16 @@ BEGIN
 	ELSIF kind IS NULL OR kind !~ '^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$' THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('"%s" is not the name of a kind', kind),
 			HINT = 'A kind is named by 1 to 128 letters, digits and any of _ . : / -';
-	ELSIF url !~ '^https?://[^/?#\s]+' THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'the url of a handler must begin with https:// or http://';
+	ELSIF url IS NOT NULL AND secret IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a webhook needs a secret to be signed with', HINT = 'penny.webhook_secret() makes one.';
 	ELSIF NOT _penny.queue_exists(queue) THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY404', MESSAGE = format('queue "%s" does not exist', queue);
 	END IF;
+	PERFORM _penny.webhook_check(url, secret);
+	DELETE FROM _penny.handlers h WHERE h.kind = kind;
 	INSERT INTO _penny.handlers (kind, runner, function, role, url, secret, queue, attempts, backoff, timeout, access, batch)
 		VALUES (kind, CASE WHEN function IS NOT NULL THEN 'sql' WHEN url IS NOT NULL THEN 'webhook' ELSE 'external' END,
-			function, current_user, url, secret, queue, attempts, backoff, timeout, access, batch)
-		ON CONFLICT ON CONSTRAINT handlers_pkey DO UPDATE
-		SET (runner, function, role, url, secret, queue, attempts, backoff, timeout, access, batch) =
-			(excluded.runner, excluded.function, excluded.role, excluded.url, excluded.secret, excluded.queue,
-			excluded.attempts, excluded.backoff, excluded.timeout, excluded.access, excluded.batch);
+			function, current_user, url, secret, queue, attempts, backoff, timeout, access, batch);
 END
 $$;
 COMMENT ON FUNCTION _penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean) IS 'penny.handle() with the function looked up';
@@ -221,18 +219,21 @@ LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'penny_queue_exists';
 COMMENT ON FUNCTION _penny.queue_exists(text) IS 'Is there a queue of this name?';
 
--- Without a search_path of its own: the function is looked up in the caller's.
+-- Without a search_path of its own, and with a body that needs none: the job's function
+-- is looked up in the caller's.
 CREATE OR REPLACE FUNCTION penny.handle(
 	kind text, function text DEFAULT NULL, url text DEFAULT NULL, queue text DEFAULT 'normal', attempts integer DEFAULT NULL,
 	backoff interval DEFAULT NULL, timeout interval DEFAULT NULL, secret text DEFAULT NULL, access text DEFAULT 'agent',
 	batch boolean DEFAULT true) RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
-AS $$ SELECT _penny.handle(kind, _penny.job_function(function), url, queue, attempts, backoff, timeout, secret, access, batch) $$;
+BEGIN ATOMIC
+	SELECT _penny.handle(kind, _penny.job_function(function), url, queue, attempts, backoff, timeout, secret, access, batch);
+END;
 COMMENT ON FUNCTION penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean) IS
 'Say what runs jobs of a kind: a function (jsonb) returning jsonb, in the role that calls this; a url (a webhook); or, with neither, external workers. queue, attempts, backoff and timeout are for jobs that say nothing else, access is who may enqueue; batch false: each job has a transaction of its own';
 
 CREATE OR REPLACE FUNCTION penny.unhandle(kind text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE STRICT SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -249,20 +250,9 @@ LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'penny_job_id';
 COMMENT ON FUNCTION penny.job_id() IS 'In a handler: the id of its job; else null';
 
-CREATE OR REPLACE FUNCTION _penny.job_context() RETURNS jsonb
+CREATE OR REPLACE FUNCTION penny.job_context() RETURNS jsonb
 LANGUAGE c VOLATILE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'penny_job_context';
-COMMENT ON FUNCTION _penny.job_context() IS 'penny.job_context() without what the children of a flow gave';
-
-CREATE OR REPLACE FUNCTION penny.job_context() RETURNS jsonb
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT c.context || jsonb_build_object('children', coalesce(
-		(SELECT jsonb_agg(jsonb_build_object('id', e.child, 'outcome', e.outcome, 'result', e.result, 'error', e.error) ORDER BY e.child)
-			FROM _penny.job_edges e WHERE e.parent = (c.context ->> 'id')::bigint), '[]'))
-	FROM (SELECT _penny.job_context() AS context) c
-$$;
 COMMENT ON FUNCTION penny.job_context() IS
 'In a handler: id, kind, queue, attempt, attempts, key, group, parent, user_id of who enqueued it, enqueued_at, and what the children of a flow gave; else null';
 
@@ -272,7 +262,7 @@ REVOKE EXECUTE ON FUNCTION _penny.queue_settings_changed(), _penny.restore_queue
 	penny.pause_queue(text), penny.resume_queue(text), _penny.check_handler(), _penny.job_function(text),
 	_penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean), _penny.queue_exists(text),
 	penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean), penny.unhandle(text),
-	penny.job_id(), _penny.job_context(), penny.job_context() FROM PUBLIC;
+	penny.job_id(), penny.job_context() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	penny.create_queue(text, integer, integer, interval, integer, integer, interval, integer, interval, text, real, interval, integer, integer, boolean),
 	penny.alter_queue(text, jsonb), penny.drop_queue(text), penny.pause_queue(text), penny.resume_queue(text),
@@ -280,3 +270,12 @@ GRANT EXECUTE ON FUNCTION
 	_penny.queue_exists(text), penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean),
 	penny.unhandle(text) TO penny_admin;
 GRANT EXECUTE ON FUNCTION penny.job_id(), penny.job_context() TO penny_user;
+GRANT EXECUTE ON FUNCTION _penny.set_paused(text, boolean), _penny.queue_in_use(integer), _penny.restore_queue(), _penny.check_handler(),
+	_penny.queue_settings_changed() TO penny_admin;
+GRANT SELECT, INSERT, UPDATE, DELETE ON _penny.queues TO penny_admin;
+-- Not the secret: who wrote it has it.
+GRANT INSERT, UPDATE, DELETE, SELECT (kind, runner, function, role, url, queue, attempts, backoff, timeout, access, batch)
+	ON _penny.handlers TO penny_admin;
+
+-- What workers know may be of tables that are gone.
+UPDATE _penny.queues SET paused = paused WHERE builtin;

@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION penny.claim(queue text, n integer DEFAULT 1, lease in
 	OUT key text, OUT group_key text, OUT children jsonb) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
 AS 'MODULE_PATHNAME', 'penny_claim_sql';
-COMMENT ON FUNCTION penny.claim(text, integer, interval, text) IS 'Claim up to n (1 to 1000) ready jobs of external kinds for the time of the lease; attempt counts from 1, children are the results of a flow''s. Ready again when the lease ends, or when this transaction rolls back';
+COMMENT ON FUNCTION penny.claim(text, integer, interval, text) IS 'Claim up to n (1 to 1000) ready jobs of external kinds, of 64 MB or little more in all, for the time of the lease; attempt counts from 1, children are the results of a flow''s. Ready again when the lease ends, or when this transaction rolls back';
 
 CREATE OR REPLACE PROCEDURE penny.claim_wait(queue text, n integer DEFAULT 1, wait interval DEFAULT '30 s', lease interval DEFAULT '60 s', worker text DEFAULT NULL, INOUT jobs jsonb DEFAULT NULL)
 LANGUAGE c
@@ -45,7 +45,7 @@ COMMENT ON FUNCTION penny.cancel(bigint) IS 'Cancel a job, also one that runs: i
 CREATE OR REPLACE FUNCTION _penny.job_of_key(queue text, key text) RETURNS bigint
 LANGUAGE c STABLE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_job_of_key_sql';
-COMMENT ON FUNCTION _penny.job_of_key(text, text) IS 'The job that holds a key in a queue, or null';
+COMMENT ON FUNCTION _penny.job_of_key(text, text) IS 'The job that holds a key in a queue; null also when it is not the caller''s to see';
 
 CREATE OR REPLACE FUNCTION penny.cancel_key(queue text, key text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -99,6 +99,9 @@ DECLARE
 	job jsonb;
 	ended boolean;
 BEGIN
+	IF wait IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'wait must not be null';
+	END IF;
 	CALL _penny.check_alone('penny.enqueue_and_wait()');
 	job_id := penny.enqueue(kind, payload, queue => queue, priority => priority, attempts => attempts, timeout => timeout, key => key, group_key => group_key);
 	COMMIT;

@@ -223,6 +223,34 @@ COMMENT ON TABLE _penny.schedules IS 'Jobs that come by the clock';
 COMMENT ON COLUMN _penny.schedules.last_at IS 'The moment for which it fired last; fired_at: when it did';
 COMMENT ON COLUMN _penny.schedules.last_error IS 'Why nothing was enqueued the last time';
 
+-- Rows that did not come by penny.enqueue(), such as those of a restore, are noted: nothing
+-- that waits in the tables is loaded, not even after a restart, until penny.load_jobs().
+CREATE TABLE _penny.jobs_restored (
+	at timestamptz NOT NULL
+);
+COMMENT ON TABLE _penny.jobs_restored IS 'A row: jobs came by a statement and wait for penny.load_jobs()';
+CREATE FUNCTION _penny.note_restored() RETURNS trigger
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	INSERT INTO _penny.jobs_restored SELECT now() WHERE EXISTS (SELECT FROM fresh) AND NOT EXISTS (SELECT FROM _penny.jobs_restored);
+	RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION _penny.note_restored() IS 'Trigger: rows of jobs came by a statement';
+REVOKE EXECUTE ON FUNCTION _penny.note_restored() FROM PUBLIC;
+DO $$
+DECLARE
+	name text;
+BEGIN
+	FOREACH name IN ARRAY ARRAY['job_0', 'job_1', 'job_2', 'job_3', 'job_4', 'job_5', 'job_6', 'job_7', 'jobs_deferred'] LOOP
+		EXECUTE pg_catalog.format('CREATE TRIGGER penny_restored AFTER INSERT ON _penny.%1$I REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION _penny.note_restored();
+			ALTER TABLE _penny.%1$I ENABLE ALWAYS TRIGGER penny_restored;', name);
+	END LOOP;
+END
+$$;
+
 -- What is to be there again after pg_dump and pg_restore: of the segments, what has not ended.
 DO $$
 DECLARE

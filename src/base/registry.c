@@ -102,6 +102,8 @@ registry_create(void)
 		penny_staff_create(&registry->executor[i]);
 	for (int i = 0; i < PENNY_MAX_WORKERS; i++)
 		penny_staff_create(&registry->worker[i]);
+	penny_staff_create(&registry->courier);
+	pg_atomic_init_u32(&registry->courier_child, 0);
 	for (int i = 0; i < PENNY_MAX_EDGES; i++)
 	{
 		PennyGatewayEntry *entry = &registry->gateway[i];
@@ -257,6 +259,7 @@ penny_staff_wake_all(void)
 		penny_staff_wake(&registry->executor[i]);
 	for (int i = 0; i < PENNY_MAX_WORKERS; i++)
 		penny_staff_wake(&registry->worker[i]);
+	penny_staff_wake(&registry->courier);
 }
 
 void

@@ -96,6 +96,8 @@ typedef struct PennyRegistry
 	pg_atomic_uint32 executions;     /* raised when a tool may be running; 0 = none does */
 	PennyStaffEntry executor[PENNY_MAX_EXECUTORS]; /* those below penny.executors_min are static */
 	PennyStaffEntry worker[PENNY_MAX_WORKERS];
+	PennyStaffEntry courier;
+	pg_atomic_uint32 courier_child; /* pid of its penny-courier, 0 = none */
 	PennyGatewayEntry gateway[PENNY_MAX_EDGES];
 } PennyRegistry;
 

@@ -49,6 +49,7 @@ static const WorkerSpec specs[PENNY_WORKER_KINDS] = {
 	[PENNY_GATEWAY] = {"penny gateway", "penny_gateway_main", false, false, "PennyGatewayMain"},
 	[PENNY_EXECUTOR] = {"penny executor", "penny_executor_main", true, true, "PennyExecutorMain"},
 	[PENNY_RELAY] = {"penny relay", "penny_relay_main", false, false, "PennyRelayMain"},
+	[PENNY_COURIER] = {"penny courier", "penny_courier_main", false, false, "PennyCourierMain"},
 	[PENNY_WORKER] = {"penny worker", "penny_job_worker_main", true, true, "PennyWorkerMain"},
 };
 

@@ -33,6 +33,7 @@ typedef enum PennyWorkerKind
 	PENNY_EXECUTOR,
 	PENNY_RELAY,
 	PENNY_WORKER,
+	PENNY_COURIER,
 	PENNY_WORKER_KINDS
 } PennyWorkerKind;
 
@@ -42,7 +43,7 @@ extern void penny_worker_register(PennyWorkerKind kind, int number);
 extern bool penny_worker_start(PennyWorkerKind kind, int number, BackgroundWorkerHandle **handle);
 
 /*
- * Prologue.  Supervisor, gateway and relay take SIGTERM as a request
+ * Prologue.  Supervisor, gateway, relay and courier take SIGTERM as a request
  * (ShutdownRequestPending) and ignore SIGINT, which is a cancel of a
  * statement that they do not have; executors and job workers `die` and cancel as a session.
  */

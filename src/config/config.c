@@ -28,6 +28,7 @@ penny_config_init(void)
 	penny_config_redis();
 	penny_config_security();
 	penny_config_compression();
+	penny_config_webhook();
 	MarkGUCPrefixReserved("penny");
 }
 
@@ -122,7 +123,7 @@ int
 penny_config_workers(void)
 {
 	return 1 + penny_gateways + Max(penny_executors_min, penny_executors_max) + penny_job_workers +
-		   (penny_redis_url[0] != '\0' ? 1 : 0);
+		   (penny_redis_url[0] != '\0' ? 1 : 0) + (penny_webhook_allow[0] != '\0' ? 1 : 0);
 }
 
 /* Parallel query and the logical replication launcher want theirs. */

@@ -5,7 +5,7 @@
  *		for "."; times are in the unit that its comment says.
  *
  * Settings are defined by area in guc_<area>.c (cache, compression, executor,
- * gateway, queue, redis, security), sorted by name.  A server that did not preload penny has
+ * gateway, queue, redis, security, webhook), sorted by name.  A server that did not preload penny has
  * none of them: the variables then hold the defaults.
  *
  *-------------------------------------------------------------------------
@@ -109,6 +109,15 @@ extern char *penny_jwt_secret_file; /* empty: no HS256 tokens */
 extern char *penny_tls_cert_file;   /* empty: no TLS */
 extern char *penny_tls_key_file;
 
+/* webhooks */
+extern char *penny_courier_program; /* empty: beside postgres */
+extern char *penny_webhook_allow;   /* plane/webhook_url.h; empty: no webhooks */
+extern char *penny_webhook_ca_file; /* empty: the system's */
+extern int penny_webhook_concurrency;
+extern int penny_webhook_max_response; /* bytes */
+extern char *penny_webhook_resolver;   /* empty: the system's */
+extern int penny_webhook_timeout;      /* ms */
+
 /* Define all settings and reserve the prefix; from _PG_init, when preloading. */
 extern void penny_config_init(void);
 
@@ -136,6 +145,7 @@ extern void penny_config_queue(void);
 extern void penny_config_redis(void);
 extern void penny_config_security(void);
 extern void penny_config_compression(void);
+extern void penny_config_webhook(void);
 
 /* Check hook of settings that limit the memory of a process. */
 extern bool penny_config_check_memory(int *value, void **extra, GucSource source);

@@ -26,13 +26,7 @@
 #define PENNY_EDGE_H
 
 #include "plane/plane.h"
-
-typedef enum PennyLogLevel
-{
-	PENNY_LOG_WARNING, /* something was lost or refused */
-	PENNY_LOG_LOG,     /* life cycle, once */
-	PENNY_LOG_DEBUG    /* decisions */
-} PennyLogLevel;
+#include "program/log.h"
 
 typedef struct PennyEdge
 {
@@ -40,7 +34,6 @@ typedef struct PennyEdge
 	PennyEdgeSettings settings; /* own copy; see loop.c for reloads */
 	uint64_t now;               /* CLOCK_MONOTONIC ms, taken once a turn */
 	uint64_t wall;              /* seconds since 1970, likewise */
-	PennyLogLevel log_level;    /* messages above it are dropped */
 	int listeners;              /* listening sockets from PENNY_FD_LISTEN */
 	bool control;               /* certificates come at PENNY_FD_CONTROL */
 	bool draining;              /* told to end: no new work */
@@ -50,9 +43,6 @@ typedef struct PennyEdge
 
 extern PennyEdge penny_edge;
 
-/* One line to the gateway's log; control characters are replaced. */
-extern void penny_log(PennyLogLevel level, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
 /* Take the clock of this turn. */
 extern void penny_edge_clock(void);
 /* Fill with random bytes; dies when the kernel has none. */

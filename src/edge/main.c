@@ -74,17 +74,6 @@ set_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* A gateway that does not read its pipe must not stop the sockets. */
-static void
-set_log(int level)
-{
-	int flags = fcntl(STDERR_FILENO, F_GETFL);
-
-	penny_edge.log_level = (PennyLogLevel) level;
-	if (flags >= 0)
-		fcntl(STDERR_FILENO, F_SETFL, flags | O_NONBLOCK);
-}
-
 static void
 attach(int self)
 {
@@ -131,7 +120,7 @@ main(int argc, char **argv)
 	}
 	/* Looked at before anything else can take its number. */
 	penny_edge.control = fcntl(PENNY_FD_CONTROL, F_GETFD) >= 0;
-	set_log(argument(argv[3], PENNY_LOG_DEBUG));
+	penny_log_begin((PennyLogLevel) argument(argv[3], PENNY_LOG_DEBUG));
 	set_signals();
 	penny_edge.listeners = argument(argv[2], PENNY_MAX_LISTEN);
 	attach(argument(argv[1], PENNY_MAX_EDGES - 1));

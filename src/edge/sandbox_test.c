@@ -1,13 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * sandbox_test.c
- *		penny-edge --sandbox-test: try each forbidden thing in a process of
- *		its own that has entered the sandbox, and print the results as TAP.
+ *		penny-edge --sandbox-test: tries of the edge's sandbox, as TAP
+ *		(program/sandbox_try.h).
  *
- * A try passes when the kernel refused it (EPERM, EACCES) or ended the process
- * (SIGSYS, SIGSEGV), as the table says.  The last entries are things that must
- * go on working.  The plane is a real one, made here and attached read-only, and
- * so is the certificate in the control socket.
+ * The plane is a real one, made here and attached read-only, and so is the
+ * certificate in the control socket.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,16 +13,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/ptrace.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <openssl/bio.h>
@@ -35,110 +27,15 @@
 #include "edge/edge.h"
 #include "edge/tls.h"
 #include "plane/certificate.h"
-
-typedef enum Expect
-{
-	REFUSED, /* the call fails, the process goes on */
-	KILLED,  /* the process is ended by a signal */
-	WORKS
-} Expect;
-
-typedef struct Try
-{
-	const char *what;
-	Expect expect;
-	bool (*run)(void); /* did it succeed? */
-} Try;
+#include "program/sandbox_try.h"
 
 static PennyPlane *view; /* attached as an edge attaches */
-static pid_t other;      /* a process to attack */
 static PennyCertificate certificate;
-
-static bool
-open_file(void)
-{
-	return open("/etc/passwd", O_RDONLY) >= 0;
-}
-
-static bool
-create_file(void)
-{
-	return open("/tmp/penny-sandbox-test", O_RDWR | O_CREAT, 0600) >= 0;
-}
-
-static bool
-stat_file(void)
-{
-	struct stat status;
-
-	return stat("/etc/passwd", &status) == 0;
-}
 
 static bool
 make_socket(void)
 {
 	return socket(AF_INET, SOCK_STREAM, 0) >= 0;
-}
-
-static bool
-signal_process(void)
-{
-	return kill(other, SIGUSR1) == 0;
-}
-
-static bool
-signal_thread(void)
-{
-	return syscall(SYS_tgkill, other, other, SIGUSR1) == 0;
-}
-
-static bool
-run_program(void)
-{
-	return execl("/bin/true", "true", (char *) NULL) == 0;
-}
-
-static bool
-make_process(void)
-{
-	pid_t child = fork();
-
-	if (child == 0)
-		_exit(0);
-	return child > 0;
-}
-
-static bool
-trace_process(void)
-{
-	return ptrace(PTRACE_ATTACH, other, NULL, NULL) == 0;
-}
-
-static bool
-write_process(void)
-{
-	return syscall(SYS_process_vm_writev, other, NULL, 0L, NULL, 0L, 0L) >= 0;
-}
-
-static bool
-make_memfd(void)
-{
-	return syscall(SYS_memfd_create, "x", 0) >= 0;
-}
-
-static bool
-map_executable(void)
-{
-	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
-		   MAP_FAILED;
-}
-
-static bool
-make_executable(void)
-{
-	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return page != MAP_FAILED && mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0;
 }
 
 static bool
@@ -164,24 +61,6 @@ static bool
 punch_e(void)
 {
 	return madvise(view->e[view->self], 4096, MADV_REMOVE) == 0;
-}
-
-static bool
-change_process(void)
-{
-	return setuid(0) == 0;
-}
-
-static bool
-allocate_and_free(void)
-{
-	void *memory = malloc(8 << 20);
-
-	if (memory == NULL)
-		return false;
-	memset(memory, 1, 8 << 20);
-	free(memory);
-	return true;
 }
 
 static bool
@@ -253,32 +132,18 @@ shake_hands_of_1_3(void)
 	return shake_hands(TLS1_3_VERSION);
 }
 
-static const Try tries[] = {
-	{"open a file", REFUSED, open_file},
-	{"create a file", REFUSED, create_file},
-	{"look at a file", REFUSED, stat_file},
-	{"make a socket", KILLED, make_socket},
-	{"signal a process", KILLED, signal_process},
-	{"signal a thread of another process", REFUSED, signal_thread},
-	{"run a program", KILLED, run_program},
-	{"make a process", KILLED, make_process},
-	{"trace a process", KILLED, trace_process},
-	{"write another process's memory", KILLED, write_process},
-	{"make a memory file", KILLED, make_memfd},
-	{"map executable memory", REFUSED, map_executable},
-	{"make memory executable", REFUSED, make_executable},
-	{"make a shared eventfd blocking", REFUSED, make_blocking},
-	{"make region P writable", REFUSED, open_p_for_writing},
-	{"write region P", KILLED, write_p},
-	{"punch a hole into region E", REFUSED, punch_e},
-	{"become another user", KILLED, change_process},
-	{"write to the gateway", REFUSED, write_control},
-	{"allocate and free", WORKS, allocate_and_free},
-	{"wake a sleeper", WORKS, wake_supervisor},
-	{"write region E", WORKS, write_e},
-	{"take a certificate", WORKS, take_certificate},
-	{"shake hands, TLS 1.2", WORKS, shake_hands_of_1_2},
-	{"shake hands, TLS 1.3", WORKS, shake_hands_of_1_3},
+static const PennyTry tries[] = {
+	{"make a socket", PENNY_KILLED, make_socket},
+	{"make a shared eventfd blocking", PENNY_REFUSED, make_blocking},
+	{"make region P writable", PENNY_REFUSED, open_p_for_writing},
+	{"write region P", PENNY_KILLED, write_p},
+	{"punch a hole into region E", PENNY_REFUSED, punch_e},
+	{"write to the gateway", PENNY_REFUSED, write_control},
+	{"wake a sleeper", PENNY_WORKS, wake_supervisor},
+	{"write region E", PENNY_WORKS, write_e},
+	{"take a certificate", PENNY_WORKS, take_certificate},
+	{"shake hands, TLS 1.2", PENNY_WORKS, shake_hands_of_1_2},
+	{"shake hands, TLS 1.3", PENNY_WORKS, shake_hands_of_1_3},
 };
 
 /* Make a plane as the postmaster does and attach it as an edge. */
@@ -371,47 +236,15 @@ make_control(void)
 	return NULL;
 }
 
-/* One try in a child that has entered the sandbox; true = as expected. */
-static bool
-run_try(const Try *try)
+/* As main() enters it. */
+static const char *
+enter(void)
 {
-	pid_t child;
-	int status;
+	const char *failed;
 
-	fflush(stdout);
-	child = fork();
-	if (child < 0)
-		return false;
-	if (child == 0)
-	{
-		const char *failed;
-
-		penny_sandbox_limits(64);
-		signal(SIGPIPE, SIG_IGN);
-		failed = penny_tls_init();
-		if (failed == NULL)
-			failed = penny_sandbox_enter();
-		if (failed != NULL)
-			_exit(3);
-		_exit(try->run() ? 0 : 2);
-	}
-	if (waitpid(child, &status, 0) != child)
-		return false;
-	switch (try->expect)
-	{
-		case REFUSED:
-			return WIFEXITED(status) && WEXITSTATUS(status) == 2;
-		case KILLED:
-#ifdef __SANITIZE_ADDRESS__
-			if (WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT)
-				return true; /* the sanitizer reports a fault and aborts */
-#endif
-			return WIFSIGNALED(status) &&
-				   (WTERMSIG(status) == SIGSYS || WTERMSIG(status) == SIGSEGV);
-		case WORKS:
-			return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-	}
-	return false;
+	penny_sandbox_limits(64);
+	failed = penny_tls_init();
+	return failed != NULL ? failed : penny_sandbox_enter();
 }
 
 int
@@ -420,10 +253,7 @@ penny_sandbox_test(void)
 	static PennyPlane whole;
 	static PennyPlane attached;
 	const char *failed = make_plane(&whole, &attached);
-	int n = sizeof(tries) / sizeof(tries[0]);
-	int bad = 0;
 
-	printf("1..%d\n", n);
 	if (failed == NULL)
 		failed = make_control();
 	if (failed != NULL)
@@ -432,22 +262,5 @@ penny_sandbox_test(void)
 		return 1;
 	}
 	view = &attached;
-	other = fork();
-	if (other == 0)
-	{
-		pause();
-		_exit(0);
-	}
-	for (int i = 0; i < n; i++)
-	{
-		static const char *const outcome[] = {"is refused", "ends the process", "works"};
-		bool ok = run_try(&tries[i]);
-
-		bad += !ok;
-		printf("%sok %d - %s: %s\n", ok ? "" : "not ", i + 1, tries[i].what,
-			   outcome[tries[i].expect]);
-	}
-	kill(other, SIGKILL);
-	waitpid(other, NULL, 0);
-	return bad == 0 ? 0 : 1;
+	return penny_sandbox_tries(tries, sizeof(tries) / sizeof(tries[0]), enter);
 }

@@ -20,7 +20,8 @@
  * (gateway/job_workers.c).
  *
  * Relay.  While penny.redis_url is set there is to be a penny relay
- * (gateway/relay_start.c).
+ * (gateway/relay_start.c), and while penny.webhook_allow is, a penny courier
+ * (gateway/courier_start.c).
  *
  * Keys of tokens.  It alone reads their files (auth/key.h).
  *
@@ -66,6 +67,7 @@
 #include "cache/cache.h"
 #include "config/config.h"
 #include "executor/chores.h"
+#include "gateway/courier_start.h"
 #include "gateway/job_workers.h"
 #include "gateway/relay_start.h"
 #include "plane/call.h"
@@ -93,7 +95,7 @@ static PennyReadiness told = PENNY_STARTING;
 static int64 look_at = 0; /* look at the catalogs then, asked or not */
 static int prepared = 0;  /* prepared transactions to look after */
 
-static int64 chore_at[PENNY_CHORES]; /* ask for it again then */
+static int64 chore_asked[PENNY_CHORES]; /* when */
 
 static void take_settings(void);
 static void look(void *arg);
@@ -150,6 +152,7 @@ penny_supervisor_main(Datum main_arg)
 		start_by_load(penny_clock_ms());
 		penny_relay_start();
 		penny_job_workers_start();
+		penny_courier_start();
 		wait_for_work(set);
 		if (penny_key_asked())
 			ConfigReloadPending = true;
@@ -282,23 +285,24 @@ sweep_prepared(void *arg)
 	prepared = penny_prepared_sweep();
 }
 
-/* Often enough that what nobody will end is noticed soon after its time. */
+/* When a chore is due: often enough that what nobody will end is noticed soon after its time. */
+static int64
+chore_at(PennyChore chore)
+{
+	int pause = chore == PENNY_CHORE_STREAMS ? Min(STREAMS_PAUSE, penny_stream_timeout / 4)
+											 : Min(EXECUTIONS_PAUSE, penny_execution_timeout / 4);
+
+	return penny_chores_due(chore) ? chore_asked[chore] + pause : PENNY_NEVER;
+}
+
 static void
 ask_for_chores(int64 now)
 {
-	static const struct
-	{
-		int pause;
-		const int *limit;
-	} when[PENNY_CHORES] = {
-		[PENNY_CHORE_STREAMS] = {STREAMS_PAUSE, &penny_stream_timeout},
-		[PENNY_CHORE_EXECUTIONS] = {EXECUTIONS_PAUSE, &penny_execution_timeout}};
-
 	for (PennyChore chore = 0; chore < PENNY_CHORES; chore++)
 	{
-		if (!penny_chores_due(chore) || now < chore_at[chore])
+		if (now < chore_at(chore))
 			continue;
-		chore_at[chore] = now + Min(when[chore].pause, *when[chore].limit / 4);
+		chore_asked[chore] = now;
 		penny_chores_ask(chore);
 	}
 }
@@ -433,12 +437,10 @@ wait_for_work(WaitEventSet *set)
 	if (prepared > 0)
 		timeout = timeout < 0 ? SWEEP_PAUSE : Min(timeout, SWEEP_PAUSE);
 	for (PennyChore chore = 0; chore < PENNY_CHORES; chore++)
-	{
-		if (penny_chores_due(chore))
-			timeout = sooner(timeout, chore_at[chore]);
-	}
+		timeout = sooner(timeout, chore_at(chore));
 	timeout = sooner(timeout, penny_relay_start_at());
 	timeout = sooner(timeout, penny_job_workers_start_at());
+	timeout = sooner(timeout, penny_courier_start_at());
 	if (visible)
 	{
 		penny_sleeper_prepare(plane, self);

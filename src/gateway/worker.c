@@ -46,6 +46,7 @@
 #include "utils/pidfile.h"
 #include "utils/ps_status.h"
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/planemap.h"
@@ -53,7 +54,7 @@
 #include "base/worker.h"
 #include "config/config.h"
 #include "gateway/certificate.h"
-#include "gateway/child.h"
+#include "gateway/edge_child.h"
 #include "gateway/listener.h"
 #include "gateway/shelf.h"
 
@@ -68,7 +69,7 @@ extern PGDLLEXPORT void penny_gateway_main(Datum main_arg);
 
 static int edge_number;
 static PennyGatewayEntry *entry;
-static PennyChild child = PENNY_CHILD_NONE;
+static PennyEdgeChild edge = PENNY_EDGE_CHILD_NONE;
 static WaitEventSet *wait_set = NULL;
 
 /* sockets */
@@ -170,7 +171,7 @@ take_settings(void)
 		listen_pause = FIRST_PAUSE;
 		stop_edge(penny_clock_ms(), true);
 	}
-	else if (penny_child_outdated(&child))
+	else if (penny_edge_child_outdated(&edge))
 	{
 		ereport(LOG, (errmsg("penny-edge was replaced: another is started")));
 		stop_edge(penny_clock_ms(), true);
@@ -183,7 +184,7 @@ take_certificate(void)
 {
 	if (!penny_gateway_certificate_load())
 		return;
-	penny_child_tell(&child);
+	penny_edge_child_tell(&edge);
 	listen_at = 0;
 	listen_pause = FIRST_PAUSE;
 }
@@ -228,16 +229,16 @@ static void
 look_after_edge(int64 now)
 {
 	int fds[PENNY_MAX_LISTEN];
-	pid_t pid = child.pid;
+	pid_t pid = edge.process.pid;
 	int status;
 
-	if (child.pid != 0 && penny_child_ended(&child, &status))
+	if (edge.process.pid != 0 && penny_edge_child_ended(&edge, &status))
 		edge_ended(status, pid, now);
-	if (child.untold)
-		penny_child_tell(&child);
-	if (child.pid != 0 && stopping && now >= kill_at)
-		penny_child_signal(&child, SIGKILL);
-	if (child.pid == 0 && !ShutdownRequestPending && now >= start_at &&
+	if (edge.untold)
+		penny_edge_child_tell(&edge);
+	if (edge.process.pid != 0 && stopping && now >= kill_at)
+		penny_child_signal(&edge.process, SIGKILL);
+	if (edge.process.pid == 0 && !ShutdownRequestPending && now >= start_at &&
 		penny_listeners_fds(fds) > 0)
 		start_edge(now);
 }
@@ -253,7 +254,7 @@ start_edge(int64 now)
 	stopping = false;
 	started_at = now;
 	answers_at_start = answers();
-	if (!penny_child_start(&child, edge_number, fds, nfds))
+	if (!penny_edge_child_start(&edge, edge_number, fds, nfds))
 	{
 		failures = Max(failures + 1, MAX_FAILURES);
 		pg_atomic_write_u32(&entry->failures, failures);
@@ -261,8 +262,8 @@ start_edge(int64 now)
 		return;
 	}
 	pg_atomic_fetch_add_u64(&entry->starts, 1);
-	pg_atomic_write_u32(&entry->edge_pid, child.pid);
-	ereport(DEBUG1, (errmsg_internal("penny-edge started as process %d", (int) child.pid)));
+	pg_atomic_write_u32(&entry->edge_pid, edge.process.pid);
+	ereport(DEBUG1, (errmsg_internal("penny-edge started as process %d", (int) edge.process.pid)));
 
 	/* Who waits for the old edge to take a piece of an answer need not. */
 	for (int i = 0; i < (int) plane->config.executors; i++)
@@ -277,11 +278,11 @@ start_edge(int64 now)
 static void
 stop_edge(int64 now, bool follows)
 {
-	if (child.pid == 0 || stopping)
+	if (edge.process.pid == 0 || stopping)
 		return;
 	stopping = true;
 	kill_at = now + penny_drain_timeout;
-	penny_child_signal(&child, follows ? SIGUSR1 : SIGTERM);
+	penny_child_signal(&edge.process, follows ? SIGUSR1 : SIGTERM);
 }
 
 /* Count it, unless we asked for it. */
@@ -336,10 +337,10 @@ drain(void)
 	if (last)
 		penny_listeners_give_up();
 	stop_edge(penny_clock_ms(), !last);
-	while (child.pid != 0)
+	while (edge.process.pid != 0)
 	{
 		look_after_edge(penny_clock_ms());
-		if (child.pid == 0)
+		if (edge.process.pid == 0)
 			break;
 		wait_for_work();
 		CHECK_FOR_INTERRUPTS();
@@ -361,10 +362,10 @@ wait_for_work(void)
 		return;
 	if (event.events & WL_LATCH_SET)
 		ResetLatch(MyLatch);
-	else if (child.pid != 0 && event.fd == child.log_fd)
+	else if (edge.process.pid != 0 && event.fd == edge.process.log_fd)
 	{
-		penny_child_log(&child);
-		if (child.log_fd < 0)
+		penny_child_log(&edge.process);
+		if (edge.process.log_fd < 0)
 			forget_wait_set();
 	}
 }
@@ -375,11 +376,11 @@ build_wait_set(void)
 	wait_set = penny_wait_event_set_create(4);
 	AddWaitEventToSet(wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 	AddWaitEventToSet(wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	if (child.pid == 0)
+	if (edge.process.pid == 0)
 		return;
-	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, child.pidfd, NULL, NULL);
-	if (child.log_fd >= 0)
-		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, child.log_fd, NULL, NULL);
+	AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, edge.process.pidfd, NULL, NULL);
+	if (edge.process.log_fd >= 0)
+		AddWaitEventToSet(wait_set, WL_SOCKET_READABLE, edge.process.log_fd, NULL, NULL);
 }
 
 static void
@@ -400,11 +401,11 @@ until(int64 now)
 
 	if (open < penny_listeners_wanted() && !ShutdownRequestPending)
 		next = Min(next, listen_at);
-	if (child.pid == 0 && open > 0 && !ShutdownRequestPending)
+	if (edge.process.pid == 0 && open > 0 && !ShutdownRequestPending)
 		next = Min(next, start_at);
-	if (child.pid != 0 && stopping)
+	if (edge.process.pid != 0 && stopping)
 		next = Min(next, kill_at);
-	if (child.untold)
+	if (edge.untold)
 		next = Min(next, now + TELL_PAUSE);
 	return penny_clock_timeout(now, next);
 }
@@ -419,10 +420,10 @@ report(void)
 
 	if (penny_listeners_fds(fds) == 0)
 		snprintf(text, sizeof(text), "waiting for port %d", penny_port);
-	else if (child.pid == 0)
+	else if (edge.process.pid == 0)
 		snprintf(text, sizeof(text), "no edge, listening on %s", penny_listeners_text());
 	else
-		snprintf(text, sizeof(text), "edge %d, listening on %s", (int) child.pid,
+		snprintf(text, sizeof(text), "edge %d, listening on %s", (int) edge.process.pid,
 				 penny_listeners_text());
 	if (strcmp(text, shown) == 0)
 		return;
@@ -437,7 +438,7 @@ gateway_exit(int code, Datum arg)
 {
 	(void) code;
 	(void) arg;
-	penny_child_kill(&child);
+	penny_edge_child_kill(&edge);
 	penny_listeners_close();
 	pg_atomic_write_u32(&entry->proc, 0);
 	pg_atomic_write_u32(&entry->edge_pid, 0);

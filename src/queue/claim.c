@@ -147,17 +147,30 @@ remember(const PennyJob *jobs, int n)
 		claims[nclaims++] = (Claim){jobs[i].id, jobs[i].token, GetCurrentTransactionNestLevel()};
 }
 
-/* The rows of what was taken; jobs whose rows are gone are dropped. */
+/*
+ * The rows of what was taken and noted last; jobs whose rows are gone are dropped.
+ * When there are enough bytes of payloads the others go back for the next claim: an
+ * answer that is too large to be made would come to nothing each time.
+ */
 static int
 read_rows(const PennyJob *jobs, int n, PennyClaimed *out)
 {
+	Size bytes = 0;
 	int found = 0;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < n; i++)
 	{
+		if (bytes >= PENNY_CLAIM_BYTES)
+		{
+			put_back(nclaims - (n - i));
+			break;
+		}
 		if (penny_job_read(&jobs[i], &out[found].row))
+		{
+			bytes += VARSIZE(out[found].row.payload);
 			out[found++].job = jobs[i];
+		}
 		else
 			vanished(jobs[i].id, jobs[i].token);
 	}

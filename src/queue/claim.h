@@ -13,6 +13,7 @@
 #include "queue/queue.h"
 
 #define PENNY_CLAIM_MAX 1000
+#define PENNY_CLAIM_BYTES (64 * 1024 * 1024) /* of payloads, after which no more are given */
 
 typedef struct PennyClaimed
 {

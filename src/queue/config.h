@@ -18,9 +18,13 @@ extern void penny_queue_config_init(void);
 
 /* This transaction changes queues or handlers: others learn of it when it commits. */
 extern void penny_queue_config_changed(void);
+/* A prepared transaction, of whomever, has been committed. */
+extern void penny_queue_config_prepared(void);
 
 /* Does the scheduler not know yet what the tables say?  A load and a compare. */
 extern bool penny_queue_config_pending(void);
+/* What it was told is wrong: tell it again. */
+extern void penny_queue_config_distrust(void);
 /* Tell it what is committed; in a transaction. */
 extern void penny_queue_config_apply(void);
 
@@ -29,5 +33,7 @@ extern void penny_queue_config_apply(void);
 /* Rows of the tables, under the latest snapshot, into the current memory context; how many. */
 extern int penny_queue_read_all(PennyQueueConfig **out);
 extern int penny_handler_read_all(PennyHandler **out);
+/* Are there deferred jobs of the queue? */
+extern bool penny_queue_has_deferred(uint16 queue);
 
 #endif /* PENNY_QUEUE_CONFIG_H */

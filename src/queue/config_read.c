@@ -183,6 +183,20 @@ penny_queue_read_all(PennyQueueConfig **out)
 	return n;
 }
 
+bool
+penny_queue_has_deferred(uint16 queue)
+{
+	Reader reader;
+	bool found = false;
+
+	if (!open_table(&reader, "jobs_deferred"))
+		return false;
+	while (!found && next_row(&reader))
+		found = short_column(&reader, "queue", -1) == (int32) queue;
+	close_table(&reader);
+	return found;
+}
+
 /* ---- handlers ----------------------------------------------------------------------- */
 
 static PennyRunner

@@ -143,7 +143,10 @@ penny_worker_cancel(uint32 holder, int64 id)
 	int pid;
 
 	if (holder >= PENNY_MAX_WORKERS)
+	{
+		penny_queue_wake(PENNY_RUNNER_WEBHOOK, 0); /* the courier looks at its entries */
 		return;
+	}
 	entry = &penny_registry()->worker[holder];
 	pg_atomic_write_u64(&crew->cancel[holder], (uint64) id);
 	pg_memory_barrier();

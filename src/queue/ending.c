@@ -301,6 +301,8 @@ penny_ending_own_taken(const PennyJobRef *refs, int n)
 		refuse_other_tables();
 	make_room(n);
 	penny_queue_lock();
+	/* those that an attempt before this one gave back may still be on their way */
+	penny_sched_drain(sched, now);
 	for (int i = 0; i < n; i++)
 	{
 		PennyJob *job = penny_sched_job(sched, refs[i]);

@@ -55,6 +55,9 @@ extern bytea *penny_receipt_pack(const int64 *ids, int n);
 extern void penny_receipt_unpack(int64 first, const bytea *ids, void (*each)(int64 id, void *arg),
 								 void *arg);
 
+/* Does a receipt say that this job has ended?  Of batches only those near are looked at. */
+extern bool penny_receipt_tells_end(int64 id);
+
 /* ---- ending_errors.c ------------------------------------------------------------------- */
 
 /* Errors so far and one more. */

@@ -14,12 +14,15 @@
 
 #include "access/htup_details.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "queue/ending_private.h"
 #include "queue/storage.h"
 
 #define VARINT_MAX 10
+#define BATCHES_BACK 2000 /* receipts before the job's id that are looked at */
 
 void
 penny_receipt_write(const PennyReceipt *receipt)
@@ -96,4 +99,56 @@ penny_receipt_unpack(int64 first, const bytea *ids, void (*each)(int64 id, void 
 		step = 0;
 		shift = 0;
 	}
+}
+
+/* ---- does one tell of a job's end? ------------------------------------------------------ */
+
+typedef struct Search
+{
+	int64 id;
+	bool found;
+} Search;
+
+static void
+compare(int64 id, void *arg)
+{
+	Search *search = arg;
+
+	search->found |= id == search->id;
+}
+
+static bool
+tells_end(HeapTuple tuple, TupleDesc desc, int64 id)
+{
+	bool isnull;
+	int outcome = DatumGetInt16(heap_getattr(tuple, RECEIPT_OUTCOME + 1, desc, &isnull));
+	int64 first = DatumGetInt64(heap_getattr(tuple, RECEIPT_ID + 1, desc, &isnull));
+	Datum ids = heap_getattr(tuple, RECEIPT_IDS + 1, desc, &isnull);
+	Search search = {.id = id};
+
+	if (outcome == PENNY_OUTCOME_RETRY)
+		return false;
+	if (isnull)
+		return first == id;
+	penny_receipt_unpack(first, DatumGetByteaPP(ids), compare, &search);
+	return search.found;
+}
+
+bool
+penny_receipt_tells_end(int64 id)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	PennyOpenTable open;
+	PennyTableScan *scan;
+	HeapTuple tuple;
+	bool found = false;
+
+	penny_table_open(&open, penny_receipt_table(id), AccessShareLock);
+	scan = penny_table_scan_to(&open, RECEIPT_ID, snapshot, id);
+	for (int i = 0; !found && i < BATCHES_BACK && penny_table_previous(scan, &tuple); i++)
+		found = tells_end(tuple, RelationGetDescr(open.relation), id);
+	penny_table_scan_end(scan);
+	penny_table_close(&open);
+	UnregisterSnapshot(snapshot);
+	return found;
 }

@@ -171,7 +171,6 @@ penny_dead_insert(const PennyJobRow *row, int made, const char *reason, Jsonb *e
 	values[DEAD_AT] = TimestampTzGetDatum(at);
 	values[DEAD_REDRIVEN] = PointerGetDatum(construct_empty_array(INT8OID));
 	insert_row(PENNY_TABLE_DEAD, values, isnull);
-	penny_history_added(row->queue);
 }
 
 void

@@ -42,13 +42,14 @@ static struct
 	NewJob *job;
 	int n;
 	int space;
-	int reserved;   /* those before it were reserved */
-	bool uncounted; /* there were more */
+	int reserved; /* those before it were reserved */
+	int more;     /* that are not in the array */
 	bool deferred;
 	TimestampTz deferred_due;
 	int64 *missed;  /* by queue: smallest id that is not in the array; NULL: none */
 	uint32 runners; /* bits of all of them */
 	bool upkeep;    /* a worker has more to do than to take jobs */
+	bool reload;    /* likewise: all is to be read anew */
 } mine;
 
 static void reserve(void);
@@ -92,6 +93,7 @@ penny_pending_job(const PennyJob *job, PennyRunner runner)
 	if (mine.n == MAX_JOBS)
 	{
 		note_missed(job);
+		mine.more++;
 		return;
 	}
 	if (mine.n == mine.space)
@@ -137,6 +139,12 @@ penny_pending_deferred(TimestampTz due)
 		return;
 	mine.deferred_due = mine.deferred ? Min(mine.deferred_due, due) : due;
 	mine.deferred = true;
+}
+
+void
+penny_pending_reload(void)
+{
+	mine.reload = true;
 }
 
 /* ---- PRE_COMMIT -------------------------------------------------------------------- */
@@ -227,13 +235,17 @@ tell_missed(void)
 		if (job->flags & PENNY_JOB_DEFERRED)
 			penny_pending_deferred(job->due);
 		else
-			penny_queue_missed(job->queue, job->id);
-		mine.upkeep = true;
+			mine.upkeep |= penny_queue_missed(job->queue, job->id);
 	}
 	for (int q = 0; mine.missed != NULL && q < PENNY_SCHED_QUEUES; q++)
 		if (mine.missed[q] != PENNY_QUEUE_NOT_MISSED)
-			penny_queue_missed((uint16) q, mine.missed[q]);
-	mine.upkeep |= mine.missed != NULL || mine.deferred;
+			mine.upkeep |= penny_queue_missed((uint16) q, mine.missed[q]);
+	mine.upkeep |= mine.deferred || mine.reload;
+	if (mine.reload)
+	{
+		pg_atomic_fetch_add_u32(&penny_queue_shared->reload, 1);
+		penny_queue_upkeep_by(0);
+	}
 	if (mine.deferred)
 	{
 		penny_queue_lower(&penny_queue_shared->deferred_due, mine.deferred_due);
@@ -287,11 +299,16 @@ smallest_id(void)
 static void
 xact_callback(XactEvent event, void *arg)
 {
-	bool any = mine.n > 0 || mine.deferred;
+	bool any = mine.n > 0 || mine.deferred || mine.reload;
 
 	(void) arg;
 	if (!any)
+	{
+		/* those of a subtransaction that was rolled back have left their array */
+		if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+			forget();
 		return;
+	}
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
@@ -301,7 +318,7 @@ xact_callback(XactEvent event, void *arg)
 			post(PENNY_VERB_ARRIVED);
 			tell_missed();
 			wake();
-			penny_queue_count(PENNY_QUEUE_ENQUEUED, (uint64) mine.n);
+			penny_queue_count(PENNY_QUEUE_ENQUEUED, (uint64) (mine.n + mine.more));
 			forget();
 			break;
 		case XACT_EVENT_PRE_PREPARE:

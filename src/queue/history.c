@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * history.c
- *		How much of what has ended is kept.
+ *		How many of the jobs that completed are kept.
  *
- * Who adds a row to jobs_dead or jobs_history marks its queue; once a minute the
- * oldest rows of marked queues go, beyond keep_failed and keep_completed.  So a
- * queue may have some more for a minute, and nothing is deleted job by job.
+ * Who adds a row to jobs_history marks its queue; once a minute the oldest rows of
+ * marked queues go, beyond keep_completed.  So a queue may have some more for a
+ * minute, and nothing is deleted job by job.  (Dead letters: dead.c.)
  *
  *-------------------------------------------------------------------------
  */
@@ -90,8 +90,7 @@ penny_history_trim(int64 now)
 		if (!(pg_atomic_fetch_and_u64(&s->trim[q / 64], ~bit) & bit) ||
 			!penny_queue_by_id((uint16) q, &config))
 			continue;
-		if (trim(PENNY_TABLE_DEAD, (uint16) q, config.keep_failed) &&
-			trim(PENNY_TABLE_HISTORY, (uint16) q, config.keep_completed))
+		if (trim(PENNY_TABLE_HISTORY, (uint16) q, config.keep_completed))
 			continue;
 		pg_atomic_fetch_or_u64(&s->trim[q / 64], bit);
 		all = false;

@@ -11,6 +11,9 @@
  * done.  What commits meanwhile comes by itself; a row that comes both ways is taken
  * once, by its `seen` bit.
  *
+ * Rows of another segment than their table's, such as those of a dump that was
+ * restored beside others, become deferred jobs.
+ *
  * penny.load_jobs() has the same done again: it adds what is missing and changes
  * nothing else.
  *
@@ -23,6 +26,7 @@
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -222,6 +226,37 @@ count_starts(Loading *loading)
 
 /* ---- rows ---------------------------------------------------------------------------- */
 
+/*
+ * Rows of another segment than their table's, such as those of a dump that was
+ * restored beside others: they become deferred jobs.
+ */
+static void
+move_strays(PennyQueueTable table, List *strays)
+{
+	PennyOpenTable open;
+	ListCell *cell;
+
+	if (strays == NIL)
+		return;
+	penny_table_open(&open, table, RowExclusiveLock);
+	foreach (cell, strays)
+	{
+		HeapTuple tuple = lfirst(cell);
+		PennyJobRow row;
+		int64 due;
+		int attempts;
+
+		CHECK_FOR_INTERRUPTS();
+		penny_job_from_tuple(tuple, RelationGetDescr(open.relation), false, &row);
+		attempts = penny_load_attempts(row.id, &due);
+		if (!penny_receipt_tells_end(row.id))
+			penny_deferred_move(&row, Max(row.due, due), attempts, penny_job_errors(&row));
+		penny_table_delete(&open, tuple);
+		penny_queue_count(PENNY_QUEUE_MOVED, 1);
+	}
+	penny_table_close(&open);
+}
+
 static void
 read_jobs(Loading *loading, PennyQueueTable table, PennyOffers *offers)
 {
@@ -229,6 +264,8 @@ read_jobs(Loading *loading, PennyQueueTable table, PennyOffers *offers)
 	TableScanDesc scan;
 	HeapTuple tuple;
 	bool any_retries = hash_get_num_entries(loading->retries) > 0;
+	pg_atomic_uint64 *open_segment = &penny_queue_shared->open[table - PENNY_TABLE_JOB];
+	List *strays = NIL;
 
 	penny_table_open(&open, table, AccessShareLock);
 	scan = table_beginscan_strat(open.relation, loading->snapshot, 0, NULL, true, false);
@@ -239,6 +276,11 @@ read_jobs(Loading *loading, PennyQueueTable table, PennyOffers *offers)
 
 		CHECK_FOR_INTERRUPTS();
 		penny_job_entry_from_tuple(tuple, RelationGetDescr(open.relation), false, &job);
+		if (pg_atomic_read_u64(open_segment) != (uint64) penny_segment_of(job.id) + 1)
+		{
+			strays = lappend(strays, heap_copytuple(tuple));
+			continue;
+		}
 		if (any_retries)
 			retry = hash_search(loading->retries, &job.id, HASH_FIND, NULL);
 		if (retry != NULL)
@@ -246,10 +288,11 @@ read_jobs(Loading *loading, PennyQueueTable table, PennyOffers *offers)
 			job.attempt = (uint16) retry->attempts;
 			job.due = Max(job.due, retry->due);
 		}
-		penny_offers_add(offers, &job);
+		(void) penny_offers_add(offers, &job);
 	}
 	table_endscan(scan);
 	penny_table_close(&open);
+	move_strays(table, strays);
 }
 
 /* Which segment each table holds, in the order of the segments. */
@@ -342,8 +385,11 @@ penny_load_all(int64 now)
 	Loading *loading;
 	PennyOffers *offers;
 	bool again = penny_queue_current();
+	bool counted = pg_atomic_read_u32(&penny_queue_shared->load) == PENNY_QUEUE_LOADED;
 
-	if (!again)
+	if (again)
+		find_segments(now);
+	else
 		take_over(relation, now);
 	/* after it was said that memory is in use: who did not see that is noted as missed */
 	penny_prepared_begin();
@@ -351,102 +397,37 @@ penny_load_all(int64 now)
 	for (int i = 0; i < PENNY_SEGMENTS; i++)
 		read_receipts(loading, (PennyQueueTable) (PENNY_TABLE_RECEIPT + i));
 	flush_done(loading);
-	if (!again)
+	/* twice, if the first time came to nothing after it, which is on the safe side */
+	if (!again || !counted)
 		count_starts(loading);
 	offers = penny_offers_begin();
-	for (int i = 0; i < PENNY_SEGMENTS; i++)
+	/* what was restored waits, who enqueues now is served */
+	for (int i = 0; i < PENNY_SEGMENTS && !penny_jobs_held(); i++)
 		read_jobs(loading, (PennyQueueTable) (PENNY_TABLE_JOB + i), offers);
 	penny_queue_count(PENNY_QUEUE_LOADED_ROWS, penny_offers_end(offers));
 	if (hash_get_num_entries(loading->retries) > 0)
 		pg_atomic_write_u32(&penny_queue_shared->old_retries, 1);
 	UnregisterSnapshot(loading->snapshot);
+	CommandCounterIncrement();
 	pg_atomic_write_u64(&penny_queue_shared->deferred_due, 0);
-	pg_atomic_write_u32(&penny_queue_shared->load, PENNY_QUEUE_LOADED);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }
 
-/* ---- one --------------------------------------------------------------------------------- */
-
-int
-penny_load_attempts(int64 id, int64 *due)
-{
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Datum key = Int64GetDatum(id);
-	PennyOpenTable open;
-	PennyTableScan *scan;
-	HeapTuple tuple;
-	int attempts = 0;
-
-	*due = 0;
-	penny_table_open(&open, penny_receipt_table(id), AccessShareLock);
-	scan = penny_table_scan(&open, RECEIPT_ID, snapshot, 1, &key);
-	while (penny_table_next(scan, &tuple))
-	{
-		TupleDesc desc = RelationGetDescr(open.relation);
-		bool isnull;
-		Datum at = heap_getattr(tuple, RECEIPT_DUE + 1, desc, &isnull);
-		int attempt = DatumGetInt16(heap_getattr(tuple, RECEIPT_ATTEMPT + 1, desc, &isnull));
-
-		if (DatumGetInt16(heap_getattr(tuple, RECEIPT_OUTCOME + 1, desc, &isnull)) !=
-				PENNY_OUTCOME_RETRY ||
-			attempt < attempts)
-			continue;
-		attempts = attempt;
-		*due = DatumGetTimestampTz(at);
-	}
-	penny_table_scan_end(scan);
-	penny_table_close(&open);
-	UnregisterSnapshot(snapshot);
-	return attempts;
-}
-
 bool
-penny_load_job(int64 id)
+penny_jobs_held(void)
 {
+	PennyOpenTable open;
+	TableScanDesc scan;
 	Snapshot snapshot;
-	Datum key = Int64GetDatum(id);
-	PennyOpenTable open;
-	PennyTableScan *scan;
-	HeapTuple tuple;
-	PennyJob job;
-	PennyJobRef ref = 0;
-	int64 due;
+	bool held;
 
-	if (pg_atomic_read_u32(&penny_queue_shared->load) != PENNY_QUEUE_LOADED)
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("the job queue is still being read"),
-						errhint("Try it again in a moment.")));
+	penny_table_open(&open, PENNY_TABLE_RESTORED, AccessShareLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	penny_table_open(&open, penny_job_table(id), AccessShareLock);
-	scan = penny_table_scan(&open, JOB_ID, snapshot, 1, &key);
-	if (penny_table_next(scan, &tuple))
-	{
-		penny_job_entry_from_tuple(tuple, RelationGetDescr(open.relation), false, &job);
-		job.attempt = (uint16) penny_load_attempts(id, &due);
-		job.due = Max(job.due, due);
-		penny_queue_lock();
-		ref = penny_sched_offer(penny_queue_sched(), &job, penny_queue_now());
-		penny_queue_unlock();
-	}
-	penny_table_scan_end(scan);
-	penny_table_close(&open);
+	scan = table_beginscan_strat(open.relation, snapshot, 0, NULL, true, false);
+	held = heap_getnext(scan, ForwardScanDirection) != NULL;
+	table_endscan(scan);
 	UnregisterSnapshot(snapshot);
-	return ref != 0 && ref != PENNY_SCHED_ANY;
-}
-
-bool
-penny_load_row(const PennyJobRow *row)
-{
-	ItemPointerData nowhere; /* deferred jobs are read by their id */
-	PennyJob job;
-	PennyJobRef ref;
-
-	ItemPointerSet(&nowhere, 0, FirstOffsetNumber);
-	penny_job_entry(row, &nowhere, &job);
-	job.flags |= PENNY_JOB_DEFERRED;
-	penny_queue_lock();
-	ref = penny_sched_offer(penny_queue_sched(), &job, penny_queue_now());
-	penny_queue_unlock();
-	return ref != PENNY_SCHED_ANY;
+	penny_table_close(&open);
+	return held;
 }

@@ -31,7 +31,8 @@ extern int penny_load_attempts(int64 id, int64 *due);
 /* Jobs on their way into memory, a lock for many. */
 typedef struct PennyOffers PennyOffers;
 extern PennyOffers *penny_offers_begin(void);
-extern void penny_offers_add(PennyOffers *offers, const PennyJob *job);
+/* True: those so far have been offered. */
+extern bool penny_offers_add(PennyOffers *offers, const PennyJob *job);
 /* How many came in. */
 extern uint64 penny_offers_end(PennyOffers *offers);
 
@@ -71,7 +72,7 @@ extern PennyEmptied penny_segment_empty(int64 segment, int64 *first);
 
 /* ---- history.c ------------------------------------------------------------------------------ */
 
-/* Note that rows were added to the dead letters or the history of a queue. */
+/* Note that a row was added to the history of a queue. */
 extern void penny_history_added(uint16 queue);
 /* Delete what is more than queues keep; when to go on. */
 extern int64 penny_history_trim(int64 now);

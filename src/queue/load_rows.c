@@ -84,12 +84,14 @@ flush(PennyOffers *offers)
 	offers->n = 0;
 }
 
-void
+bool
 penny_offers_add(PennyOffers *offers, const PennyJob *job)
 {
 	offers->job[offers->n++] = *job;
-	if (offers->n == CHUNK)
-		flush(offers);
+	if (offers->n < CHUNK)
+		return false;
+	flush(offers);
+	return true;
 }
 
 uint64

@@ -26,6 +26,9 @@ extern bool penny_pending_cancel(uint16 queue, int64 id);
 /* A deferred one, which is loaded before it is due. */
 extern void penny_pending_deferred(TimestampTz due);
 
+/* Workers are to read the tables anew after the commit. */
+extern void penny_pending_reload(void);
+
 /* PRE_PREPARE: note under the transaction's xid what it will have added. */
 extern void penny_prepared_jobs(int64 first, bool deferred);
 

@@ -204,7 +204,7 @@ extern int64 penny_job_backoff(const PennyJobTerms *terms, int made);
 typedef enum PennyOutcome /* stored: do not renumber */
 {
 	PENNY_OUTCOME_COMPLETED = 1,
-	PENNY_OUTCOME_RETRY = 2,  /* failed, to be run again */
+	PENNY_OUTCOME_RETRY = 2,  /* failed, to be run again; of a deferred job: a counted start */
 	PENNY_OUTCOME_FAILED = 3, /* failed at last: a dead letter */
 	PENNY_OUTCOME_CANCELLED = 4,
 	PENNY_OUTCOME_MOVED = 5, /* its row is with the deferred jobs now */
@@ -270,6 +270,8 @@ extern void penny_ending_record_batch(const int64 *ids, const PennyJobRef *refs,
  * more, call again soon.  `*again_at`: when at the latest to call again.
  */
 extern bool penny_queue_upkeep(int64 now, int64 *again_at);
+/* Do restored jobs, and all else that is not in memory, wait for penny.load_jobs()? */
+extern bool penny_jobs_held(void);
 /* When somebody wants it, at the latest; who sleeps looks after he has said so. */
 extern int64 penny_queue_upkeep_at(void);
 

@@ -29,7 +29,7 @@
 #include "queue/storage.h"
 
 #define PASS_ROWS 50000
-#define LOOK_AGAIN 10000        /* us, while a queue has no room */
+#define LOOK_AGAIN 1000000      /* us, while a queue has no room; ends of jobs make it sooner */
 #define DEFERRED_PAUSE 1000000  /* us, between passes over deferred jobs */
 #define DEFERRED_AHEAD 60000000 /* us, more than is needed */
 
@@ -156,8 +156,8 @@ read_segment(Pass *pass, int n)
 				 job.id >= pass->from[job.queue % PENNY_SCHED_QUEUES])
 		{
 			look_at_attempts(&job);
-			penny_offers_add(pass->offers, &job);
-			look_who_is_full(pass);
+			if (penny_offers_add(pass->offers, &job))
+				look_who_is_full(pass);
 			go_on = pass->nwanted > 0;
 		}
 	}
@@ -219,17 +219,24 @@ open_segments(int64 from)
 int64
 penny_rescan(int64 now)
 {
-	Pass *pass = palloc(sizeof(Pass));
+	PennyQueueShared *s = penny_queue_shared;
+	Pass *pass;
 	bool any;
 	bool chosen;
 	uint64 came;
 
-	if (pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 0) == 0)
+	if (s->rescanning)
+		penny_queue_missed_all(1); /* one was cut short: what it took is not known */
+	if (pg_atomic_read_u32(&penny_queue_shared->any_missed) == 0 || penny_jobs_held())
 		return PENNY_SCHED_NEVER;
+	s->rescanning = true;
+	(void) pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 0); /* a barrier, too */
+	pass = palloc(sizeof(Pass));
 	chosen = choose(pass, &any);
 	if (!chosen)
 	{
 		pfree(pass);
+		s->rescanning = false;
 		if (!any)
 			return PENNY_SCHED_NEVER;
 		pg_atomic_write_u32(&penny_queue_shared->any_missed, 1);
@@ -245,6 +252,7 @@ penny_rescan(int64 now)
 	penny_queue_count(PENNY_QUEUE_RESCANNED, came);
 	/* queues that were not chosen, or not read to the end */
 	pg_atomic_write_u32(&penny_queue_shared->any_missed, 1);
+	s->rescanning = false;
 	pfree(pass);
 	return came > 0 ? 0 : now + LOOK_AGAIN;
 }
@@ -255,7 +263,7 @@ int64
 penny_load_deferred(int64 now)
 {
 	PennyQueueShared *s = penny_queue_shared;
-	int64 due = (int64) pg_atomic_read_u64(&s->deferred_due);
+	int64 due = s->reading_deferred ? 0 : (int64) pg_atomic_read_u64(&s->deferred_due);
 	int64 horizon = now + PENNY_JOB_DEFER_AFTER + DEFERRED_AHEAD;
 	PennyOpenTable open;
 	PennyTableScan *scan;
@@ -266,6 +274,9 @@ penny_load_deferred(int64 now)
 
 	if (due == PENNY_SCHED_NEVER || due - PENNY_JOB_DEFER_AFTER > now)
 		return due == PENNY_SCHED_NEVER ? due : due - PENNY_JOB_DEFER_AFTER;
+	if (penny_jobs_held())
+		return PENNY_SCHED_NEVER; /* penny.load_jobs() calls */
+	s->reading_deferred = true;
 	pg_atomic_write_u64(&s->deferred_due, PENNY_SCHED_NEVER);
 	pg_memory_barrier();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -282,12 +293,13 @@ penny_load_deferred(int64 now)
 		if (last)
 			penny_queue_lower(&s->deferred_due, job.due);
 		else
-			penny_offers_add(offers, &job);
+			(void) penny_offers_add(offers, &job);
 	}
 	penny_table_scan_end(scan);
 	penny_queue_count(PENNY_QUEUE_DEFERRED_LOADED, penny_offers_end(offers));
 	penny_table_close(&open);
 	UnregisterSnapshot(snapshot);
+	s->reading_deferred = false;
 	due = (int64) pg_atomic_read_u64(&s->deferred_due);
 	return due == PENNY_SCHED_NEVER ? due : Max(due - PENNY_JOB_DEFER_AFTER, now + DEFERRED_PAUSE);
 }

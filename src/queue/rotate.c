@@ -11,6 +11,8 @@
  * has ended with them.  So when much of the newest segment has ended, or some after an
  * hour, and little waits, the sequence is moved on to the next segment.
  *
+ * _penny.rotate_jobs() asks for all of it now, whatever little has ended.
+ *
  * Steps: the segment is closed, so that no row comes in any more (who writes rows
  * holds a lock on the table when he looks); the tables are locked without waiting,
  * looked through and truncated in one transaction (rotate_empty.c); the table is
@@ -36,8 +38,9 @@
 #define SOME_ENDED 1000                 /* likewise after an hour */
 #define HOUR (INT64CONST(3600) * USECS_PER_SEC)
 #define MOVE_AFTER (60 * USECS_PER_SEC) /* since ids went on */
-#define FEW 5000                        /* jobs are moved */
-#define SOME 50000                      /* likewise when ids come close */
+#define MOVED_PAUSE (USECS_PER_SEC / 10)
+#define FEW 5000   /* jobs are moved */
+#define SOME 50000 /* likewise when ids come close */
 #define CLOSE (PENNY_SEGMENTS - 2)
 
 typedef struct Look
@@ -105,6 +108,7 @@ move_on(int64 segment)
 {
 	int n = (int) ((segment + 1) % PENNY_SEGMENTS);
 	bool free;
+	bool moved;
 
 	penny_queue_lock();
 	free = pg_atomic_read_u64(&penny_queue_shared->open[n]) == 0 && penny_queue_shared->empty[n];
@@ -112,9 +116,9 @@ move_on(int64 segment)
 	if (!free)
 		return false;
 	StartTransactionCommand();
-	penny_sequence_to((segment + 1) << PENNY_SEGMENT_BITS);
+	moved = penny_sequence_to((segment + 1) << PENNY_SEGMENT_BITS);
 	CommitTransactionCommand();
-	return true;
+	return moved;
 }
 
 static PennyEmptied
@@ -148,7 +152,7 @@ empty(int64 segment, int64 now)
 
 /* A segment that ids have left; when to look at it again. */
 static int64
-finish(Look *it, int64 newest, int64 now)
+finish(Look *it, int64 newest, int64 now, bool asked)
 {
 	bool close = newest - it->segment >= CLOSE;
 	uint32 live = it->seen - it->ended;
@@ -158,22 +162,22 @@ finish(Look *it, int64 newest, int64 now)
 		it->left_at = penny_queue_shared->left_at[n] = now;
 	if (live > 0)
 	{
-		if (live > (close ? SOME : FEW) || (!close && now - it->left_at < MOVE_AFTER))
+		if (live > (close ? SOME : FEW) || (!close && !asked && now - it->left_at < MOVE_AFTER))
 			return now + PENNY_ROTATE_PAUSE;
 		penny_segment_move_jobs(it->segment, (int) live);
-		return now + USECS_PER_SEC;
+		return now + MOVED_PAUSE;
 	}
 	return empty(it->segment, now) == PENNY_EMPTIED ? 0 : now + BUSY_PAUSE;
 }
 
 /* The segment of the newest ids. */
 static bool
-leave(const Look *it, int64 now)
+leave(const Look *it, int64 now, bool asked)
 {
 	uint32 live = it->seen - it->ended;
 
-	if (live > FEW || it->ended < SOME_ENDED ||
-		(it->ended < MANY_ENDED && now - it->opened_at < HOUR))
+	if (live > FEW || it->ended < (asked ? 1 : SOME_ENDED) ||
+		(it->ended < MANY_ENDED && now - it->opened_at < HOUR && !asked))
 		return false;
 	return move_on(it->segment);
 }
@@ -186,18 +190,20 @@ penny_rotate(int64 now)
 	int64 next = PENNY_SCHED_NEVER;
 	int64 newest;
 
-	if (now < s->rotate_at && s->rotate_at - now <= PENNY_ROTATE_PAUSE)
+	bool asked = pg_atomic_exchange_u32(&s->rotate_now, 0) != 0;
+
+	if (now < s->rotate_at && s->rotate_at - now <= PENNY_ROTATE_PAUSE && !asked)
 		return s->rotate_at;
 	mend(now);
 	newest = look(segments, now);
-	if (newest >= 0 && leave(&segments[newest % PENNY_SEGMENTS], now))
+	if (newest >= 0 && leave(&segments[newest % PENNY_SEGMENTS], now, asked))
 		newest++;
 	for (int n = 0; n < PENNY_SEGMENTS; n++)
 	{
 		if (segments[n].segment < 0)
 			continue;
 		if (segments[n].segment != newest)
-			next = Min(next, finish(&segments[n], newest, now));
+			next = Min(next, finish(&segments[n], newest, now, asked));
 		else if (segments[n].seen > 0)
 			next = Min(next, now + PENNY_ROTATE_PAUSE);
 	}

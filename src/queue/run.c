@@ -15,7 +15,8 @@
  * that of its job.  A collision with others (serialization, deadlock) is tried
  * again at once.  The failure is recorded in a transaction of its own: then it
  * is an attempt that was made.  Undone, too, and nobody's attempt, is what ran
- * when the worker was told to end.
+ * when the worker was told to end, or whose end could not be written down because
+ * another transaction holds its key or its parent; that runs again later.
  *
  * Waiting for the disk.  Effects and receipt are lost together, if at all, when
  * the machine crashes before they are on disk, and the job runs again; so the
@@ -41,6 +42,7 @@
 #include "base/registry.h"
 #include "base/reset.h"
 #include "config/config.h"
+#include "queue/config.h"
 #include "queue/handler.h"
 #include "queue/marks.h"
 #include "queue/run_private.h"
@@ -61,12 +63,14 @@ static int reached = 0; /* the last item that the transaction began with */
 static ErrorData *failure = NULL;
 static const char *stopped = NULL; /* its job was told to stop, and why */
 static bool was_cancelled = false;
+static bool in_job = false; /* it was while a job ran */
 
 static int attempt(int first, int most);
 static int run_items(int first, int most);
 static bool run_item(PennyBatchItem *item, bool first, bool *last);
 static void take_error(void);
-static void run_alone(int index);
+static void run_alone(int index, bool failed);
+static int run_apart(int first, int last);
 static void record_failure(PennyBatchItem *item);
 static void settle(int first, int n);
 static void put_back(int first);
@@ -104,21 +108,17 @@ penny_run_jobs(const PennyJobRef *refs, int n)
 	for (int i = 0; i < n; i++)
 	{
 		items[i].ref = refs[i];
+		items[i].fate = PENNY_FATE_NONE;
 		items[i].job = *penny_sched_job(penny_queue_sched(), refs[i]);
 	}
 	while (next < n && wrong == NULL && (next == 0 || !is_enough(begun)))
 	{
 		int done = attempt(next, n - next);
 
-		for (int i = next; done == 0 && i <= reached && wrong == NULL; i++)
-		{
-			run_alone(i);
-			wrong = penny_reset_session();
-			next = i + 1;
-		}
+		if (done == 0)
+			done = run_apart(next, reached);
 		next += done;
-		if (done > 0)
-			wrong = penny_reset_session();
+		wrong = penny_reset_session();
 	}
 	penny_job_mark_end();
 	if (next < n)
@@ -145,15 +145,21 @@ attempt(int first, int most)
 		StartTransactionCommand();
 		MemoryContextSwitchTo(context);
 		penny_run_ticks(true);
+		in_job = true;
 		n = run_items(first, most);
+		in_job = false;
 		penny_run_ticks(false);
+		penny_run_patience(true);
 		penny_run_record(&items[first], n, &current);
+		penny_run_patience(false);
 		CommitTransactionCommand();
 	}
 	PG_CATCH();
 	{
 		take_error();
 		n = 0;
+		for (int i = first; i <= reached; i++)
+			items[i].fate = PENNY_FATE_NONE;
 	}
 	PG_END_TRY();
 	synchronous_commit = saved_commit;
@@ -266,18 +272,57 @@ is_collision(const ErrorData *error)
 		   error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
-static void
-run_alone(int index)
+/* Is its end held up by a transaction of others?  Then it is tried again later. */
+static bool
+is_held_up(void)
 {
-	PennyBatchItem *item = &items[index];
+	if (in_job || was_cancelled || stopped != NULL ||
+		failure->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		return false;
+	ereport(LOG,
+			(errcode(failure->sqlerrcode),
+			 errmsg("the end of a penny job could not be recorded: %s", failure->message),
+			 errdetail("Another transaction holds its key, its parent or a table of the queue. "
+					   "What the job did is undone, and it runs again in %d s.",
+					   (int) (AGAIN_AFTER / USECS_PER_SEC))));
+	return true;
+}
 
-	for (int i = 0; attempt(index, 1) == 0; i++)
+/* A job that is in no transaction; with an error to begin with, or without. */
+static void
+run_alone(int index, bool failed)
+{
+	for (int i = 0; failed || attempt(index, 1) == 0; i++)
 	{
+		failed = false;
 		if (!was_cancelled && stopped == NULL && is_collision(failure) && i < RETRIES)
 			continue;
-		record_failure(item);
+		current = &items[index];
+		if (is_held_up())
+			settle(index, 1);
+		else
+			record_failure(&items[index]);
+		current = NULL;
 		break;
 	}
+}
+
+/*
+ * The transaction with these jobs came to nothing: each alone; gives how many.
+ * When it is clear whose the error was, that one has had its attempt.
+ */
+static int
+run_apart(int first, int last)
+{
+	bool known = first == last || was_cancelled || stopped != NULL ||
+				 (in_job && failure->sqlerrcode == ERRCODE_QUERY_CANCELED);
+	int i = first;
+
+	if (known)
+		run_alone(last, true);
+	while (i < last + (known ? 0 : 1) && penny_reset_session() == NULL)
+		run_alone(i++, false);
+	return known && i == last ? i - first + 1 : i - first;
 }
 
 /* What is kept of the error: message, detail, SQLSTATE. */
@@ -305,6 +350,8 @@ record_failure(PennyBatchItem *item)
 	volatile bool recorded = false;
 	char *text;
 
+	was_cancelled |=
+		(penny_sched_job(penny_queue_sched(), item->ref)->flags & PENNY_JOB_CANCEL) != 0;
 	MemoryContextSwitchTo(errors);
 	text = failure_text();
 	current = item;
@@ -323,7 +370,9 @@ record_failure(PennyBatchItem *item)
 			item->error = text;
 			item->reason = NULL;
 			penny_ending_own_taken(&item->ref, 1);
+			penny_run_patience(true);
 			penny_run_record_one(item);
+			penny_run_patience(false);
 		}
 		else
 			item->fate = PENNY_FATE_GONE;
@@ -332,7 +381,8 @@ record_failure(PennyBatchItem *item)
 	}
 	PG_CATCH();
 	{
-		HOLD_CANCEL_INTERRUPTS();
+		penny_run_patience(false);
+		QueryCancelHoldoffCount = 1; /* the error took it back */
 		EmitErrorReport();
 		AbortCurrentTransaction();
 		FlushErrorState();
@@ -352,6 +402,18 @@ is_recorded(const PennyBatchItem *item)
 {
 	return item->fate == PENNY_FATE_COMPLETED || item->fate == PENNY_FATE_FAILED ||
 		   item->fate == PENNY_FATE_CANCELLED;
+}
+
+/*
+ * Is the entry still what was taken?  Not when memory was made anew meanwhile.  Under
+ * the lock; what an attempt gave back when it was undone has come by then.
+ */
+static bool
+holds(PennySched *sched, const PennyBatchItem *item)
+{
+	const PennyJob *job = penny_sched_job(sched, item->ref);
+
+	return job->state == PENNY_JOB_ACTIVE && job->token == item->job.token;
 }
 
 /* Not even its failure could be recorded: it is tried again later. */
@@ -380,16 +442,20 @@ settle(int first, int n)
 	if (others == 0)
 		return;
 	penny_queue_lock();
+	penny_sched_drain(sched, penny_queue_now());
 	for (int i = first; i < first + n; i++)
 	{
 		PennyBatchItem *item = &items[i];
 
-		if (is_recorded(item))
+		if (is_recorded(item) || !holds(sched, item))
 			continue;
 		if (item->fate == PENNY_FATE_GONE)
 			penny_sched_finish(sched, item->ref, PENNY_VERB_ENDED, penny_queue_now());
 		else if (item->fate == PENNY_FATE_PUT_BACK)
+		{
 			penny_sched_put_back(sched, item->ref, penny_queue_now());
+			penny_queue_config_distrust(); /* it is nobody's, or another's */
+		}
 		else
 			postpone(sched, item->ref, penny_queue_now());
 	}
@@ -400,9 +466,13 @@ settle(int first, int n)
 static void
 put_back(int first)
 {
+	PennySched *sched = penny_queue_sched();
+
 	penny_queue_lock();
+	penny_sched_drain(sched, penny_queue_now());
 	for (int i = first; i < items_n; i++)
-		penny_sched_put_back(penny_queue_sched(), items[i].ref, penny_queue_now());
+		if (items[i].fate == PENNY_FATE_NONE && holds(sched, &items[i]))
+			penny_sched_put_back(sched, items[i].ref, penny_queue_now());
 	penny_queue_unlock();
 	penny_queue_wake(PENNY_RUNNER_SQL, items[first].job.queue);
 }

@@ -31,7 +31,7 @@ reserve_bytes(uint64_t *end, uint64_t bytes)
 {
 	uint64_t at = *end;
 
-	*end = (at + bytes + 63) / 64 * 64;
+	*end = (at + bytes + 127) / 128 * 128;
 	return at;
 }
 
@@ -39,7 +39,7 @@ reserve_bytes(uint64_t *end, uint64_t bytes)
 static uint64_t
 lay_out(PennySched *s, uint32_t entries)
 {
-	uint64_t end = (sizeof(PennySched) + 63) / 64 * 64;
+	uint64_t end = (sizeof(PennySched) + 127) / 128 * 128;
 
 	s->entries = entries;
 	s->blocks = entries / 4 + 1024;
@@ -98,6 +98,9 @@ penny_sched_init(PennySched *s, uint32_t entries, uint64_t tokens)
 	s->tokens = tokens > 0 ? tokens : 1;
 	s->mono = INT64_MIN / 4;
 	penny_job_set_link(s, 0, 0);
+	/* who looks at all that were used must not find what lay there */
+	for (uint32_t ref = 1; ref <= entries; ref++)
+		penny_job_set_state(penny_job_at(s, ref), PENNY_JOB_FREE);
 	empty(s);
 }
 

@@ -36,7 +36,10 @@
  * has moved to the deferred jobs).  ARRIVED for an id that was seen already is
  * dropped, so a row may be offered any number of times: by the commit, by a
  * rescan, by the loading of all.  Entries with PENNY_JOB_DEFERRED have their
- * row elsewhere and no bits; of them an id that is in memory is dropped.
+ * row elsewhere and no bits; of them an id that is in memory is dropped.  RETRY
+ * with that flag newly set says that the row has moved: its done bit is set.
+ * An id below the open segments counts as seen and done (they are emptied when
+ * all in them is accounted for), one above as neither: it is noted as missed.
  *
  * No room.  When there is no free entry (a queue may hold at most twice as
  * many as are free: dynamic thresholds, Choudhury and Hahne 1998), the id is
@@ -44,15 +47,17 @@
  * room: rows at or above penny_sched_rescan() whose seen bit is clear.
  *
  * Which job is taken.  Queues of rank 0 (urgent) before others, but one of
- * PENNY_SCHED_TURNS starts goes to a waiting queue of rank 1, and a job of rank
- * 1 that has been ready for PENNY_SCHED_AGE goes first.  Queues of one rank
- * take turns; in a queue its groups take turns (jobs without a group are one);
- * in a group smaller priority first, then smaller id.  A queue or group that is
- * at a limit is set aside and blocks nobody.
+ * PENNY_SCHED_TURNS starts goes to a waiting queue of rank 1, and a queue of rank
+ * 1 whose next job has been ready for PENNY_SCHED_AGE goes first, though not
+ * twice in a row while rank 0 waits.  Queues of one rank take turns; in a queue
+ * its groups take turns (jobs without a group are one); in a group smaller
+ * priority first, then smaller id.  A queue or group that is at a limit is set
+ * aside and blocks nobody.  A worker's batch is one start.
  *
  * Limits.  Concurrency counts what is ACTIVE (and ENDING after ACTIVE): each
  * claimed job, or a worker's batch as one in its queue, since it runs its jobs
- * one after the other.  Rate: at most `rate` starts in any half-open window of
+ * one after the other; in a group each job, so a batch has of a group no more
+ * than may run.  Limits of groups are not for jobs without one.  Rate: at most `rate` starts in any half-open window of
  * `window` microseconds, by the times of the starts themselves, kept until they
  * are older; so a job of a limited queue or group is taken alone.  Where memory
  * for times is short nothing of that limiter starts: never too many.
@@ -115,7 +120,7 @@ typedef enum PennyJobVerb /* what is posted */
 #define PENNY_JOB_AWAITED 0x0010 /* a process waits for its end: set by the waiter under the lock */
 #define PENNY_JOB_CANCEL 0x0020  /* ACTIVE, and asked to end: a worker looks at it */
 #define PENNY_JOB_REDRIVEN 0x0080 /* has a row of _penny.job_lineage */
-#define PENNY_JOB_ALONE 0x0040   /* set by take: this start was counted by a limiter */
+#define PENNY_JOB_ALONE 0x0040    /* set by take: this start was counted by a limiter */
 
 /*
  * An entry.  Who enqueues writes the first eleven, or copies a row into them for
@@ -217,7 +222,9 @@ extern void penny_sched_init(PennySched *s, uint32_t entries, uint64_t tokens);
 /*
  * Forget every job, count, bit and limit; queues and kinds stay.  Entries that are
  * RESERVED or ENDING stay with their owners and are freed when posted: `incarnation`
- * of the scheduler goes up, and a post of an older one does nothing else.
+ * of the scheduler goes up, and a post of an older one does nothing else, but that
+ * ARRIVED notes its id as missed.  What such a transaction ENDED is not known here:
+ * who clears sees to it that none is under way, or offers no rows until they are over.
  */
 extern void penny_sched_clear(PennySched *s);
 extern uint64_t penny_sched_hash(const char *text, size_t len); /* never 0 */
@@ -244,7 +251,10 @@ extern void penny_sched_missed(PennySched *s, int64_t id);
 
 extern void penny_sched_drain(PennySched *s, int64_t now);
 
-/* Settings of one queue; jobs set aside come back if they may.  exists = false: its jobs wait. */
+/*
+ * Settings of one queue; jobs set aside come back if they may.  exists = false: its jobs
+ * wait.  Looks at all groups.
+ */
 extern void penny_sched_queue(PennySched *s, uint16_t queue, const PennyQueueLimits *limits,
 							  int64_t now);
 /* All kinds that have a handler; jobs in memory change runners accordingly. */
@@ -269,7 +279,10 @@ extern bool penny_sched_own(PennySched *s, PennyJobRef ref, int64_t now);
 extern void penny_sched_lease(PennySched *s, PennyJobRef ref, int64_t until, int64_t now);
 /* ACTIVE without a transaction that records it (D not): the start is undone, nothing is burnt; but a rate keeps it. */
 extern void penny_sched_put_back(PennySched *s, PennyJobRef ref, int64_t now);
-/* The same for all that a worker (serial) holds: it is gone.  Returns how many. */
+/*
+ * The same for all that a worker (serial) holds: it is gone.  Returns how many. (D)
+ * What of it is ENDING does not count any more, and is READY if it is posted KEPT.
+ */
 extern uint32_t penny_sched_abandon(PennySched *s, uint32_t holder, int64_t now);
 /* ENDING or ACTIVE -> gone, or DELAYED: as if posted with this verb, at once. */
 extern void penny_sched_finish(PennySched *s, PennyJobRef ref, PennyJobVerb verb, int64_t now);

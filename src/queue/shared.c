@@ -232,21 +232,26 @@ penny_queue_current(void)
 
 /* ---- what is not in memory -------------------------------------------------------- */
 
-void
+bool
 penny_queue_lower(pg_atomic_uint64 *min, int64 value)
 {
 	uint64 old = pg_atomic_read_u64(min);
 
-	while ((int64) old > value && !pg_atomic_compare_exchange_u64(min, &old, (uint64) value))
-		;
+	while ((int64) old > value)
+		if (pg_atomic_compare_exchange_u64(min, &old, (uint64) value))
+			return true;
+	return false;
 }
 
-void
+bool
 penny_queue_missed(uint16 queue, int64 id)
 {
-	penny_queue_lower(&penny_queue_shared->missed[queue], id);
-	pg_atomic_write_u32(&penny_queue_shared->any_missed, 1);
+	(void) penny_queue_lower(&penny_queue_shared->missed[queue], id);
+	/* if it was so already, a rescan will see this one (rescan.c) */
+	if (pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 1) != 0)
+		return false;
 	penny_queue_upkeep_by(0);
+	return true;
 }
 
 void
@@ -257,10 +262,12 @@ penny_queue_missed_all(int64 id)
 	penny_queue_upkeep_by(0);
 }
 
+/* A worker that sleeps minds the time, and has to learn of an earlier one. */
 void
 penny_queue_upkeep_by(int64 at)
 {
-	penny_queue_lower(&penny_queue_shared->upkeep_at, at);
+	if (penny_queue_lower(&penny_queue_shared->upkeep_at, at))
+		penny_queue_wake(PENNY_RUNNER_SQL, 0);
 }
 
 void
@@ -289,12 +296,12 @@ wake_worker(void)
 	while (asleep != 0)
 	{
 		int number = pg_rightmost_one_pos64(asleep);
-		uint32 proc = pg_atomic_read_u32(&s->worker_proc[number]);
 
 		if (!pg_atomic_compare_exchange_u64(&s->workers_asleep, &asleep,
 											asleep & ~(UINT64CONST(1) << number)))
 			continue;
-		wake_proc(proc);
+		/* whose mark was taken away: it was written before the mark */
+		wake_proc(pg_atomic_read_u32(&s->worker_proc[number]));
 		return;
 	}
 	penny_crew_short();

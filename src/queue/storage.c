@@ -52,8 +52,7 @@ is_late(const PennyJobRow *row)
 static void
 prepare(PennyJobRow *row)
 {
-	row->flags = (row->flags & PENNY_JOB_REDRIVEN) |
-				 (row->key != NULL ? PENNY_JOB_KEYED : 0) |
+	row->flags = (row->flags & PENNY_JOB_REDRIVEN) | (row->key != NULL ? PENNY_JOB_KEYED : 0) |
 				 (row->parent != 0 ? PENNY_JOB_CHILD : 0) |
 				 (row->user_id != NULL || row->room != NULL ? PENNY_JOB_TOLD : 0);
 	if (row->id == 0)

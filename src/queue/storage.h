@@ -31,6 +31,7 @@ typedef enum PennyQueueTable
 	PENNY_TABLE_HISTORY,
 	PENNY_TABLE_KEYS,
 	PENNY_TABLE_EDGES,
+	PENNY_TABLE_RESTORED,
 	PENNY_TABLE_ID, /* the sequence */
 	PENNY_TABLES
 } PennyQueueTable;
@@ -129,22 +130,32 @@ extern PennyTableScan *penny_table_scan(PennyOpenTable *open, int column, Snapsh
 /* Rows whose `column`, a bigint or timestamp, is at least `from`, in its order. */
 extern PennyTableScan *penny_table_scan_from(PennyOpenTable *open, int column, Snapshot snapshot,
 											 int64 from);
+/* Likewise at most `to`; to be read from the end. */
+extern PennyTableScan *penny_table_scan_to(PennyOpenTable *open, int column, Snapshot snapshot,
+										   int64 to);
 extern Relation penny_table_index_on(PennyOpenTable *open, int column);
 extern bool penny_table_next(PennyTableScan *scan, HeapTuple *row);
 /* From the end: the last of the same keys first. */
 extern bool penny_table_previous(PennyTableScan *scan, HeapTuple *row);
 extern void penny_table_scan_end(PennyTableScan *scan);
 
+/* Of the eight, for any number that somebody may take for an id. */
+static inline int
+penny_table_number(int64 id)
+{
+	return (int) ((uint64) penny_segment_of(id) % PENNY_SEGMENTS);
+}
+
 static inline PennyQueueTable
 penny_job_table(int64 id)
 {
-	return (PennyQueueTable) (PENNY_TABLE_JOB + penny_segment_of(id) % PENNY_SEGMENTS);
+	return (PennyQueueTable) (PENNY_TABLE_JOB + penny_table_number(id));
 }
 
 static inline PennyQueueTable
 penny_receipt_table(int64 id)
 {
-	return (PennyQueueTable) (PENNY_TABLE_RECEIPT + penny_segment_of(id) % PENNY_SEGMENTS);
+	return (PennyQueueTable) (PENNY_TABLE_RECEIPT + penny_table_number(id));
 }
 
 /* ---- storage_rows.c -------------------------------------------------------------- */

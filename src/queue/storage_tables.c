@@ -65,7 +65,8 @@ static void
 table_name(PennyQueueTable table, char name[NAMEDATALEN])
 {
 	static const char *const others[] = {"jobs_deferred", "jobs_dead", "jobs_history",
-										 "job_keys",      "job_edges", "job_id"};
+										 "job_keys",      "job_edges", "jobs_restored",
+										 "job_id"};
 
 	if (table < PENNY_TABLE_RECEIPT)
 		snprintf(name, NAMEDATALEN, "job_%d", (int) (table - PENNY_TABLE_JOB));
@@ -78,7 +79,7 @@ table_name(PennyQueueTable table, char name[NAMEDATALEN])
 static int
 columns_of(PennyQueueTable table)
 {
-	static const int others[] = {DEFERRED_COLUMNS, 20, 14, 0, 0, 0};
+	static const int others[] = {DEFERRED_COLUMNS, 20, 14, 0, 0, 0, 0};
 
 	if (table < PENNY_TABLE_RECEIPT)
 		return JOB_COLUMNS;
@@ -317,20 +318,37 @@ penny_table_scan(PennyOpenTable *open, int column, Snapshot snapshot, int nkeys,
 	return scan;
 }
 
-PennyTableScan *
-penny_table_scan_from(PennyOpenTable *open, int column, Snapshot snapshot, int64 from)
+/* A range of a bigint or timestamp. */
+static PennyTableScan *
+scan_range(PennyOpenTable *open, int column, Snapshot snapshot, StrategyNumber strategy, int64 edge)
 {
 	PennyTableScan *scan = palloc(sizeof(*scan));
 	Relation index = penny_table_index_on(open, column);
-	Oid type = TupleDescAttr(RelationGetDescr(index), 0)->atttypid;
+	bool number = TupleDescAttr(RelationGetDescr(index), 0)->atttypid == INT8OID;
+	RegProcedure function;
 	ScanKeyData key;
 
-	ScanKeyInit(&key, 1, BTGreaterEqualStrategyNumber,
-				type == INT8OID ? F_INT8GE : F_TIMESTAMPTZ_GE, Int64GetDatum(from));
+	if (strategy == BTGreaterEqualStrategyNumber)
+		function = number ? F_INT8GE : F_TIMESTAMPTZ_GE;
+	else
+		function = number ? F_INT8LE : F_TIMESTAMPTZ_LE;
+	ScanKeyInit(&key, 1, strategy, function, Int64GetDatum(edge));
 	scan->slot = table_slot_create(open->relation, NULL);
 	scan->scan = penny_index_beginscan(open->relation, index, snapshot, 1);
 	index_rescan(scan->scan, &key, 1, NULL, 0);
 	return scan;
+}
+
+PennyTableScan *
+penny_table_scan_from(PennyOpenTable *open, int column, Snapshot snapshot, int64 from)
+{
+	return scan_range(open, column, snapshot, BTGreaterEqualStrategyNumber, from);
+}
+
+PennyTableScan *
+penny_table_scan_to(PennyOpenTable *open, int column, Snapshot snapshot, int64 to)
+{
+	return scan_range(open, column, snapshot, BTLessEqualStrategyNumber, to);
 }
 
 static bool

@@ -188,10 +188,11 @@ apply(void *arg)
 static bool
 guard(void (*step)(void *arg))
 {
-	bool ok = penny_worker_guard(step, NULL);
+	bool ok;
 
-	if (!ok)
-		QueryCancelHoldoffCount = 1; /* the error took it back */
+	penny_run_patience(true);
+	ok = penny_worker_guard(step, NULL);
+	penny_run_patience(false);
 	return ok;
 }
 

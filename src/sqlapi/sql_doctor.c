@@ -41,6 +41,7 @@
 #include "base/staff.h"
 #include "config/config.h"
 #include "executor/quarantine.h"
+#include "queue/queue.h"
 #include "redis/redis.h"
 
 PG_FUNCTION_INFO_V1(penny_doctor);
@@ -64,6 +65,7 @@ static const char *secret_fault(const char *path, char **detail);
 static void check_certificate(ReturnSetInfo *out);
 static void check_identity(ReturnSetInfo *out);
 static void check_quarantine(ReturnSetInfo *out);
+static void check_jobs(ReturnSetInfo *out);
 static void check_others(ReturnSetInfo *out);
 static void check_redis(ReturnSetInfo *out);
 static char *missing_membership(const char *roles);
@@ -92,6 +94,7 @@ penny_doctor(PG_FUNCTION_ARGS)
 		check_keys(out);
 		check_identity(out);
 		check_quarantine(out);
+		check_jobs(out);
 	}
 	check_others(out);
 	return (Datum) 0;
@@ -485,6 +488,21 @@ check_quarantine(ReturnSetInfo *out)
 							 n - refused),
 		   "Look at penny.quarantine(), mend the handlers, then execute SELECT "
 		   "penny.quarantine_clear().");
+}
+
+/* Jobs that came by a statement wait until somebody says so. */
+static void
+check_jobs(ReturnSetInfo *out)
+{
+	bool held;
+
+	if (!penny_queue_here())
+		return;
+	held = penny_jobs_held();
+	report(
+		out, "jobs", !held,
+		pstrdup(held ? "restored jobs wait for penny.load_jobs()" : "jobs are loaded as they come"),
+		"When they may run: SELECT penny.load_jobs().");
 }
 
 static void

@@ -28,6 +28,7 @@
 #include "base/error.h"
 #include "queue/cancel.h"
 #include "queue/claim.h"
+#include "queue/job_view.h"
 #include "queue/keys.h"
 #include "queue/progress.h"
 #include "queue/queue.h"
@@ -91,7 +92,8 @@ penny_procedure_result(FunctionCallInfo fcinfo, Datum value, bool isnull)
 	TupleDesc desc;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("return type must be a row")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("the procedure has no result row")));
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), &value, &isnull));
 }
 
@@ -127,7 +129,7 @@ penny_job_of_key_sql(PG_FUNCTION_ARGS)
 	int64 id = penny_key_holder(penny_queue_arg(text_to_cstring(PG_GETARG_TEXT_PP(0))),
 								text_to_cstring(PG_GETARG_TEXT_PP(1)));
 
-	if (id == 0)
+	if (id == 0 || !penny_job_view_allowed(id))
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(id);
 }
@@ -198,10 +200,14 @@ Datum
 penny_await_job_sql(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int64 id = PG_GETARG_INT64(0);
+	int64 id;
 	int64 until;
 	bool ended;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("id and wait must not be null")));
+	id = PG_GETARG_INT64(0);
 	penny_queue_require();
 	penny_require_alone(fcinfo, "waiting for a job");
 	if (!is_own(id))
@@ -221,7 +227,8 @@ Datum
 penny_check_alone_sql(PG_FUNCTION_ARGS)
 {
 	penny_queue_require();
-	penny_require_alone(fcinfo, text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	penny_require_alone(fcinfo,
+						PG_ARGISNULL(0) ? "a procedure" : text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	PG_RETURN_VOID();
 }
 

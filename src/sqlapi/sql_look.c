@@ -18,12 +18,12 @@
 
 #include "config/config.h"
 #include "queue/flow.h"
-#include "queue/look.h"
+#include "queue/job_view.h"
 #include "queue/queue.h"
 #include "queue/shared.h"
 
 PG_FUNCTION_INFO_V1(penny_job_state_sql);
-PG_FUNCTION_INFO_V1(penny_job_look_sql);
+PG_FUNCTION_INFO_V1(penny_job_attempt_sql);
 PG_FUNCTION_INFO_V1(penny_job_errors_sql);
 PG_FUNCTION_INFO_V1(penny_job_children_sql);
 PG_FUNCTION_INFO_V1(penny_queue_counts_sql);
@@ -38,9 +38,9 @@ penny_job_state_sql(PG_FUNCTION_ARGS)
 {
 	PennyJobView view;
 
-	if (!penny_look_allowed(PG_GETARG_INT64(0)))
+	if (!penny_job_view_allowed(PG_GETARG_INT64(0)))
 		PG_RETURN_NULL();
-	penny_look_job(PG_GETARG_INT64(0), PG_GETARG_TIMESTAMPTZ(1), false, &view);
+	penny_job_view(PG_GETARG_INT64(0), PG_GETARG_TIMESTAMPTZ(1), false, &view);
 	/* what failed is a dead letter, or was one */
 	if (view.state == NULL || strcmp(view.state, "failed") == 0)
 		PG_RETURN_NULL();
@@ -62,11 +62,11 @@ put_text(Datum *value, bool *isnull, const char *text)
 }
 
 /*
- * _penny.job_look(id bigint, OUT attempt, OUT due, OUT started_at, OUT ended_at,
+ * _penny.job_attempt(id bigint, OUT attempt, OUT due, OUT started_at, OUT ended_at,
  * OUT lease_until, OUT worker, OUT result, OUT error)
  */
 Datum
-penny_job_look_sql(PG_FUNCTION_ARGS)
+penny_job_attempt_sql(PG_FUNCTION_ARGS)
 {
 	int64 id = PG_GETARG_INT64(0);
 	bool isnull[8] = {false};
@@ -74,11 +74,11 @@ penny_job_look_sql(PG_FUNCTION_ARGS)
 	PennyJobView view;
 	TupleDesc desc;
 
-	if (!penny_look_allowed(id))
+	if (!penny_job_view_allowed(id))
 		PG_RETURN_NULL();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("return type must be a row")));
-	penny_look_job(id, 0, true, &view);
+	penny_job_view(id, 0, true, &view);
 	values[0] = Int32GetDatum(view.attempt);
 	put_time(&values[1], &isnull[1], view.due);
 	put_time(&values[2], &isnull[2], view.started);
@@ -97,7 +97,7 @@ penny_job_errors_sql(PG_FUNCTION_ARGS)
 {
 	PennyJobRow row;
 
-	if (!penny_look_allowed(PG_GETARG_INT64(0)) || !penny_job_read_id(PG_GETARG_INT64(0), &row))
+	if (!penny_job_view_allowed(PG_GETARG_INT64(0)) || !penny_job_read_id(PG_GETARG_INT64(0), &row))
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(penny_job_errors(&row));
 }
@@ -108,7 +108,7 @@ penny_job_children_sql(PG_FUNCTION_ARGS)
 {
 	Jsonb *children;
 
-	if (!penny_look_allowed(PG_GETARG_INT64(0)))
+	if (!penny_job_view_allowed(PG_GETARG_INT64(0)))
 		PG_RETURN_NULL();
 	children = penny_flow_children(PG_GETARG_INT64(0));
 	if (children == NULL)

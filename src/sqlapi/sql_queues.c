@@ -16,10 +16,11 @@
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
-#include "utils/regproc.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "queue/config.h"
+#include "queue/flow.h"
 #include "queue/handler.h"
 #include "queue/run.h"
 
@@ -50,8 +51,10 @@ penny_queue_in_use(PG_FUNCTION_ARGS)
 	PennyQueueCounts counts;
 	uint64 jobs;
 
-	if (!penny_queue_here() || queue < 0 || queue >= PENNY_SCHED_QUEUES)
+	if (queue < 0 || queue >= PENNY_SCHED_QUEUES)
 		PG_RETURN_BOOL(false);
+	if (!penny_queue_here())
+		PG_RETURN_BOOL(penny_queue_has_deferred((uint16) queue));
 	penny_queue_lock();
 	penny_sched_drain(penny_queue_sched(), penny_queue_now());
 	penny_sched_counts(penny_queue_sched(), (uint16) queue, penny_queue_now(), &counts);
@@ -59,7 +62,7 @@ penny_queue_in_use(PG_FUNCTION_ARGS)
 	jobs = counts.delayed + counts.active + counts.ending;
 	for (int i = 0; i < PENNY_RUNNERS; i++)
 		jobs += counts.ready[i];
-	PG_RETURN_BOOL(jobs > 0);
+	PG_RETURN_BOOL(jobs > 0 || penny_queue_has_deferred((uint16) queue));
 }
 
 /* _penny.queue_exists(name text) */
@@ -82,7 +85,10 @@ penny_job_function_signature(PG_FUNCTION_ARGS)
 	if (strchr(signature, '(') == NULL)
 		signature = psprintf("%s(pg_catalog.jsonb)", signature);
 	function = penny_job_function_check(signature, GetUserId());
-	PG_RETURN_TEXT_P(cstring_to_text(format_procedure_qualified(function)));
+	signature = psprintf(
+		"%s(jsonb)", quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
+												get_func_name(function)));
+	PG_RETURN_TEXT_P(cstring_to_text(signature));
 }
 
 /* penny.job_id() */
@@ -114,6 +120,7 @@ penny_job_context(PG_FUNCTION_ARGS)
 	const PennyRunningJob *job = penny_running_job();
 	PennyQueueConfig queue;
 	StringInfoData out;
+	Jsonb *children;
 
 	if (job == NULL)
 		PG_RETURN_NULL();
@@ -136,6 +143,9 @@ penny_job_context(PG_FUNCTION_ARGS)
 	appendStringInfoString(&out, ",\"enqueued_at\":");
 	escape_json(&out, JsonEncodeDateTime(NULL, TimestampTzGetDatum(job->row->enqueued_at),
 										 TIMESTAMPTZOID, NULL));
-	appendStringInfoChar(&out, '}');
+	children = penny_flow_is_parent(job->row) ? penny_flow_children(job->row->id) : NULL;
+	appendStringInfo(
+		&out, ",\"children\":%s}",
+		children != NULL ? JsonbToCString(NULL, &children->root, (int) VARSIZE(children)) : "[]");
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
 }

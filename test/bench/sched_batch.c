@@ -9,8 +9,9 @@
  *
  * One process, no lock, no database.  For each case JOBS jobs wait first, or
  * 4,096 where it says so, then batches of 512 (claims of 50) are taken and
- * ended until all are gone.  Prints one line of JSON; times are nanoseconds a
- * job.
+ * ended until all are gone.  Each case runs ROUNDS times, and the least of each
+ * time counts: others use the machine too.  Prints one line of JSON; times are
+ * nanoseconds a job.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,6 +24,7 @@
 
 #define ENTRIES 262144
 #define BATCH 512
+#define ROUNDS 5
 
 typedef struct Case
 {
@@ -35,10 +37,15 @@ typedef struct Case
 } Case;
 
 static const Case cases[] = {
-	{"plain", 4096, 0, 1, true, 0},       {"plain_all", 0, 0, 1, true, 0},
-	{"groups_100", 0, 100, 1, true, 0},   {"groups_100000", 0, 100000, 1, true, 0},
-	{"priorities_10", 0, 0, 10, true, 0}, {"priorities_random", 0, 0, 1 << 30, true, 0},
-	{"claims", 0, 0, 1, false, 0},        {"limited", 0, 0, 1, true, 1 << 20},
+	{"plain", 4096, 0, 1, true, 0},
+	{"plain_all", 0, 0, 1, true, 0},
+	{"groups_100", 0, 100, 1, true, 0},
+	{"groups_100000", 0, 100000, 1, true, 0},
+	{"priorities_10", 0, 0, 10, true, 0},
+	{"priorities_4096", 4096, 0, 1 << 30, true, 0},
+	{"priorities_random", 0, 0, 1 << 30, true, 0},
+	{"claims", 0, 0, 1, false, 0},
+	{"limited", 0, 0, 1, true, 1 << 20},
 };
 
 static PennySched *s;
@@ -127,7 +134,7 @@ work(const Case *test, int64_t now)
 }
 
 static void
-measure(const Case *test, uint32_t jobs)
+run_once(const Case *test, uint32_t jobs)
 {
 	static const PennyKindRunner kind = {1, PENNY_RUNNER_SQL};
 	PennyQueueLimits limits = {.exists = true, .rate = test->rate, .window = 1};
@@ -154,9 +161,23 @@ measure(const Case *test, uint32_t jobs)
 	}
 	if (penny_sched_check(s) != NULL)
 		exit(2);
+}
+
+static void
+measure(const Case *test, uint32_t jobs)
+{
+	uint64_t least[4];
+
+	memset(least, 0xff, sizeof(least));
+	for (int round = 0; round < ROUNDS; round++)
+	{
+		run_once(test, jobs);
+		for (int i = 0; i < 4; i++)
+			least[i] = spent[i] < least[i] ? spent[i] : least[i];
+	}
 	printf(",\"%s\":{\"post\":%u,\"arrive\":%u,\"take\":%u,\"end\":%u}", test->name,
-		   (uint32_t) (spent[0] / jobs), (uint32_t) (spent[1] / jobs), (uint32_t) (spent[2] / jobs),
-		   (uint32_t) (spent[3] / jobs));
+		   (uint32_t) (least[0] / jobs), (uint32_t) (least[1] / jobs), (uint32_t) (least[2] / jobs),
+		   (uint32_t) (least[3] / jobs));
 }
 
 int

@@ -1,5 +1,5 @@
-# The sandbox of penny-edge: what its own test tries, and what can be seen from
-# outside of one that serves.
+# The sandboxes of penny-edge and penny-courier: what their own tests try, and
+# what can be seen from outside of an edge that serves.
 use strict;
 use warnings;
 use IPC::Run;
@@ -7,21 +7,26 @@ use Penny::Cluster;
 use Test::More;
 
 my $node = Penny::Cluster->serving('sandbox');
-my $program = $ENV{PENNY_EDGE_PROGRAM} || $node->config_data('--bindir') . '/penny-edge';
+my %program = (
+	'penny-edge' => $ENV{PENNY_EDGE_PROGRAM} || $node->config_data('--bindir') . '/penny-edge',
+	'penny-courier' => $ENV{PENNY_COURIER_PROGRAM} || $node->config_data('--bindir') . '/penny-courier');
 
-subtest 'each forbidden thing' => sub {
-	my ($out, $err) = ('', '');
-	IPC::Run::run([ $program, '--sandbox-test' ], '<', '/dev/null', '>', \$out, '2>', \$err, IPC::Run::timeout(60));
-	my $n = 0;
-	for (split /\n/, $out)
-	{
-		next unless /^(not )?ok \d+(?: - )?\s*(.*)/;
-		$n++;
-		ok(!$1, $2);
-	}
-	cmp_ok($n, '>=', 10, "$n things tried") or diag($out . $err);
-	like($out, qr/^1\.\.$n$/m, 'all of the plan');
-};
+for my $name (sort keys %program)
+{
+	subtest "each forbidden thing, $name" => sub {
+		my ($out, $err) = ('', '');
+		IPC::Run::run([ $program{$name}, '--sandbox-test' ], '<', '/dev/null', '>', \$out, '2>', \$err, IPC::Run::timeout(60));
+		my $n = 0;
+		for (split /\n/, $out)
+		{
+			next unless /^(not )?ok \d+(?: - )?\s*(.*)/;
+			$n++;
+			ok(!$1, $2);
+		}
+		cmp_ok($n, '>=', 10, "$n things tried") or diag($out . $err);
+		like($out, qr/^1\.\.$n$/m, 'all of the plan');
+	};
+}
 
 subtest 'seen from outside' => sub {
 	my ($edge) = $node->edge_pids;

@@ -3,6 +3,7 @@
 # changes are told to the rooms that the answers name.
 use strict;
 use warnings;
+use Penny::Client;
 use Penny::Cluster;
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -272,6 +273,12 @@ subtest 'many workers' => sub {
 	my %got = map { $_ => 1 } map { $_->{id} } map { @{ $_->read_response->{json}{data} } } @http;
 	is(scalar keys %got, 40, '30 by one commit were for the rest');
 };
+
+SKIP: {
+	my $missing = Penny::Client::missing();
+	skip $missing, 1 if $missing;
+	subtest 'workers in JavaScript' => sub { Penny::Client::run_tests_on($node, 'worker_server') };
+}
 
 subtest 'the server stops' => sub {
 	my $http = begin(GET => '/tasks/' . task() . '?wait=60');

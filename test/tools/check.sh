@@ -12,6 +12,7 @@
 #
 #	TESTS='test/t/001_smoke.pl …'	which TAP files (default: all)
 #	PENNY_EDGE_PROGRAM=FILE			the edge to test in place of the installed one
+#	PENNY_COURIER_PROGRAM=FILE		the courier, likewise
 #	KEEP=1							keep the directory also when all passed
 set -u
 . "$(dirname "$0")/common.sh"
@@ -90,7 +91,7 @@ prepare() {
 	cp -a test expected README.md "$work/run/" 2>/dev/null
 	mkdir "$work/run/unit"
 	[ -z "$unit_programs" ] || cp $unit_programs "$work/run/unit/"
-	[ -z "$sanitize" ] || cp .build/asan/penny-edge "$work/run/penny-edge"
+	[ -z "$sanitize" ] || cp .build/asan/penny-edge .build/asan/penny-courier "$work/run/"
 	mkdir -p "$work/run/data"
 	! [ -r ../shared/data/sgd-dev.jsonl.gz ] || cp ../shared/data/sgd-dev.jsonl.gz "$work/run/data/"
 	test/tools/client.sh --copy "$work/run/client"
@@ -105,6 +106,7 @@ run_env() {
 		PERL5LIB="$work/run/test/t/lib:$pgxs/src/test/perl" \
 		PG_REGRESS="$pgxs/src/test/regress/pg_regress" TESTDIR="$work/run" \
 		PENNY_EDGE_PROGRAM="${sanitize:+$work/run/penny-edge}${PENNY_EDGE_PROGRAM:-}" \
+		PENNY_COURIER_PROGRAM="${sanitize:+$work/run/penny-courier}${PENNY_COURIER_PROGRAM:-}" \
 		PENNY_SAMPLE="$work/run/data/sgd-dev.jsonl.gz" PENNY_CLIENT="$work/run/client" "$@"
 }
 
@@ -202,7 +204,8 @@ say "build"
 build() {
 	make -j2 --no-print-directory all $unit_programs || return 1
 	[ -z "$sanitize" ] ||
-		make -j2 --no-print-directory EDGE_BUILD=.build/asan EDGE_SANITIZE="$sanitized_flags" .build/asan/penny-edge
+		make -j2 --no-print-directory EDGE_BUILD=.build/asan EDGE_SANITIZE="$sanitized_flags" \
+			.build/asan/penny-edge .build/asan/penny-courier
 }
 unit_programs=
 case " $parts " in *" unit "*) unit_programs=$(make -s print-UNIT_${sanitize:+ASAN_}PROGRAMS) ;; esac

@@ -2,13 +2,13 @@
 # check_symbols.sh: what the built objects show and need.
 #
 # penny.so exports penny_*, pg_finfo_penny_*, _PG_init and Pg_magic_func, so
-# that it cannot clash with another library in a backend.  penny-edge links
-# nothing of PostgreSQL.
+# that it cannot clash with another library in a backend.  penny-edge and
+# penny-courier link nothing of PostgreSQL.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 bad=0
 
-[ -f penny.so ] && [ -f penny-edge ] || { echo "build first: make all"; exit 1; }
+[ -f penny.so ] && [ -f penny-edge ] && [ -f penny-courier ] || { echo "build first: make all"; exit 1; }
 
 names=$(nm -D --defined-only penny.so | awk '{print $3}' |
 	grep -vE '^(penny_[a-z0-9_]+|pg_finfo_penny_[a-z0-9_]+|_PG_init|Pg_magic_func)$')
@@ -17,15 +17,17 @@ if [ -n "$names" ]; then
 	bad=1
 fi
 
-needed=$(ldd penny-edge | grep -iE 'libpq|libpg|postgres')
-if [ -n "$needed" ]; then
-	echo "penny-edge needs PostgreSQL:" "$needed"
-	bad=1
-fi
-names=$(nm -D --undefined-only penny-edge | awk '{print $2}' | sed 's/@.*//' |
-	grep -E '^(PQ.*|system|popen|posix_spawn.*|palloc.*|errstart.*)$')
-if [ -n "$names" ]; then
-	echo "penny-edge calls what it must not:" $names
-	bad=1
-fi
+for program in penny-edge penny-courier; do
+	needed=$(ldd $program | grep -iE 'libpq|libpg|postgres')
+	if [ -n "$needed" ]; then
+		echo "$program needs PostgreSQL:" "$needed"
+		bad=1
+	fi
+	names=$(nm -D --undefined-only $program | awk '{print $2}' | sed 's/@.*//' |
+		grep -E '^(PQ.*|system|popen|posix_spawn.*|palloc.*|errstart.*)$')
+	if [ -n "$names" ]; then
+		echo "$program calls what it must not:" $names
+		bad=1
+	fi
+done
 exit $bad

@@ -29,9 +29,9 @@ missing_build() {
 	command -v make >/dev/null || echo make
 	if ! command -v cc >/dev/null; then
 		echo gcc libc6-dev libwebsockets-dev libev-dev libseccomp-dev libssl-dev \
-			zlib1g-dev libbrotli-dev libhiredis-dev
+			zlib1g-dev libbrotli-dev libhiredis-dev libcurl4-openssl-dev libc-ares-dev
 	elif ! have_headers libwebsockets.h ev.h seccomp.h openssl/evp.h zlib.h brotli/encode.h \
-		hiredis/hiredis.h; then
+		hiredis/hiredis.h curl/curl.h ares.h; then
 		have_header stdio.h || echo libc6-dev
 		have_header libwebsockets.h || echo libwebsockets-dev
 		have_header ev.h || echo libev-dev
@@ -40,6 +40,8 @@ missing_build() {
 		have_header zlib.h || echo zlib1g-dev
 		have_header brotli/encode.h || echo libbrotli-dev
 		have_header hiredis/hiredis.h || echo libhiredis-dev
+		have_header curl/curl.h || echo libcurl4-openssl-dev
+		have_header ares.h || echo libc-ares-dev
 	fi
 	[ -f "$("$PG_CONFIG" --pgxs 2>/dev/null)" ] || echo "postgresql-server-dev-$(pg_major)"
 }

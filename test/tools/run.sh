@@ -49,6 +49,7 @@ installed() {
 	version=$(make -s print-EXTVERSION)
 	cmp -s penny.so "$("$PG_CONFIG" --pkglibdir)/penny.so" &&
 		cmp -s penny-edge "$bin/penny-edge" &&
+		cmp -s penny-courier "$bin/penny-courier" &&
 		cmp -s penny.control "$("$PG_CONFIG" --sharedir)/extension/penny.control" &&
 		cmp -s "sql/penny--$version.sql" "$("$PG_CONFIG" --sharedir)/extension/penny--$version.sql"
 }
@@ -112,7 +113,7 @@ unix_socket_directories = '$sockets'
 unix_socket_permissions = 0700
 password_encryption = 'scram-sha-256'
 shared_preload_libraries = 'penny'
-max_worker_processes = 24
+max_worker_processes = 34
 shared_buffers = 256MB
 max_wal_size = 2GB
 log_line_prefix = '%m [%p] %b '

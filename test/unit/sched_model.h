@@ -83,6 +83,7 @@ struct Model
 	PennyQueueLimits limits[QUEUES];
 	PennyRunner runner[KINDS];
 	ModelJob job[JOBS];
+	int used; /* records */
 	uint8_t seen[PENNY_SEGMENTS][IDS];
 	uint8_t done[PENNY_SEGMENTS][IDS];
 	ModelStart start[STARTS];
@@ -94,6 +95,7 @@ struct Model
 	uint64_t step;
 	uint64_t last_start[QUEUES][PENNY_RUNNERS][GROUPS];
 	uint64_t waits_since[QUEUES][PENNY_RUNNERS][GROUPS]; /* 0: it does not */
+	uint64_t compared;                                   /* every so many steps all is compared */
 	uint64_t taken; /* jobs, for the test that something happened */
 };
 
@@ -129,7 +131,7 @@ runner_of(const Model *model, const ModelJob *job)
 static ModelJob *
 model_find(Model *model, int64_t id)
 {
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 		if (is_known(&model->job[i]) && model->job[i].said.id == id)
 			return &model->job[i];
 	return NULL;
@@ -138,7 +140,7 @@ model_find(Model *model, int64_t id)
 static ModelJob *
 model_of_ref(Model *model, PennyJobRef ref)
 {
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 		if (model->job[i].state != PENNY_JOB_FREE && model->job[i].ref == ref)
 			return &model->job[i];
 	return NULL;
@@ -150,6 +152,8 @@ model_record(Model *model)
 	for (int i = 0; i < JOBS; i++)
 		if (model->job[i].state == PENNY_JOB_FREE)
 		{
+			if (model->used <= i)
+				model->used = i + 1;
 			memset(&model->job[i], 0, sizeof(model->job[i]));
 			return &model->job[i];
 		}
@@ -215,7 +219,7 @@ model_busy(const Model *model, int queue, uint64_t group)
 	int32_t busy = 0;
 	bool holds[HOLDERS] = {false};
 
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 	{
 		const ModelJob *job = &model->job[i];
 
@@ -279,7 +283,7 @@ model_counted(const Model *model, const ModelJob *job)
 static bool
 model_waits(const Model *model, PennyRunner runner, uint32_t queue, int rank)
 {
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 	{
 		const ModelJob *job = &model->job[i];
 
@@ -388,7 +392,7 @@ model_drain(Model *model)
 	{
 		ModelJob *first = NULL;
 
-		for (int i = 0; i < JOBS; i++)
+		for (int i = 0; i < model->used; i++)
 			if (model->job[i].posted != PENNY_VERB_NONE &&
 				(first == NULL || model->job[i].post < first->post))
 				first = &model->job[i];
@@ -396,7 +400,7 @@ model_drain(Model *model)
 			break;
 		model_apply(model, first, first->posted);
 	}
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 		if (is_known(&model->job[i]) && model->job[i].state == PENNY_JOB_DELAYED)
 			model_put_in(model, &model->job[i]);
 }
@@ -412,7 +416,7 @@ model_mark_waiting(Model *model, bool begin)
 				uint64_t *since = &model->waits_since[queue][runner][group];
 				bool waits = false;
 
-				for (int i = 0; i < JOBS && (begin || *since != 0) && !waits; i++)
+				for (int i = 0; i < model->used && (begin || *since != 0) && !waits; i++)
 				{
 					const ModelJob *job = &model->job[i];
 
@@ -472,7 +476,7 @@ compare_counts(Model *model)
 
 		memset(&mine, 0, sizeof(mine));
 		penny_sched_counts(model->s, queue, model->now, &counts);
-		for (int i = 0; i < JOBS; i++)
+		for (int i = 0; i < model->used; i++)
 		{
 			const ModelJob *job = &model->job[i];
 
@@ -502,7 +506,7 @@ compare_conservation(Model *model)
 	uint32_t in_use = 0;
 	uint32_t on_list = 0;
 
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 		in_use += model->job[i].state != PENNY_JOB_FREE;
 	for (uint32_t ref = (uint32_t) atomic_load(&s->free); ref != 0; ref = penny_job_link(s, ref))
 	{
@@ -521,7 +525,7 @@ compare_all(Model *model)
 
 	if (wrong != NULL && model->wrong == NULL)
 		model->wrong = wrong;
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 		if (model->job[i].state != PENNY_JOB_FREE)
 			compare_job(model, &model->job[i]);
 	compare_counts(model);

@@ -49,11 +49,11 @@ choose_job(Model *model, PennyJob *job)
 static ModelJob *
 choose_known(Model *model, bool (*which)(const ModelJob *job))
 {
-	int from = (int) choose(model, JOBS);
+	int from = (int) choose(model, (uint64_t) model->used);
 
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 	{
-		ModelJob *job = &model->job[(from + i) % JOBS];
+		ModelJob *job = &model->job[(from + i) % model->used];
 
 		if (job->state != PENNY_JOB_FREE && job->posted == PENNY_VERB_NONE && which(job))
 			return job;
@@ -94,7 +94,7 @@ model_room(const Model *model, uint16_t queue)
 	int64_t held = 0;
 	int64_t room;
 
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 		if (model->job[i].state != PENNY_JOB_FREE)
 		{
 			free--;
@@ -222,7 +222,7 @@ check_taken(Model *model, const PennyTake *how, ModelJob *job, uint32_t n, uint3
 	MODEL_MUST(model, model_startable(model, job, how->serial && n > 0));
 	MODEL_MUST(model, !model_counted(model, job) || got == 1);
 	MODEL_MUST(model, ((real->flags & PENNY_JOB_ALONE) != 0) == model_counted(model, job));
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 	{
 		const ModelJob *other = &model->job[i];
 
@@ -269,7 +269,7 @@ check_nothing_left(Model *model, const PennyTake *how, int queue, uint32_t n, bo
 		MODEL_MUST(model, !model_waits(model, how->runner, how->queue, -1));
 		return;
 	}
-	for (int i = 0; i < JOBS && !counted; i++)
+	for (int i = 0; i < model->used && !counted; i++)
 	{
 		const ModelJob *job = &model->job[i];
 
@@ -283,7 +283,7 @@ check_nothing_left(Model *model, const PennyTake *how, int queue, uint32_t n, bo
 			model_startable(model, job, false) && model_counted(model, job))
 			return;
 	}
-	for (int i = 0; i < JOBS && !counted; i++)
+	for (int i = 0; i < model->used && !counted; i++)
 	{
 		const ModelJob *job = &model->job[i];
 
@@ -300,7 +300,7 @@ check_nothing_left(Model *model, const PennyTake *how, int queue, uint32_t n, bo
 static bool
 model_holds(const Model *model, uint32_t holder)
 {
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 		if (is_known(&model->job[i]) && model->job[i].started && model->job[i].serial &&
 			model->job[i].holder == holder)
 			return true;
@@ -414,7 +414,7 @@ step_abandon(Model *model)
 
 	model_drain(model);
 	got = penny_sched_abandon(model->s, holder, model->now);
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 	{
 		ModelJob *job = &model->job[i];
 
@@ -467,7 +467,7 @@ step_expired(Model *model)
 		job->before = PENNY_JOB_ACTIVE;
 		job->state = PENNY_JOB_ENDING;
 	}
-	for (int i = 0; i < JOBS && n < max; i++)
+	for (int i = 0; i < model->used && n < max; i++)
 		MODEL_MUST(model, !is_known(&model->job[i]) || model->job[i].state != PENNY_JOB_ACTIVE ||
 							  model->job[i].until > model->now);
 }
@@ -546,7 +546,7 @@ step_open_segment(Model *model)
 	uint32_t live = 0;
 	bool opened;
 
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 		live += is_known(&model->job[i]) && model->job[i].in_segment &&
 				penny_segment_of(model->job[i].said.id) == segment - PENNY_SEGMENTS;
 	MODEL_MUST(model,
@@ -585,8 +585,8 @@ set_limits(Model *model, int queue)
 {
 	PennyQueueLimits *limits = &model->limits[queue];
 
-	limits->exists = choose(model, 12) != 0;
-	limits->paused = choose(model, 8) == 0;
+	limits->exists = choose(model, 20) != 0;
+	limits->paused = choose(model, 16) == 0;
 	limits->urgent = choose(model, 3) == 0;
 	limits->concurrency = choose_limit(model, 4);
 	limits->group_concurrency = choose_limit(model, 2);
@@ -627,7 +627,7 @@ step_clear(Model *model)
 
 	penny_sched_clear(model->s);
 	MODEL_MUST(model, penny_sched_incarnation(model->s) == before + 1);
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 	{
 		ModelJob *job = &model->job[i];
 
@@ -664,7 +664,7 @@ model_next(const Model *model, PennyRunner runner)
 {
 	int64_t next = PENNY_SCHED_NEVER;
 
-	for (int i = 0; i < JOBS; i++)
+	for (int i = 0; i < model->used; i++)
 	{
 		const ModelJob *job = &model->job[i];
 		int64_t at = PENNY_SCHED_NEVER;
@@ -740,6 +740,7 @@ model_start(Model *model, PennySched *s, uint32_t entries)
 	model->missed = PENNY_SCHED_NEVER;
 	model->last_token = 99;
 	model->step = 1;
+	model->compared = 1;
 	penny_sched_init(s, entries, 100);
 	MODEL_MUST(model, penny_sched_open_segment(s, 0));
 	set_kinds(model);
@@ -787,7 +788,8 @@ model_step(Model *model)
 	else if (choose(model, 8) == 0)
 		step_clear(model);
 	model_mark_waiting(model, false);
-	compare_all(model);
+	if (model->step % model->compared == 0)
+		compare_all(model);
 }
 
 #endif /* PENNY_SCHED_STEPS_H */

@@ -170,11 +170,126 @@ TEST(all_end_once)
 	free(s);
 }
 
+/* ---- one owner at a time --------------------------------------------------------------- */
+
+#define OWNERS 4
+
+static _Atomic uint8_t owned[ENTRIES + 1];
+
+/*
+ * Reserve, roll back, drain: the first takes long chains, and while it follows
+ * one the others take its begin away and bring it back with other links.
+ */
+static void *
+own_and_drop(void *arg)
+{
+	bool most = arg == NULL;
+	uint64_t random = 5 + (uint64_t) (uintptr_t) arg;
+
+	for (uint64_t i = 0; i < transactions * 10; i++)
+	{
+		uint32_t want = most ? ENTRIES / 3 : 1 + (uint32_t) (unit_random(&random) >> 63);
+		PennyJobRef first;
+		PennyJobRef last = 0;
+		uint32_t got = penny_sched_reserve(s, (uint16_t) (uintptr_t) arg, want, &first);
+		uint32_t count = 0;
+
+		for (PennyJobRef ref = first; ref != 0; ref = penny_sched_next_of(s, ref))
+		{
+			if (atomic_exchange(&owned[ref], 1) != 0 || ++count > got)
+			{
+				atomic_fetch_add(&doubled, 1);
+				return NULL;
+			}
+			last = ref;
+		}
+		for (PennyJobRef ref = first; ref != 0; ref = penny_sched_next_of(s, ref))
+		{
+			penny_sched_job(s, ref)->verb = PENNY_VERB_DROPPED;
+			atomic_store(&owned[ref], 0);
+		}
+		if (got > 0)
+			penny_sched_post(s, first, last);
+		if (pthread_mutex_trylock(&lock) == 0)
+		{
+			penny_sched_drain(s, 1);
+			pthread_mutex_unlock(&lock);
+		}
+		if (atomic_load(&doubled) != 0)
+			return NULL;
+	}
+	return NULL;
+}
+
+TEST(one_owner_at_a_time)
+{
+	pthread_t thread[OWNERS];
+
+	s = aligned_alloc(64, penny_sched_size(ENTRIES));
+	penny_sched_init(s, ENTRIES, 1);
+	for (uintptr_t i = 0; i < OWNERS; i++)
+		pthread_create(&thread[i], NULL, own_and_drop, (void *) i);
+	for (int i = 0; i < OWNERS; i++)
+		pthread_join(thread[i], NULL);
+	CHECK(atomic_load(&doubled) == 0);
+	if (atomic_load(&doubled) == 0)
+		penny_sched_drain(s, 1);
+	CHECK(atomic_load(&doubled) != 0 || count_free() == ENTRIES);
+	free(s);
+}
+
+/* ---- entries that were never used -------------------------------------------------------- */
+
+#define ROUNDS 3000
+
+static pthread_barrier_t barrier;
+
+/* Reserve until there are none, all at the same time; each stays as its owner left it. */
+static void *
+take_new(void *arg)
+{
+	for (int round = 0; round < ROUNDS; round++)
+	{
+		PennyJobRef mine[ENTRIES];
+		uint32_t n = 0;
+
+		pthread_barrier_wait(&barrier);
+		for (PennyJobRef first; penny_sched_reserve(s, (uint16_t) (uintptr_t) arg, 1, &first) > 0;)
+			mine[n++] = first;
+		pthread_barrier_wait(&barrier);
+		while (n > 0)
+			if (penny_sched_job(s, mine[--n])->state != PENNY_JOB_RESERVED)
+				atomic_fetch_add(&doubled, 1);
+		pthread_barrier_wait(&barrier);
+		if (arg == NULL)
+			penny_sched_init(s, ENTRIES, 1);
+	}
+	return NULL;
+}
+
+TEST(new_entries_stay_reserved)
+{
+	pthread_t thread[OWNERS];
+
+	atomic_store(&doubled, 0);
+	s = aligned_alloc(64, penny_sched_size(ENTRIES));
+	penny_sched_init(s, ENTRIES, 1);
+	pthread_barrier_init(&barrier, NULL, OWNERS);
+	for (uintptr_t i = 0; i < OWNERS; i++)
+		pthread_create(&thread[i], NULL, take_new, (void *) i);
+	for (int i = 0; i < OWNERS; i++)
+		pthread_join(thread[i], NULL);
+	CHECK(atomic_load(&doubled) == 0);
+	free(s);
+}
+
 int
 main(int argc, char **argv)
 {
 	if (argc > 1)
 		transactions = strtoull(argv[1], NULL, 10);
 	RUN(all_end_once);
+	RUN(one_owner_at_a_time);
+	RUN(new_entries_stay_reserved);
 	return unit_done();
 }

@@ -17,6 +17,11 @@ use Bench::Restarts;
 use Bench::Storms;
 use Bench::Rooms;
 use Bench::RoomLog;
+use Bench::JobCosts;
+use Bench::JobLog;
+use Bench::JobOrder;
+use Bench::JobRates;
+use Bench::JobWorkers;
 use Time::HiRes qw(time sleep);
 
 use constant CONNECTIONS => 16;
@@ -51,6 +56,18 @@ our %FIGURES = (
 	34 => \&Bench::Rooms::cost_of_triggers,
 	35 => \&Bench::Rooms::who_does_not_read,
 	37 => \&Bench::RoomLog::faults,
+	40 => \&Bench::JobRates::noop,
+	41 => \&Bench::JobRates::insert,
+	42 => \&Bench::JobCosts::enqueue,
+	43 => \&Bench::JobRates::bulk,
+	44 => \&Bench::JobCosts::latency,
+	45 => \&Bench::JobRates::held_snapshot,
+	46 => \&Bench::JobCosts::idle,
+	47 => \&Bench::JobOrder::limiter,
+	48 => \&Bench::JobOrder::flood,
+	49 => \&Bench::JobWorkers::external,
+	50 => \&Bench::JobWorkers::restart,
+	51 => \&Bench::JobLog::faults,
 );
 
 # The eager fetch over HTTP against the same call by pgbench, under the same

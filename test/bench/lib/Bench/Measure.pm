@@ -11,7 +11,7 @@ use warnings;
 use Exporter 'import';
 use JSON::PP ();
 
-our @EXPORT = qw(median interval alternate cpu_ns cpu_of client spread);
+our @EXPORT = qw(median interval alternate in_turn cpu_ns cpu_of client spread);
 
 # User + system time of a process in ns, all threads; 0 when it is gone.
 sub cpu_ns
@@ -97,6 +97,28 @@ sub alternate
 	}
 	print STDERR "\n";
 	return (\%a_values, \%b_values);
+}
+
+# The same for any number of sides, [name => run], ...: {name => {key => [values]}}.
+sub in_turn
+{
+	my ($n, @sides) = @_;
+	my %values;
+
+	for my $round (0 .. $n)
+	{
+		for my $side (@sides)
+		{
+			my ($name, $run) = @$side;
+			my $result = $run->();
+
+			next if $round == 0;
+			push @{ $values{$name}{$_} }, $result->{$_} for keys %$result;
+		}
+		print STDERR '.' if $round > 0;
+	}
+	print STDERR "\n";
+	return \%values;
 }
 
 # Run a load client and read the line of JSON that it prints.

@@ -50,15 +50,17 @@ sub prepared
 	append_to_file($secret_file, $self->{secret});
 	umask $old;
 	my $edge = $ENV{PENNY_EDGE_PROGRAM} ? "penny.edge_program = '$ENV{PENNY_EDGE_PROGRAM}'\n" : '';
+	my $courier = $ENV{PENNY_COURIER_PROGRAM} ? "penny.courier_program = '$ENV{PENNY_COURIER_PROGRAM}'\n" : '';
 	$self->append_conf('postgresql.conf',
 		    ($with{preload} // 1 ? "shared_preload_libraries = 'penny'\n" : '')
 		  . "penny.port = $self->{http_port}\n"
 		  . "penny.database = '$self->{database}'\n"
 		  . "penny.jwt_secret_file = '$secret_file'\n"
 		  . $edge
+		  . $courier
 		  . 'fsync = ' . ($with{fsync} ? 'on' : 'off') . "\n"
 		  . "restart_after_crash = on\n"
-		  . "max_worker_processes = 16\n"
+		  . "max_worker_processes = 32\n"
 		  . "max_prepared_transactions = 20\n"
 		  . "log_statement = none\n"
 		  . ($with{conf} || ''));

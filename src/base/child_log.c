@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * child_log.c
- *		What an edge writes to stderr, into the server's log.
+ *		What a child writes to stderr, into the server's log.
  *
  * A line begins with its level ("WARNING: ", "LOG: ", "DEBUG: "; without one
- * it is a warning).  The edge is not trusted: a line is cut at LINE_SIZE
- * bytes, everything but printable ASCII becomes "?", and more than BURST lines
+ * it is a warning).  The child is not trusted: a line is cut at
+ * PENNY_CHILD_LINE bytes, everything but printable ASCII becomes "?", and more than BURST lines
  * in PERIOD are counted instead of logged.
  *
  *-------------------------------------------------------------------------
@@ -14,30 +14,21 @@
 
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/clock.h"
-#include "gateway/child.h"
 
-#define LINE_SIZE 1024
 #define BURST 100
 #define PERIOD 10000     /* ms */
-#define READS_AT_ONCE 16 /* so that a chatty edge does not hold the gateway */
+#define READS_AT_ONCE 16 /* so that a chatty child does not hold its worker */
 
-static char line[LINE_SIZE + 1];
-static int line_len = 0;
-static bool line_cut = false; /* the rest of this line is dropped */
-
-static int64 period_start = 0;
-static int period_lines = 0;
-static int suppressed = 0;
-
-static void take_bytes(const char *bytes, ssize_t len);
-static void take_line(void);
-static bool within_burst(void);
+static void take_bytes(PennyChild *child, const char *bytes, ssize_t len);
+static void take_line(PennyChild *child);
+static bool within_burst(PennyChild *child);
 static int split_level(const char **text);
 
 /*
  * Read what is there, log the whole lines in it.  At the end of the pipe, which
- * an edge that goes on may have closed, it is not watched any more.
+ * a child that goes on may have closed, it is not watched any more.
  */
 void
 penny_child_log(PennyChild *child)
@@ -55,7 +46,7 @@ penny_child_log(PennyChild *child)
 		}
 		if (len <= 0)
 			return;
-		take_bytes(bytes, len);
+		take_bytes(child, bytes, len);
 	}
 }
 
@@ -63,61 +54,65 @@ void
 penny_child_log_end(PennyChild *child)
 {
 	penny_child_log(child);
-	if (line_len > 0)
-		take_bytes("\n", 1);
+	if (child->log.len > 0)
+		take_bytes(child, "\n", 1);
 }
 
 static void
-take_bytes(const char *bytes, ssize_t len)
+take_bytes(PennyChild *child, const char *bytes, ssize_t len)
 {
+	PennyChildLog *log = &child->log;
+
 	for (ssize_t i = 0; i < len; i++)
 	{
 		if (bytes[i] == '\n')
 		{
-			take_line();
-			line_len = 0;
-			line_cut = false;
+			take_line(child);
+			log->len = 0;
+			log->cut = false;
 		}
-		else if (line_len < LINE_SIZE)
-			line[line_len++] = (bytes[i] >= ' ' && bytes[i] <= '~') ? bytes[i] : '?';
+		else if (log->len < PENNY_CHILD_LINE)
+			log->line[log->len++] = (bytes[i] >= ' ' && bytes[i] <= '~') ? bytes[i] : '?';
 		else
-			line_cut = true;
+			log->cut = true;
 	}
 }
 
 /* Log one line at its level. */
 static void
-take_line(void)
+take_line(PennyChild *child)
 {
-	const char *text = line;
+	PennyChildLog *log = &child->log;
+	const char *text = log->line;
 	int level;
 
-	line[line_len] = '\0';
+	log->line[log->len] = '\0';
 	level = split_level(&text);
-	if (*text == '\0' || !within_burst())
+	if (*text == '\0' || !within_burst(child))
 		return;
-	ereport(level, (errmsg("penny-edge: %s%s", text, line_cut ? " ..." : "")));
+	ereport(level, (errmsg("%s: %s%s", child->name, text, log->cut ? " ..." : "")));
 }
 
 /* Count the line; false when there were too many lately. */
 static bool
-within_burst(void)
+within_burst(PennyChild *child)
 {
+	PennyChildLog *log = &child->log;
 	int64 now = penny_clock_ms();
 
-	if (now - period_start > PERIOD)
+	if (now - log->since > PERIOD)
 	{
-		if (suppressed > 0)
-			ereport(LOG, (errmsg("penny-edge: %d lines were not logged", suppressed)));
-		period_start = now;
-		period_lines = suppressed = 0;
+		if (log->suppressed > 0)
+			ereport(LOG, (errmsg("%s: %d lines were not logged", child->name, log->suppressed)));
+		log->since = now;
+		log->lines = log->suppressed = 0;
 	}
-	if (period_lines >= BURST)
+	if (log->lines >= BURST)
 	{
-		suppressed++;
+		log->suppressed++;
 		return false;
 	}
-	period_lines++;
+	log->lines++;
 	return true;
 }
 
