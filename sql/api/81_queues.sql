@@ -287,3 +287,6 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON _penny.queues TO penny_admin;
 -- Not the secret: who wrote it has it.
 GRANT INSERT, UPDATE, DELETE, SELECT (kind, runner, function, role, url, queue, attempts, backoff, timeout, access, batch)
 	ON _penny.handlers TO penny_admin;
+
+-- What workers know may be of tables that are gone.
+UPDATE _penny.queues SET paused = paused WHERE builtin;

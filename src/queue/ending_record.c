@@ -10,6 +10,9 @@
  *							PENNY_JOB_DEFER_AFTER the row moves to the deferred jobs
  *	failed at last			a receipt and a dead letter
  *
+ * A deferred job has no receipt of its end, but its row and what is kept of it; where a
+ * limit counted its start one says that.
+ *
  * and for the three final ones what keys, flows and listeners want (ending.h).
  *
  *-------------------------------------------------------------------------
@@ -100,7 +103,8 @@ fill(const PennyEnding *ending, PennyReceipt *receipt)
 	receipt->id = receipt->last_id = ending->row->id;
 	receipt->queue = ending->row->queue;
 	receipt->outcome = ending->outcome;
-	receipt->attempt = Min(ending->row->made + 1, ATTEMPTS_MAX);
+	/* what is in no entry has not started */
+	receipt->attempt = Min(ending->row->made + (ending->ref != 0), ATTEMPTS_MAX);
 	receipt->jobs = 1;
 	receipt->ended = GetCurrentTimestamp();
 	receipt->started = ending->started != 0 ? ending->started : receipt->ended;
@@ -124,6 +128,25 @@ penny_ending_record(const PennyEnding *ending)
 		end(ending, &receipt);
 }
 
+/*
+ * A deferred job has no receipts; but a start that a limit counts must be found when
+ * the limits are made anew from them.
+ */
+static void
+note_start(const PennyEnding *ending, const PennyReceipt *receipt)
+{
+	PennyReceipt start = *receipt;
+
+	if (ending->ref == 0 ||
+		(penny_sched_job(penny_queue_sched(), ending->ref)->flags & PENNY_JOB_ALONE) == 0)
+		return;
+	start.outcome = PENNY_OUTCOME_RETRY;
+	start.due = 0;
+	start.result = NULL;
+	start.error = NULL;
+	penny_receipt_write(&start);
+}
+
 /* Another attempt, if there is one left. */
 static bool
 retry(const PennyEnding *ending, PennyReceipt *receipt)
@@ -145,7 +168,10 @@ retry(const PennyEnding *ending, PennyReceipt *receipt)
 	if (far || deferred)
 		errors = penny_errors_with(row, made, receipt->ended, receipt->error, receipt->worker);
 	if (deferred)
+	{
 		penny_deferred_retry(row, receipt->due, made, errors);
+		note_start(ending, receipt);
+	}
 	else
 	{
 		receipt->outcome = far ? PENNY_OUTCOME_MOVED : PENNY_OUTCOME_RETRY;
@@ -177,13 +203,17 @@ end(const PennyEnding *ending, PennyReceipt *receipt)
 	else if (deferred)
 		penny_history_insert(row, receipt);
 	if (deferred)
+	{
 		penny_deferred_delete(row->id);
+		note_start(ending, receipt);
+	}
 	else if (ending->ref != 0)
 		penny_receipt_write(receipt);
 	else
 		penny_job_delete(row->id); /* this transaction enqueued it: nobody will have seen it */
 	if (ending->ref != 0)
 		penny_ending_post(ending->ref, PENNY_VERB_ENDED, 0, 0, false);
+	penny_ending_tell(row->id);
 	penny_ending_lineage(ending);
 	penny_ending_keys(ending);
 	penny_ending_flow(ending);
@@ -217,5 +247,8 @@ penny_ending_record_batch(const int64 *ids, const PennyJobRef *refs, int n, uint
 		i += run;
 	}
 	for (int i = 0; i < n; i++)
+	{
 		penny_ending_post(refs[i], PENNY_VERB_ENDED, 0, 0, false);
+		penny_ending_tell(ids[i]);
+	}
 }

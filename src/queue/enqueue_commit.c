@@ -20,7 +20,6 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
-#include "queue/claim.h"
 #include "queue/pending.h"
 #include "queue/shared.h"
 
@@ -90,8 +89,6 @@ penny_pending_job(const PennyJob *job, PennyRunner runner)
 
 	if (!penny_queue_here())
 		return;
-	if (runner == PENNY_RUNNER_EXTERNAL)
-		penny_claims_tell(job->queue);
 	mine.runners |= 1U << runner;
 	if (mine.n == MAX_JOBS)
 	{
@@ -229,9 +226,6 @@ post(PennyJobVerb verb)
 static void
 tell_missed(void)
 {
-	/* then somebody looks again anyway, when there is room */
-	bool overflowing = pg_atomic_read_u32(&penny_queue_shared->any_missed) != 0;
-
 	for (int i = 0; i < mine.n; i++)
 	{
 		const PennyJob *job = &mine.job[i].job;
@@ -241,13 +235,12 @@ tell_missed(void)
 		if (job->flags & PENNY_JOB_DEFERRED)
 			penny_pending_deferred(job->due);
 		else
-			penny_queue_missed(job->queue, job->id);
-		mine.upkeep |= !overflowing;
+			mine.upkeep |= penny_queue_missed(job->queue, job->id);
 	}
 	for (int q = 0; mine.missed != NULL && q < PENNY_SCHED_QUEUES; q++)
 		if (mine.missed[q] != PENNY_QUEUE_NOT_MISSED)
-			penny_queue_missed((uint16) q, mine.missed[q]);
-	mine.upkeep |= (mine.missed != NULL && !overflowing) || mine.deferred || mine.reload;
+			mine.upkeep |= penny_queue_missed((uint16) q, mine.missed[q]);
+	mine.upkeep |= mine.deferred || mine.reload;
 	if (mine.reload)
 	{
 		pg_atomic_fetch_add_u32(&penny_queue_shared->reload, 1);

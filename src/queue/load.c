@@ -385,6 +385,7 @@ penny_load_all(int64 now)
 	Loading *loading;
 	PennyOffers *offers;
 	bool again = penny_queue_current();
+	bool counted = pg_atomic_read_u32(&penny_queue_shared->load) == PENNY_QUEUE_LOADED;
 
 	if (again)
 		find_segments(now);
@@ -396,7 +397,8 @@ penny_load_all(int64 now)
 	for (int i = 0; i < PENNY_SEGMENTS; i++)
 		read_receipts(loading, (PennyQueueTable) (PENNY_TABLE_RECEIPT + i));
 	flush_done(loading);
-	if (!again)
+	/* twice, if the first time came to nothing after it, which is on the safe side */
+	if (!again || !counted)
 		count_starts(loading);
 	offers = penny_offers_begin();
 	/* what was restored waits, who enqueues now is served */
@@ -408,7 +410,6 @@ penny_load_all(int64 now)
 	UnregisterSnapshot(loading->snapshot);
 	CommandCounterIncrement();
 	pg_atomic_write_u64(&penny_queue_shared->deferred_due, 0);
-	pg_atomic_write_u32(&penny_queue_shared->load, PENNY_QUEUE_LOADED);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }

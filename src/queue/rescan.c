@@ -219,19 +219,24 @@ open_segments(int64 from)
 int64
 penny_rescan(int64 now)
 {
+	PennyQueueShared *s = penny_queue_shared;
 	Pass *pass;
 	bool any;
 	bool chosen;
 	uint64 came;
 
+	if (s->rescanning)
+		penny_queue_missed_all(1); /* one was cut short: what it took is not known */
 	if (pg_atomic_read_u32(&penny_queue_shared->any_missed) == 0 || penny_jobs_held())
 		return PENNY_SCHED_NEVER;
+	s->rescanning = true;
 	(void) pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 0); /* a barrier, too */
 	pass = palloc(sizeof(Pass));
 	chosen = choose(pass, &any);
 	if (!chosen)
 	{
 		pfree(pass);
+		s->rescanning = false;
 		if (!any)
 			return PENNY_SCHED_NEVER;
 		pg_atomic_write_u32(&penny_queue_shared->any_missed, 1);
@@ -247,6 +252,7 @@ penny_rescan(int64 now)
 	penny_queue_count(PENNY_QUEUE_RESCANNED, came);
 	/* queues that were not chosen, or not read to the end */
 	pg_atomic_write_u32(&penny_queue_shared->any_missed, 1);
+	s->rescanning = false;
 	pfree(pass);
 	return came > 0 ? 0 : now + LOOK_AGAIN;
 }
@@ -257,7 +263,7 @@ int64
 penny_load_deferred(int64 now)
 {
 	PennyQueueShared *s = penny_queue_shared;
-	int64 due = (int64) pg_atomic_read_u64(&s->deferred_due);
+	int64 due = s->reading_deferred ? 0 : (int64) pg_atomic_read_u64(&s->deferred_due);
 	int64 horizon = now + PENNY_JOB_DEFER_AFTER + DEFERRED_AHEAD;
 	PennyOpenTable open;
 	PennyTableScan *scan;
@@ -270,6 +276,7 @@ penny_load_deferred(int64 now)
 		return due == PENNY_SCHED_NEVER ? due : due - PENNY_JOB_DEFER_AFTER;
 	if (penny_jobs_held())
 		return PENNY_SCHED_NEVER; /* penny.load_jobs() calls */
+	s->reading_deferred = true;
 	pg_atomic_write_u64(&s->deferred_due, PENNY_SCHED_NEVER);
 	pg_memory_barrier();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
@@ -292,6 +299,7 @@ penny_load_deferred(int64 now)
 	penny_queue_count(PENNY_QUEUE_DEFERRED_LOADED, penny_offers_end(offers));
 	penny_table_close(&open);
 	UnregisterSnapshot(snapshot);
+	s->reading_deferred = false;
 	due = (int64) pg_atomic_read_u64(&s->deferred_due);
 	return due == PENNY_SCHED_NEVER ? due : Max(due - PENNY_JOB_DEFER_AFTER, now + DEFERRED_PAUSE);
 }

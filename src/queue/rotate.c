@@ -108,6 +108,7 @@ move_on(int64 segment)
 {
 	int n = (int) ((segment + 1) % PENNY_SEGMENTS);
 	bool free;
+	bool moved;
 
 	penny_queue_lock();
 	free = pg_atomic_read_u64(&penny_queue_shared->open[n]) == 0 && penny_queue_shared->empty[n];
@@ -115,9 +116,9 @@ move_on(int64 segment)
 	if (!free)
 		return false;
 	StartTransactionCommand();
-	penny_sequence_to((segment + 1) << PENNY_SEGMENT_BITS);
+	moved = penny_sequence_to((segment + 1) << PENNY_SEGMENT_BITS);
 	CommitTransactionCommand();
-	return true;
+	return moved;
 }
 
 static PennyEmptied

@@ -14,7 +14,10 @@
 
 /* Move jobs of a segment that have not started to the deferred ones; in a transaction of its own. */
 extern void penny_segment_move_jobs(int64 segment, int max);
-/* Move the sequence of ids on, never back; within a transaction. */
-extern void penny_sequence_to(int64 id);
+/*
+ * Move the sequence of ids on, never back; in a transaction that ends at once.  False:
+ * others have taken ids in transactions that have not ended; not now.
+ */
+extern bool penny_sequence_to(int64 id);
 
 #endif /* PENNY_QUEUE_ROTATE_H */

@@ -15,6 +15,7 @@
 #include "catalog/pg_authid_d.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -74,18 +75,21 @@ penny_segment_move_jobs(int64 segment, int max)
 	CommitTransactionCommand();
 }
 
-void
+bool
 penny_sequence_to(int64 id)
 {
 	Oid sequence = penny_queue_table_oid(PENNY_TABLE_ID);
 	Oid saved_user;
 	int saved_context;
 
-	/* others take ids meanwhile, from this one on when this is done */
+	/* nobody takes ids between the look and the change: it would give them again */
+	if (!OidIsValid(sequence) || !ConditionalLockRelationOid(sequence, ShareRowExclusiveLock))
+		return false;
 	if (nextval_internal(sequence, false) >= id)
-		return;
+		return true;
 	GetUserIdAndSecContext(&saved_user, &saved_context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, saved_context | SECURITY_LOCAL_USERID_CHANGE);
 	(void) DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), Int64GetDatum(id));
 	SetUserIdAndSecContext(saved_user, saved_context);
+	return true;
 }

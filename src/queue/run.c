@@ -42,6 +42,7 @@
 #include "base/registry.h"
 #include "base/reset.h"
 #include "config/config.h"
+#include "queue/config.h"
 #include "queue/handler.h"
 #include "queue/marks.h"
 #include "queue/run_private.h"
@@ -403,6 +404,18 @@ is_recorded(const PennyBatchItem *item)
 		   item->fate == PENNY_FATE_CANCELLED;
 }
 
+/*
+ * Is the entry still what was taken?  Not when memory was made anew meanwhile.  Under
+ * the lock; what an attempt gave back when it was undone has come by then.
+ */
+static bool
+holds(PennySched *sched, const PennyBatchItem *item)
+{
+	const PennyJob *job = penny_sched_job(sched, item->ref);
+
+	return job->state == PENNY_JOB_ACTIVE && job->token == item->job.token;
+}
+
 /* Not even its failure could be recorded: it is tried again later. */
 static void
 postpone(PennySched *sched, PennyJobRef ref, int64 now)
@@ -429,16 +442,20 @@ settle(int first, int n)
 	if (others == 0)
 		return;
 	penny_queue_lock();
+	penny_sched_drain(sched, penny_queue_now());
 	for (int i = first; i < first + n; i++)
 	{
 		PennyBatchItem *item = &items[i];
 
-		if (is_recorded(item))
+		if (is_recorded(item) || !holds(sched, item))
 			continue;
 		if (item->fate == PENNY_FATE_GONE)
 			penny_sched_finish(sched, item->ref, PENNY_VERB_ENDED, penny_queue_now());
 		else if (item->fate == PENNY_FATE_PUT_BACK)
+		{
 			penny_sched_put_back(sched, item->ref, penny_queue_now());
+			penny_queue_config_distrust(); /* it is nobody's, or another's */
+		}
 		else
 			postpone(sched, item->ref, penny_queue_now());
 	}
@@ -449,10 +466,13 @@ settle(int first, int n)
 static void
 put_back(int first)
 {
+	PennySched *sched = penny_queue_sched();
+
 	penny_queue_lock();
+	penny_sched_drain(sched, penny_queue_now());
 	for (int i = first; i < items_n; i++)
-		if (items[i].fate == PENNY_FATE_NONE)
-			penny_sched_put_back(penny_queue_sched(), items[i].ref, penny_queue_now());
+		if (items[i].fate == PENNY_FATE_NONE && holds(sched, &items[i]))
+			penny_sched_put_back(sched, items[i].ref, penny_queue_now());
 	penny_queue_unlock();
 	penny_queue_wake(PENNY_RUNNER_SQL, items[first].job.queue);
 }

@@ -19,6 +19,9 @@
  *				again and again, should the function swallow that, and ends the
  *				worker GRACE later.  Jobs with a time of less than a few ticks have
  *				a timer of their own.  statement_timeout means nothing here
+ *	alone		when a command needs the database alone (DROP DATABASE), the job goes
+ *				on for DETACH; then its worker ends as if it was told to, which is
+ *				nobody's attempt
  *	cancel		SIGINT by who asked for it (crew.h), which the signal handler
  *				compares with what runs; one by PostgreSQL itself is the end of a
  *				lock_timeout, and any other an administrator's
@@ -51,6 +54,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/registry.h"
 #include "queue/crew.h"
 #include "queue/handler.h"
 #include "queue/marks.h"
@@ -59,6 +63,7 @@
 #define TICK 100                /* ms */
 #define EXACT_BELOW (10 * TICK) /* ms; a time that wants its own timer */
 #define GRACE 5000              /* ms that a job may go on that was told to stop */
+#define DETACH 1500             /* ms that a job may go on when the database is wanted alone */
 #define PATIENCE 1000           /* ms for a lock, outside of jobs */
 
 static int self = -1;
@@ -74,8 +79,9 @@ static volatile sig_atomic_t cancelled = false;
 static volatile sig_atomic_t overdue = false; /* would not stop: the process ends */
 static volatile sig_atomic_t patient = false; /* no job runs, and locks are waited for */
 static volatile int64 running_id = 0;
-static volatile int64 deadline = PENNY_NEVER;   /* penny_clock_ms() */
-static volatile int64 stop_since = PENNY_NEVER; /* since when it is told to stop */
+static volatile int64 deadline = PENNY_NEVER;       /* penny_clock_ms() */
+static volatile int64 detached_since = PENNY_NEVER; /* the database is wanted alone */
+static volatile int64 stop_since = PENNY_NEVER;     /* since when it is told to stop */
 
 static int saved_lock_timeout;
 
@@ -138,6 +144,16 @@ on_tick(void)
 		timed_out = true;
 	if (timed_out || cancelled)
 		stop_job(now);
+	if (penny_readiness() != PENNY_DETACHED)
+		detached_since = PENNY_NEVER;
+	else if (detached_since == PENNY_NEVER)
+		detached_since = now;
+	else if (now > detached_since + DETACH)
+	{
+		InterruptPending = true;
+		ProcDiePending = true;
+		SetLatch(MyLatch);
+	}
 }
 
 /*
@@ -185,11 +201,15 @@ begin_limits(const PennyBatchItem *item, const PennyJobTerms *terms)
 	deadline = penny_clock_ms() + ms + 1; /* never before its time */
 	running_id = item->job.id;
 	running = true;
-	penny_crew_runs(self, item->job.id);
 	if (ms < EXACT_BELOW)
 		enable_timeout_after(exact_timeout, (int) ms + 2);
 	penny_ensure(QueryCancelHoldoffCount == 1);
 	QueryCancelPending = false; /* one that came before was not meant for this job */
+	if (penny_crew_runs(self, item->job.id))
+	{
+		cancelled = true;
+		stop_job(penny_clock_ms());
+	}
 	RESUME_CANCEL_INTERRUPTS();
 }
 
@@ -198,7 +218,7 @@ end_limits(void)
 {
 	running = false;
 	running_id = 0;
-	penny_crew_runs(self, 0);
+	(void) penny_crew_runs(self, 0);
 	if (get_timeout_active(exact_timeout))
 		disable_timeout(exact_timeout, false);
 	QueryCancelPending = false;

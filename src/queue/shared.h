@@ -16,7 +16,9 @@
  *
  * Rows that are in no entry are found again by a rescan: for each queue the
  * smallest id that was left out (`missed`), beside the scheduler's own
- * penny_sched_missed(), which is for all queues.
+ * penny_sched_missed(), which is for all queues.  Who reads rows takes the ids, and of
+ * deferred jobs the time, and notes anew what is left; where he did not come to that,
+ * everything is read.
  *
  *-------------------------------------------------------------------------
  */
@@ -67,11 +69,13 @@ typedef struct PennyQueueShared
 	Oid database;          /* written with the queue's lock, read without */
 	Oid relation;
 	pg_atomic_uint64 open[PENNY_SEGMENTS];
-	bool empty[PENNY_SEGMENTS];                     /* under the queue's lock */
-	int64 opened_at[PENNY_SEGMENTS];                /* likewise */
-	int64 left_at[PENNY_SEGMENTS];                  /* when ids went on to the next; of upkeep */
-	int64 rotate_at;                                /* when to look again; of upkeep */
-	pg_atomic_uint32 rotate_now;                    /* asked by rotate_jobs() */
+	bool empty[PENNY_SEGMENTS];      /* under the queue's lock */
+	int64 opened_at[PENNY_SEGMENTS]; /* likewise */
+	int64 left_at[PENNY_SEGMENTS];   /* when ids went on to the next; of upkeep */
+	int64 rotate_at;                 /* when to look again; of upkeep */
+	bool rescanning;                 /* a pass began and has not come to its end; of upkeep */
+	bool reading_deferred;           /* likewise */
+	pg_atomic_uint32 rotate_now;     /* asked by rotate_jobs() */
 	pg_atomic_uint64 trim[PENNY_SCHED_QUEUES / 64]; /* queues of which more is kept than wanted */
 	pg_atomic_uint64 missed[PENNY_SCHED_QUEUES];
 	pg_atomic_uint32 old_retries;    /* jobs that are not in memory may have failed before */
@@ -100,12 +104,19 @@ extern LWLock *penny_queue_prepared_lock(void);
 extern void penny_queue_count(PennyQueueCounter counter, uint64 n);
 /* Is the memory about the tables that this session sees? */
 extern bool penny_queue_current(void);
-/* Lower a 64-bit minimum. */
-extern void penny_queue_lower(pg_atomic_uint64 *min, int64 value);
-/* Rows of this queue from id on are not in memory; penny_queue_missed_all: of any. */
-extern void penny_queue_missed(uint16 queue, int64 id);
+/* Lower a 64-bit minimum; true if it was greater. */
+extern bool penny_queue_lower(pg_atomic_uint64 *min, int64 value);
+/*
+ * Rows of this queue from id on are not in memory; penny_queue_missed_all: of any.
+ * True: somebody has to be woken for it.
+ */
+extern bool penny_queue_missed(uint16 queue, int64 id);
 extern void penny_queue_missed_all(int64 id);
 /* Have somebody do the upkeep by this time; may be called in COMMIT callbacks. */
 extern void penny_queue_upkeep_by(int64 at);
+/* The same, and the worker that sleeps until a later time is woken. */
+extern void penny_queue_mind(int64 at);
+/* Places in penny_queue_claimer. */
+extern int penny_queue_claimers_max(void);
 
 #endif /* PENNY_QUEUE_SHARED_H */

@@ -10,11 +10,14 @@
  * triggers on these tables, which only their owner can have made, from changing
  * the role further.
  *
+ * What changes rows sees them as they are when it runs, in any isolation level.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "executor/spi.h"
@@ -62,6 +65,16 @@ plan_of(PennyQueueStatement *statement)
 	return plan;
 }
 
+/*
+ * What a change sees: rows as they are.  In a transaction that goes by one snapshot
+ * what came after that would be missed, such as the parent of the job that it ends.
+ */
+static Snapshot
+snapshot_of(bool read_only)
+{
+	return read_only || !IsolationUsesXactSnapshot() ? InvalidSnapshot : GetLatestSnapshot();
+}
+
 /* Prepare and execute, without sequential scans should a plan have to be made. */
 static pg_noinline int
 execute(PennyQueueStatement *statement, const Datum *values, const char *nulls, bool read_only)
@@ -72,7 +85,10 @@ execute(PennyQueueStatement *statement, const Datum *values, const char *nulls, 
 	enable_seqscan = false;
 	PG_TRY();
 	{
-		rc = SPI_execute_plan(plan_of(statement), unconstify(Datum *, values), nulls, read_only, 0);
+		SPIPlanPtr plan = plan_of(statement);
+
+		rc = SPI_execute_snapshot(plan, unconstify(Datum *, values), nulls, snapshot_of(read_only),
+								  InvalidSnapshot, read_only, true, 0);
 	}
 	PG_FINALLY();
 	{

@@ -250,7 +250,9 @@ penny_job_read(const PennyJob *job, PennyJobRow *row)
 	if (found && (job->flags & PENNY_JOB_DEFERRED))
 		found = read_by_id(PENNY_TABLE_DEFERRED, job->id, snapshot, row);
 	else if (found)
-		found = read_at(job, snapshot, row);
+		/* the table may have been written anew (VACUUM FULL, CLUSTER): by id then */
+		found = read_at(job, snapshot, row) ||
+				read_by_id(penny_job_table(job->id), job->id, snapshot, row);
 	UnregisterSnapshot(snapshot);
 	if (!found)
 		penny_queue_count(PENNY_QUEUE_GONE_ROWS, 1);

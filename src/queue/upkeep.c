@@ -6,7 +6,8 @@
  * Any penny worker does it when it comes by and the time is there; the time is
  * lowered by whoever makes work for it (shared.h).  Each part does a bounded piece
  * in a transaction and says when to go on.  An error ends the piece, is reported by
- * the worker, and the next try is a second later.
+ * the worker, and the next try is a second later; where the process ends another
+ * one begins anew.
  *
  *-------------------------------------------------------------------------
  */
@@ -30,7 +31,7 @@
 #define BUSY_PAUSE 100000   /* us, while another process does it */
 #define ERROR_PAUSE 1000000 /* us, after an error, or without the extension */
 
-static void leave(int code, Datum arg);
+static void abandon(int code, Datum arg);
 static int64 attend(int64 now, volatile bool *ready);
 
 /* One process at a time; false: another does it. */
@@ -42,7 +43,7 @@ take_turn(void)
 
 	if (!registered)
 	{
-		before_shmem_exit(leave, (Datum) 0);
+		before_shmem_exit(abandon, (Datum) 0);
 		registered = true;
 	}
 	return pg_atomic_compare_exchange_u32(&penny_queue_shared->upkeep, &nobody,
@@ -50,13 +51,22 @@ take_turn(void)
 }
 
 static void
-leave(int code, Datum arg)
+leave(void)
 {
-	uint32 me = (uint32) PENNY_MY_PROC_NUMBER + 1;
+	pg_atomic_write_u32(&penny_queue_shared->upkeep, 0);
+}
 
+/* The process ends in the middle of it: another begins anew. */
+static void
+abandon(int code, Datum arg)
+{
 	(void) code;
 	(void) arg;
-	(void) pg_atomic_compare_exchange_u32(&penny_queue_shared->upkeep, &me, 0);
+	if (pg_atomic_read_u32(&penny_queue_shared->upkeep) != (uint32) PENNY_MY_PROC_NUMBER + 1)
+		return;
+	penny_queue_upkeep_by(0);
+	leave();
+	penny_queue_wake(PENNY_RUNNER_SQL, 0);
 }
 
 /* The extension is not here (any more): nothing is to be kept of it. */
@@ -93,6 +103,10 @@ attend(int64 now, volatile bool *ready)
 		reload != pg_atomic_read_u32(&s->reloaded))
 	{
 		penny_load_all(now);
+		/* what it moved is to be there for others before it is offered */
+		CommitTransactionCommand();
+		StartTransactionCommand();
+		pg_atomic_write_u32(&s->load, PENNY_QUEUE_LOADED);
 		pg_atomic_write_u32(&s->reloaded, reload);
 	}
 	next = penny_prepared_settle(now);
@@ -113,6 +127,12 @@ attend_clock(int64 now)
 	(void) penny_schedules_run(now, &schedules);
 	penny_dead_trim(now, &dead);
 	return Min(schedules, dead);
+}
+
+int64
+penny_queue_upkeep_at(void)
+{
+	return (int64) pg_atomic_read_u64(&penny_queue_shared->upkeep_at);
 }
 
 bool
@@ -156,12 +176,9 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 	PG_FINALLY();
 	{
 		penny_queue_upkeep_by(next);
-		leave(0, (Datum) 0);
+		leave();
 	}
 	PG_END_TRY();
 	*again_at = (int64) pg_atomic_read_u64(&s->upkeep_at);
-	/* who minds the time may not know of this one */
-	if (*again_at != PENNY_SCHED_NEVER)
-		penny_queue_wake(PENNY_RUNNER_SQL, 0);
 	return *again_at <= now;
 }

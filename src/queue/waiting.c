@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/snapmgr.h"
 
 #include "queue/statements.h"
@@ -54,12 +55,27 @@ penny_waiting_lock(int64 id, PennyJobRow *row)
 PennyOwned
 penny_waiting_take(int64 id, PennyWaitingJob *out)
 {
+	PennyOwned owned;
+	PennyJob job;
+
 	out->ref = 0;
-	if (penny_waiting_lock(id, &out->row))
-		return PENNY_OWNED;
-	if (!read_latest(id, &out->row))
-		return PENNY_OWNED_GONE;
-	return penny_ending_own_waiting(&out->row, &out->ref);
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (penny_waiting_lock(id, &out->row))
+			return PENNY_OWNED;
+		if (!read_latest(id, &out->row))
+			return PENNY_OWNED_GONE;
+		/* one that waits for others came between the two: it must not come into an entry */
+	} while (out->row.pending > 0);
+	owned = penny_ending_own_waiting(&out->row, &out->ref);
+	if (out->ref == 0)
+		return owned;
+	/* its row may have moved to the deferred jobs before it was ours */
+	job = *penny_sched_job(penny_queue_sched(), out->ref);
+	if (owned == PENNY_OWNED && ((job.flags ^ out->row.flags) & PENNY_JOB_DEFERRED) != 0)
+		(void) penny_job_read(&job, &out->row);
+	return owned;
 }
 
 void
