@@ -189,8 +189,8 @@ guard(void (*step)(void *arg))
 {
 	bool ok = penny_worker_guard(step, NULL);
 
-	if (!ok)
-		QueryCancelHoldoffCount = 1; /* the error took it back */
+	/* an error took it back, also one that the step has dealt with itself (schedules) */
+	QueryCancelHoldoffCount = 1;
 	return ok;
 }
 
