@@ -151,11 +151,13 @@ EXECUTOR = src/executor/answer.o \
 	src/executor/worker.o
 
 REALTIME = src/realtime/prepared.o \
-	src/realtime/publish.o
+	src/realtime/publish.o \
+	src/realtime/publish_now.o
 
 QUEUE = src/queue/cancel.o \
 	src/queue/claim.o \
 	src/queue/claim_upkeep.o \
+	src/queue/claimers.o \
 	src/queue/config.o \
 	src/queue/config_read.o \
 	src/queue/courier_link.o \
@@ -202,6 +204,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/sched.o \
 	src/queue/sched_bits.o \
 	src/queue/sched_check.o \
+	src/queue/sched_check_heap.o \
 	src/queue/sched_groups.o \
 	src/queue/sched_lane.o \
 	src/queue/sched_limit.o \
@@ -246,6 +249,7 @@ SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_claims.o \
 	src/sqlapi/sql_doctor.o \
 	src/sqlapi/sql_identity.o \
+	src/sqlapi/sql_jobs.o \
 	src/sqlapi/sql_look.o \
 	src/sqlapi/sql_quarantine.o \
 	src/sqlapi/sql_queue.o \
@@ -421,6 +425,7 @@ REGRESS = install \
 	cached \
 	http \
 	plans \
+	claims \
 	job_keys \
 	job_flows \
 	dead_letters
@@ -428,6 +433,7 @@ REGRESS = install \
 ISOLATION = cache_catalog \
 	cache_fill \
 	cache_levels \
+	claim_races \
 	members \
 	strangers \
 	streams \

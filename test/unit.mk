@@ -73,6 +73,7 @@ UNIT_PLAIN = src/plane/plane.c \
 	src/queue/sched.c \
 	src/queue/sched_bits.c \
 	src/queue/sched_check.c \
+	src/queue/sched_check_heap.c \
 	src/queue/sched_groups.c \
 	src/queue/sched_lane.c \
 	src/queue/sched_limit.c \

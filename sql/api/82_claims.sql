@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION penny.claim(queue text, n integer DEFAULT 1, lease in
 	OUT key text, OUT group_key text, OUT children jsonb) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
 AS 'MODULE_PATHNAME', 'penny_claim_sql';
-COMMENT ON FUNCTION penny.claim(text, integer, interval, text) IS 'Claim up to n (1 to 1000) ready jobs of external kinds for the time of the lease; attempt counts from 1, children are the results of a flow''s. Ready again when the lease ends, or when this transaction rolls back';
+COMMENT ON FUNCTION penny.claim(text, integer, interval, text) IS 'Claim up to n (1 to 1000) ready jobs of external kinds, of 64 MB or little more in all, for the time of the lease; attempt counts from 1, children are the results of a flow''s. Ready again when the lease ends, or when this transaction rolls back';
 
 CREATE OR REPLACE PROCEDURE penny.claim_wait(queue text, n integer DEFAULT 1, wait interval DEFAULT '30 s', lease interval DEFAULT '60 s', worker text DEFAULT NULL, INOUT jobs jsonb DEFAULT NULL)
 LANGUAGE c
@@ -45,7 +45,7 @@ COMMENT ON FUNCTION penny.cancel(bigint) IS 'Cancel a job, also one that runs: i
 CREATE OR REPLACE FUNCTION _penny.job_of_key(queue text, key text) RETURNS bigint
 LANGUAGE c STABLE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_job_of_key_sql';
-COMMENT ON FUNCTION _penny.job_of_key(text, text) IS 'The job that holds a key in a queue, or null';
+COMMENT ON FUNCTION _penny.job_of_key(text, text) IS 'The job that holds a key in a queue; null also when it is not the caller''s to see';
 
 CREATE OR REPLACE FUNCTION penny.cancel_key(queue text, key text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -57,6 +57,26 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION penny.cancel_key(text, text) IS 'Cancel the job that has this key in the queue; false when there is none';
+
+CREATE OR REPLACE FUNCTION penny.progress(progress jsonb, id bigint DEFAULT NULL, token bigint DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_progress_sql';
+COMMENT ON FUNCTION penny.progress(jsonb, bigint, bigint) IS 'Say how far a job is, in up to 8 kB: in a handler of the job that runs, elsewhere of a claimed one by its id and token. Told at once, whatever becomes of the transaction, as job.progress in the job''s room, and shown by penny.job()';
+
+CREATE OR REPLACE FUNCTION _penny.job_progress(id bigint) RETURNS jsonb
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'penny_job_progress_sql';
+COMMENT ON FUNCTION _penny.job_progress(bigint) IS 'What was last said of how far a job is; null also of other users'' jobs';
+
+CREATE OR REPLACE FUNCTION _penny.ask_job(id bigint) RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'penny_ask_job_sql';
+COMMENT ON FUNCTION _penny.ask_job(bigint) IS 'A request will be told how a job is, and may wait for its end: whoever ends it tells the room job:<id>';
+
+CREATE OR REPLACE FUNCTION _penny.has_queue(name text) RETURNS boolean
+LANGUAGE c STABLE STRICT PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'penny_has_queue_sql';
+COMMENT ON FUNCTION _penny.has_queue(text) IS 'Is there a queue of this name';
 
 CREATE OR REPLACE PROCEDURE _penny.check_alone(what text)
 LANGUAGE c
@@ -79,12 +99,18 @@ DECLARE
 	job jsonb;
 	ended boolean;
 BEGIN
+	IF wait IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'wait must not be null';
+	END IF;
 	CALL _penny.check_alone('penny.enqueue_and_wait()');
 	job_id := penny.enqueue(kind, payload, queue => queue, priority => priority, attempts => attempts, timeout => timeout, key => key, group_key => group_key);
 	COMMIT;
 	CALL _penny.await_job(job_id, wait, ended);
 	job := penny.job(job_id);
 	CASE
+		WHEN job IS NULL THEN
+			RAISE EXCEPTION USING ERRCODE = 'no_data_found', MESSAGE = pg_catalog.format('nothing is kept of job %s', job_id),
+				DETAIL = 'It has ended, and others that ended since took its place among those that its queue keeps.';
 		WHEN NOT ended THEN
 			RAISE EXCEPTION USING ERRCODE = 'PY504', MESSAGE = pg_catalog.format('job %s has not ended yet', job_id),
 				DETAIL = pg_catalog.format('It is %s.', pg_catalog.jsonb_extract_path_text(job, 'state')),
@@ -92,7 +118,7 @@ BEGIN
 		WHEN pg_catalog.jsonb_extract_path_text(job, 'state') OPERATOR(pg_catalog.<>) 'completed' THEN
 			RAISE EXCEPTION USING ERRCODE = 'external_routine_exception',
 				MESSAGE = pg_catalog.format('job %s has %s', job_id,
-					CASE pg_catalog.jsonb_extract_path_text(job, 'state') WHEN 'cancelled' THEN 'been cancelled' ELSE 'failed' END),
+					CASE WHEN pg_catalog.jsonb_extract_path_text(job, 'state') OPERATOR(pg_catalog.=) 'cancelled' THEN 'been cancelled' ELSE 'failed' END),
 				DETAIL = coalesce(pg_catalog.jsonb_extract_path_text(job, 'error'), '');
 		ELSE
 			result := pg_catalog.jsonb_extract_path(job, 'result');
@@ -104,7 +130,8 @@ COMMENT ON PROCEDURE penny.enqueue_and_wait(text, jsonb, interval, jsonb, text, 
 REVOKE EXECUTE ON FUNCTION penny.claim(text, integer, interval, text), penny.complete(bigint, bigint, jsonb),
 	penny.complete(bigint[], bigint[], jsonb[]), penny.fail(bigint, bigint, text, interval, boolean),
 	penny.extend(bigint[], bigint[], interval), penny.release(bigint[], bigint[]),
-	penny.cancel(bigint), penny.cancel_key(text, text), _penny.job_of_key(text, text) FROM PUBLIC;
+	penny.cancel(bigint), penny.cancel_key(text, text), _penny.job_of_key(text, text), penny.progress(jsonb, bigint, bigint),
+	_penny.job_progress(bigint), _penny.ask_job(bigint), _penny.has_queue(text) FROM PUBLIC;
 REVOKE EXECUTE ON PROCEDURE penny.claim_wait(text, integer, interval, interval, text, jsonb),
 	_penny.check_alone(text), _penny.await_job(bigint, interval, boolean),
 	penny.enqueue_and_wait(text, jsonb, interval, jsonb, text, integer, integer, interval, text, text) FROM PUBLIC;
@@ -112,6 +139,7 @@ GRANT EXECUTE ON FUNCTION penny.claim(text, integer, interval, text), penny.comp
 	penny.complete(bigint[], bigint[], jsonb[]), penny.fail(bigint, bigint, text, interval, boolean),
 	penny.extend(bigint[], bigint[], interval), penny.release(bigint[], bigint[]) TO penny_agent;
 GRANT EXECUTE ON PROCEDURE penny.claim_wait(text, integer, interval, interval, text, jsonb) TO penny_agent;
-GRANT EXECUTE ON FUNCTION penny.cancel(bigint), penny.cancel_key(text, text), _penny.job_of_key(text, text) TO penny_user;
+GRANT EXECUTE ON FUNCTION penny.cancel(bigint), penny.cancel_key(text, text), _penny.job_of_key(text, text),
+	penny.progress(jsonb, bigint, bigint), _penny.job_progress(bigint), _penny.ask_job(bigint), _penny.has_queue(text) TO penny_user;
 GRANT EXECUTE ON PROCEDURE _penny.check_alone(text), _penny.await_job(bigint, interval, boolean),
 	penny.enqueue_and_wait(text, jsonb, interval, jsonb, text, integer, integer, interval, text, text) TO penny_user;

@@ -9,7 +9,7 @@ AS 'MODULE_PATHNAME', 'penny_job_state_sql';
 COMMENT ON FUNCTION _penny.job_state(bigint, timestamptz) IS 'State of a job whose row lies in a segment or with the deferred ones; null where it is to be found elsewhere, or is not the caller''s to see';
 
 CREATE OR REPLACE FUNCTION _penny.job_attempt(id bigint, OUT attempt integer, OUT due timestamptz, OUT started_at timestamptz,
-	OUT ended_at timestamptz, OUT lease_until timestamptz, OUT worker text, OUT result jsonb, OUT error text, OUT progress jsonb)
+	OUT ended_at timestamptz, OUT lease_until timestamptz, OUT worker text, OUT result jsonb, OUT error text)
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED COST 100
 AS 'MODULE_PATHNAME', 'penny_job_attempt_sql';
 COMMENT ON FUNCTION _penny.job_attempt(bigint) IS 'The last attempt at such a job';
@@ -51,28 +51,29 @@ COMMENT ON VIEW _penny.job_rows IS 'Jobs in segments, ended or not';
 
 CREATE OR REPLACE VIEW penny.jobs WITH (security_barrier) AS
 SELECT j.id, q.name AS queue, j.kind, j.state, j.priority, j.attempt, j.attempts, j.payload, j.run_at, j.enqueued_at, j.started_at,
-	j.ended_at, j.lease_until, j.worker, j.progress, j.result, j.error, j.key, j.group_key, j.room, j.user_id, j.parent
+	j.ended_at, j.lease_until, j.worker, j.result, j.error, j.key, j.group_key, j.room, j.user_id, j.parent
 FROM (
 	SELECT r.id, r.queue, r.kind, _penny.job_state(r.id, r.due) AS state, r.priority,
 		(_penny.job_attempt(r.id)).attempt, nullif(r.attempts, 0) AS attempts, r.payload,
 		coalesce((_penny.job_attempt(r.id)).due, r.due) AS run_at, r.enqueued_at, (_penny.job_attempt(r.id)).started_at,
-		(_penny.job_attempt(r.id)).ended_at, (_penny.job_attempt(r.id)).lease_until, (_penny.job_attempt(r.id)).worker, (_penny.job_attempt(r.id)).progress,
+		(_penny.job_attempt(r.id)).ended_at, (_penny.job_attempt(r.id)).lease_until, (_penny.job_attempt(r.id)).worker,
 		(_penny.job_attempt(r.id)).result, (_penny.job_attempt(r.id)).error, r.key, r.group_key, r.room, r.user_id, r.parent
 	FROM _penny.job_rows r
 	UNION ALL
-	SELECT d.id, d.queue, d.kind, CASE WHEN d.pending > 0 THEN 'blocked' ELSE _penny.job_state(d.id, d.due) END, d.priority,
+	SELECT d.id, d.queue, d.kind, CASE WHEN d.pending > 0 THEN 'blocked'
+			ELSE coalesce(_penny.job_state(d.id, d.due), CASE WHEN d.due > clock_timestamp() THEN 'delayed' ELSE 'waiting' END) END, d.priority,
 		CASE WHEN d.pending > 0 THEN d.made ELSE greatest((_penny.job_attempt(d.id)).attempt, d.made) END, nullif(d.attempts, 0), d.payload,
 		coalesce((_penny.job_attempt(d.id)).due, d.due), d.enqueued_at, (_penny.job_attempt(d.id)).started_at,
-		NULL, (_penny.job_attempt(d.id)).lease_until, (_penny.job_attempt(d.id)).worker, (_penny.job_attempt(d.id)).progress,
+		NULL, (_penny.job_attempt(d.id)).lease_until, (_penny.job_attempt(d.id)).worker,
 		NULL, d.errors -> -1 ->> 'error', d.key, d.group_key, d.room, d.user_id, d.parent
 	FROM _penny.jobs_deferred d
 	UNION ALL
-	SELECT e.id, e.queue, e.kind, 'failed', e.priority, e.made, nullif(e.attempts, 0), e.payload, NULL, e.enqueued_at, NULL,
-		e.died_at, NULL, e.errors -> -1 ->> 'worker', NULL, NULL, e.errors -> -1 ->> 'error', e.key, e.group_key, e.room, e.user_id, e.parent
+	SELECT e.id, e.queue, e.kind, 'failed', e.priority, e.made::integer, nullif(e.attempts, 0), e.payload, NULL, e.enqueued_at, NULL,
+		e.died_at, NULL, e.errors -> -1 ->> 'worker', NULL, e.errors -> -1 ->> 'error', e.key, e.group_key, e.room, e.user_id, e.parent
 	FROM _penny.jobs_dead e
 	UNION ALL
-	SELECT h.id, h.queue, h.kind, CASE h.outcome WHEN 4 THEN 'cancelled' ELSE 'completed' END, NULL, h.attempt, NULL, h.payload, NULL,
-		h.enqueued_at, h.started_at, h.ended_at, NULL, h.worker, NULL, h.result, NULL, h.key, h.group_key, NULL, h.user_id, NULL
+	SELECT h.id, h.queue, h.kind, CASE h.outcome WHEN 4 THEN 'cancelled' ELSE 'completed' END, NULL, h.attempt::integer, NULL, h.payload, NULL,
+		h.enqueued_at, h.started_at, h.ended_at, NULL, h.worker, h.result, NULL, h.key, h.group_key, NULL, h.user_id, NULL
 	FROM _penny.jobs_history h
 ) j LEFT JOIN _penny.queues q ON q.id = j.queue
 WHERE ((SELECT _penny.is_agent()) OR j.user_id = (SELECT penny.user_id())) AND j.state IS NOT NULL;
@@ -114,6 +115,10 @@ DECLARE
 BEGIN
 	SELECT * INTO job FROM penny.jobs j WHERE j.id = id;
 	IF NOT FOUND THEN
+		-- memory is newer than that statement's snapshot: one that was just moving is where the next one finds it
+		SELECT * INTO job FROM penny.jobs j WHERE j.id = id;
+	END IF;
+	IF NOT FOUND THEN
 		RETURN NULL;
 	END IF;
 	IF job.state = 'failed' THEN
@@ -125,7 +130,7 @@ BEGIN
 			'error', job.error, 'reason', dead.reason, 'key', job.key, 'group', job.group_key, 'room', job.room, 'user_id', job.user_id,
 			'parent', job.parent::text, 'redriven_from', nullif(dead.redriven_from, '{}')))
 		|| jsonb_build_object('payload', job.payload)
-		|| CASE WHEN job.progress IS NULL THEN '{}' ELSE jsonb_build_object('progress', job.progress) END
+		|| coalesce((SELECT jsonb_build_object('progress', p) FROM _penny.job_progress(id) p WHERE p IS NOT NULL), '{}')
 		|| CASE WHEN job.result IS NULL THEN '{}' ELSE jsonb_build_object('result', job.result) END
 		|| CASE WHEN job.attempt = 0 THEN '{}' ELSE coalesce((SELECT jsonb_build_object('errors', e)
 			FROM coalesce(dead.errors, _penny.job_errors(id)) e WHERE e <> '[]'), '{}') END
@@ -134,13 +139,14 @@ END
 $$;
 COMMENT ON FUNCTION penny.job(bigint) IS 'A job with its state, result, errors, and what its children gave, ids as strings; null when there is none that the caller may see';
 
-CREATE OR REPLACE FUNCTION penny.progress(progress jsonb, id bigint DEFAULT NULL, token bigint DEFAULT NULL) RETURNS boolean
-LANGUAGE c VOLATILE PARALLEL UNSAFE
-AS 'MODULE_PATHNAME', 'penny_progress_sql';
-COMMENT ON FUNCTION penny.progress(jsonb, bigint, bigint) IS 'Tell how far a job is, at once: in a handler its own job, else one that was claimed. To penny.job() and, as job.progress, to its room or the user who enqueued it; up to 1,000 bytes. False when the job is not held any more';
+CREATE OR REPLACE VIEW _penny.deferred_counts AS
+SELECT q.name, count(*) AS jobs, count(*) FILTER (WHERE d.pending > 0) AS blocked,
+	count(*) FILTER (WHERE d.pending = 0 AND d.due > clock_timestamp() + interval '5 min') AS late
+FROM _penny.jobs_deferred d JOIN _penny.queues q ON q.id = d.queue GROUP BY q.name;
+COMMENT ON VIEW _penny.deferred_counts IS 'Of each queue its deferred jobs, those that wait for others, and those that are due in more than five minutes';
 
 CREATE OR REPLACE FUNCTION penny.queue_stats() RETURNS jsonb
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED SECURITY DEFINER
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT jsonb_build_object(
@@ -150,24 +156,21 @@ AS $$
 				'blocked', coalesce(d.blocked, 0), 'active', q.active, 'failed', q.failed,
 				'oldest_waiting_ms', (extract(epoch FROM q.oldest_waiting) * 1000)::bigint, 'started', q.started, 'ended', q.ended,
 				'limited', q.limited, 'paused', q.paused))
-			FROM penny.queues q JOIN _penny.queues i ON i.name = q.name
-			LEFT JOIN (SELECT o.queue, count(*) FILTER (WHERE o.pending > 0) AS blocked,
-					count(*) FILTER (WHERE o.pending = 0 AND o.due > clock_timestamp() + interval '5 min') AS late
-				FROM _penny.jobs_deferred o GROUP BY o.queue) d ON d.queue = i.id),
+			FROM penny.queues q LEFT JOIN _penny.deferred_counts d ON d.name = q.name),
 		'segments', (SELECT coalesce(jsonb_agg(jsonb_build_object('table', 'job_' || s.number, 'segment', s.segment, 'jobs', s.seen, 'ended', s.done,
 				'bytes', pg_total_relation_size(format('_penny.job_%s', s.number)), 'receipt_bytes',
 				pg_total_relation_size(format('_penny.receipt_%s', s.number))) ORDER BY s.segment), '[]') FROM _penny.queue_segments() s),
-		'deferred', (SELECT count(*) FROM _penny.jobs_deferred), 'dead', (SELECT count(*) FROM _penny.jobs_dead))
+		'deferred', (SELECT coalesce(sum(d.jobs), 0) FROM _penny.deferred_counts d), 'dead', (SELECT sum(q.failed) FROM penny.queues q))
 	FROM (SELECT) one LEFT JOIN _penny.queue_facts() f ON true
 $$;
 COMMENT ON FUNCTION penny.queue_stats() IS 'Of each queue its jobs by state, the age in ms of the one that has been ready for longest, and counts since the server started; how full memory is and whether jobs wait for room there (missed); segments with their sizes; deferred jobs and dead letters. Needs penny_agent';
 
 REVOKE EXECUTE ON FUNCTION _penny.job_state(bigint, timestamptz), _penny.job_attempt(bigint), _penny.job_errors(bigint),
 	_penny.job_children(bigint), _penny.queue_counts(), _penny.queue_segments(), _penny.queue_facts(), penny.job(bigint),
-	penny.progress(jsonb, bigint, bigint), penny.queue_stats() FROM PUBLIC;
+	penny.queue_stats() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION _penny.job_state(bigint, timestamptz), _penny.job_attempt(bigint), _penny.job_errors(bigint),
-	_penny.job_children(bigint), penny.job(bigint), penny.progress(jsonb, bigint, bigint) TO penny_user;
-GRANT EXECUTE ON FUNCTION _penny.queue_counts(), penny.queue_stats() TO penny_agent;
-REVOKE ALL ON _penny.job_rows, penny.jobs, penny.dead_letters, penny.queues, penny.schedules FROM PUBLIC;
+	_penny.job_children(bigint), penny.job(bigint) TO penny_user;
+GRANT EXECUTE ON FUNCTION _penny.queue_counts(), _penny.queue_segments(), _penny.queue_facts(), penny.queue_stats() TO penny_agent;
+REVOKE ALL ON _penny.job_rows, _penny.deferred_counts, penny.jobs, penny.dead_letters, penny.queues, penny.schedules FROM PUBLIC;
 GRANT SELECT ON penny.jobs, penny.dead_letters TO penny_user;
-GRANT SELECT ON penny.queues, penny.schedules TO penny_agent;
+GRANT SELECT ON penny.queues, penny.schedules, _penny.deferred_counts TO penny_agent;

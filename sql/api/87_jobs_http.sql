@@ -98,6 +98,9 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = '"run_at" must be a time with its zone', DETAIL = 'It is at $.run_at.',
 			HINT = 'For example 2030-01-31T08:00:00Z.';
 	END IF;
+	IF NOT _penny.has_queue(doc ->> 'queue') THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = format('there is no queue "%s"', doc ->> 'queue'), DETAIL = 'It is at $.queue.';
+	END IF;
 	job_id := penny.enqueue(doc ->> 'kind', coalesce(doc -> 'payload', '{}'), queue => doc ->> 'queue',
 		priority => coalesce(_penny.json_integer(doc, 'priority', -2147483648, 2147483647), 0)::integer,
 		run_at => (doc ->> 'run_at')::timestamptz, delay => _penny.json_ms(doc, 'delay_ms', 31622400000),
@@ -113,7 +116,7 @@ $$;
 COMMENT ON FUNCTION _penny.http_create_job(penny.request) IS 'POST /api/v1/jobs';
 
 CREATE OR REPLACE FUNCTION _penny.http_get_job(request penny.request) RETURNS penny.response
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -121,6 +124,9 @@ DECLARE
 	job jsonb;
 BEGIN
 	PERFORM _penny.check_query(request.query, '{wait}');
+	IF waits THEN
+		PERFORM _penny.ask_job(_penny.path_job(request.params));
+	END IF;
 	job := penny.job(_penny.path_job(request.params));
 	IF job IS NULL THEN
 		PERFORM _penny.job_not_found(_penny.path_job(request.params));
@@ -164,7 +170,7 @@ DECLARE
 BEGIN
 	PERFORM _penny.check_query(request.query, '{wait}');
 	PERFORM _penny.check_object(doc, '{"n": "number", "lease_ms": "number", "worker": "string null"}');
-	IF NOT EXISTS (SELECT FROM penny.queues q WHERE q.name = queue) THEN
+	IF NOT _penny.has_queue(queue) THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY404', MESSAGE = 'queue not found', DETAIL = format('There is no queue "%s".', queue);
 	END IF;
 	jobs := (SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object('id', c.id::text, 'kind', c.kind, 'attempt', c.attempt,
@@ -284,6 +290,26 @@ END
 $$;
 COMMENT ON FUNCTION _penny.http_jobs_release(penny.request) IS 'POST /api/v1/jobs/release';
 
+CREATE OR REPLACE FUNCTION _penny.http_jobs_progress(request penny.request) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	jobs jsonb;
+BEGIN
+	PERFORM _penny.check_query(request.query, '{}');
+	jobs := _penny.check_claims(request.body, '{"progress": "object array string number boolean null"}');
+	FOR n IN 0 .. jsonb_array_length(jobs) - 1 LOOP
+		IF NOT (jobs -> n) ? 'progress' THEN
+			RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = '"progress" is missing', DETAIL = format('It is at $.jobs[%s].progress.', n);
+		END IF;
+		PERFORM penny.progress(jobs -> n -> 'progress', (jobs -> n ->> 'id')::bigint, (jobs -> n ->> 'token')::bigint);
+	END LOOP;
+	RETURN jsonb_build_object('told', jsonb_array_length(jobs));
+END
+$$;
+COMMENT ON FUNCTION _penny.http_jobs_progress(penny.request) IS 'POST /api/v1/jobs/progress';
+
 -- After the routes of 50_http.sql, which have taken away those of another version.
 INSERT INTO penny.routes (method, pattern, handler, access, builtin) VALUES
 	('POST', '/api/v1/jobs', '_penny.http_create_job', 'user', true),
@@ -293,7 +319,8 @@ INSERT INTO penny.routes (method, pattern, handler, access, builtin) VALUES
 	('POST', '/api/v1/jobs/complete', '_penny.http_jobs_complete', 'agent', true),
 	('POST', '/api/v1/jobs/fail', '_penny.http_jobs_fail', 'agent', true),
 	('POST', '/api/v1/jobs/extend', '_penny.http_jobs_extend', 'agent', true),
-	('POST', '/api/v1/jobs/release', '_penny.http_jobs_release', 'agent', true);
+	('POST', '/api/v1/jobs/release', '_penny.http_jobs_release', 'agent', true),
+	('POST', '/api/v1/jobs/progress', '_penny.http_jobs_progress', 'agent', true);
 
 REVOKE EXECUTE ON FUNCTION
 	_penny.wait_asked(jsonb), _penny.json_integer(jsonb, text, bigint, bigint, text), _penny.json_ms(jsonb, text, bigint, text),
@@ -301,7 +328,7 @@ REVOKE EXECUTE ON FUNCTION
 	_penny.http_create_job(penny.request), _penny.http_get_job(penny.request), _penny.http_cancel_job(penny.request),
 	_penny.http_jobs_claim(penny.request), _penny.check_claims(jsonb, jsonb, jsonb), _penny.claims_of(jsonb),
 	_penny.http_jobs_complete(penny.request), _penny.http_jobs_fail(penny.request),
-	_penny.http_jobs_extend(penny.request), _penny.http_jobs_release(penny.request) FROM PUBLIC;
+	_penny.http_jobs_extend(penny.request), _penny.http_jobs_release(penny.request), _penny.http_jobs_progress(penny.request) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	_penny.wait_asked(jsonb), _penny.json_integer(jsonb, text, bigint, bigint, text), _penny.json_ms(jsonb, text, bigint, text),
 	_penny.path_job(jsonb), _penny.job_not_found(bigint), _penny.job_headers(jsonb, boolean),
@@ -309,4 +336,4 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION
 	_penny.http_jobs_claim(penny.request), _penny.check_claims(jsonb, jsonb, jsonb), _penny.claims_of(jsonb),
 	_penny.http_jobs_complete(penny.request), _penny.http_jobs_fail(penny.request),
-	_penny.http_jobs_extend(penny.request), _penny.http_jobs_release(penny.request) TO penny_agent;
+	_penny.http_jobs_extend(penny.request), _penny.http_jobs_release(penny.request), _penny.http_jobs_progress(penny.request) TO penny_agent;

@@ -141,6 +141,9 @@ typedef bool PennyUpdatedIndexes;
 	makeJsonLexContextCstringLen((json), (len), (encoding), true)
 #endif
 
+/* libpq/libpq.h has it, and wants headers of GSSAPI. */
+extern bool pq_check_connection(void);
+
 /* Oldest minor release of this major version without known holes in the server. */
 #if PG_VERSION_NUM >= 180000
 #define PENNY_WANTED_SERVER 180006

@@ -43,6 +43,7 @@
 #include "base/registry.h"
 #include "config/config.h"
 #include "gateway/watch.h"
+#include "queue/config.h"
 #include "realtime/publish.h"
 
 static object_access_hook_type prev_object_access = NULL;
@@ -117,6 +118,8 @@ watch_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	{
 		penny_supervisor_look();
 	}
+	if (commit_prepared)
+		penny_queue_config_prepared();
 	if (commit_prepared && penny_registry() != NULL &&
 		pg_atomic_read_u32(&penny_registry()->rights) != 0)
 		rights = true; /* it may be that one */

@@ -3,15 +3,16 @@
  * cancel.c
  *		Cancelling jobs, in whatever state they are.
  *
- *	waiting, delayed	ended in this transaction: it is not started meanwhile, and
- *						waits on when the transaction rolls back
+ *	not started, blocked	ended in this transaction: it is not started meanwhile,
+ *						and waits on when the transaction rolls back (waiting.h)
  *	claimed				the same; the worker's token is worth nothing after the
  *						commit, and its next extend() tells it
- *	run by a worker		asked for just before this transaction commits: the
- *						handler is interrupted, and the worker records the end.
- *						It may have finished at that moment; then it has
- *	only in its table	(memory was full, or it is deferred) it is brought into
- *						memory first
+ *	run by a worker		marked when this transaction commits, and interrupted; the
+ *						worker records the end.  The mark stays with the job: should
+ *						it start again before that, it ends instead.  It may have
+ *						finished at that moment; then it has.  A mark does not outlive
+ *						the server
+ *	just ending			another transaction records how it ended: it is left
  *
  * Who may: the user who enqueued it, agents, and who may do everything.
  *
@@ -20,10 +21,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "queue/cancel.h"
+#include "queue/claimers.h"
 #include "queue/crew.h"
 #include "queue/queue.h"
 #include "queue/waiting.h"
@@ -39,7 +41,6 @@ static Interrupt *interrupts = NULL;
 static int ninterrupts = 0;
 static int space = 0;
 
-static bool end_here(int64 id, const PennyJobRow *row);
 static void note_interrupt(int64 id);
 static void interrupt(int64 id);
 static void xact_callback(XactEvent event, void *arg);
@@ -53,55 +54,65 @@ penny_cancel_init(void)
 	RegisterSubXactCallback(subxact_callback, NULL);
 }
 
-bool
-penny_job_cancel(int64 id)
+/* A claim, or nobody's any more: false. */
+static bool
+cancel_claim(int64 id, const PennyJobRow *row)
+{
+	PennyEnding ending = {.outcome = PENNY_OUTCOME_CANCELLED, .retry_in = -1, .row = row};
+	PennyJob job;
+
+	if (!penny_ending_own_claim(id, &ending.ref, &job))
+		return false;
+	ending.started = job.started;
+	ending.worker = penny_claimer_name(job.holder);
+	penny_ending_record(&ending);
+	return true;
+}
+
+/* What has an entry that could not be taken: does a worker run it, or a transaction end it? */
+static void
+look(int64 id, bool *runs, bool *ends)
 {
 	PennySched *sched = penny_queue_sched();
-	PennyWaitingJob waiting;
 	PennyJobRef ref;
-	bool running = false;
 
-	switch (penny_waiting_take(id, &waiting))
-	{
-		case PENNY_OWNED:
-			penny_waiting_cancel(&waiting);
-			return true;
-		case PENNY_OWNED_GONE:
-			return false;
-		case PENNY_OWNED_RUNS:
-			break;
-	}
-
+	*runs = *ends = false;
 	penny_queue_lock();
 	ref = penny_sched_find(sched, id, penny_queue_now());
 	if (ref != 0)
 	{
 		const PennyJob *job = penny_sched_job(sched, ref);
 
-		running = job->state == PENNY_JOB_ACTIVE && job->until == PENNY_SCHED_NEVER;
+		*runs = job->state == PENNY_JOB_ACTIVE && job->until == PENNY_SCHED_NEVER;
+		*ends = job->state == PENNY_JOB_ENDING;
 	}
 	penny_queue_unlock();
-
-	if (running)
-	{
-		note_interrupt(id);
-		return true;
-	}
-	return end_here(id, &waiting.row);
 }
 
-static bool
-end_here(int64 id, const PennyJobRow *row)
+bool
+penny_job_cancel(int64 id)
 {
-	PennyEnding ending = {.outcome = PENNY_OUTCOME_CANCELLED, .retry_in = -1};
-	PennyJob job;
+	PennyWaitingJob waiting;
+	bool runs = false;
+	bool ends = false;
 
-	if (!penny_ending_own(id, 0, &ending.ref, &job))
-		return false;
-	ending.row = row;
-	ending.started = job.before == PENNY_JOB_ACTIVE ? job.started : penny_queue_now();
-	penny_ending_record(&ending);
-	return true;
+	/* it may start, or come back, between one look and the next */
+	while (!runs && !ends)
+	{
+		PennyOwned owned = penny_waiting_take(id, &waiting);
+
+		if (owned == PENNY_OWNED)
+			penny_waiting_cancel(&waiting);
+		if (owned != PENNY_OWNED_RUNS)
+			return owned == PENNY_OWNED;
+		if (cancel_claim(id, &waiting.row))
+			return true;
+		look(id, &runs, &ends);
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (runs)
+		note_interrupt(id);
+	return runs;
 }
 
 /* ---- running ones ------------------------------------------------------------- */
@@ -119,35 +130,50 @@ note_interrupt(int64 id)
 	interrupts[ninterrupts++] = (Interrupt){id, GetCurrentTransactionNestLevel()};
 }
 
+/* Is it to be ended by the next worker that takes it?  Then at once. */
+static void
+hasten(PennySched *sched, PennyJobRef ref, int64 now)
+{
+	PennyJob *job = penny_sched_job(sched, ref);
+
+	if (job->state != PENNY_JOB_DELAYED || !penny_sched_own(sched, ref, now))
+		return;
+	job->due = now;
+	penny_sched_finish(sched, ref, PENNY_VERB_RETRY, now);
+}
+
+/* In the COMMIT callback: cannot fail. */
 static void
 interrupt(int64 id)
 {
 	PennySched *sched = penny_queue_sched();
+	int64 now = penny_queue_now();
 	PennyJobRef ref;
-	uint32 holder = 0;
-	bool running = false;
+	uint32 holder = PENNY_SCHED_HOLDERS;
 
 	penny_queue_lock();
-	ref = penny_sched_find(sched, id, penny_queue_now());
-	if (ref != 0)
+	ref = penny_sched_find(sched, id, now);
+	if (ref != 0 && penny_sched_job(sched, ref)->state != PENNY_JOB_ENDING)
 	{
 		PennyJob *job = penny_sched_job(sched, ref);
 
-		running = job->state == PENNY_JOB_ACTIVE && job->until == PENNY_SCHED_NEVER;
-		holder = job->holder;
-		if (running)
-			job->flags |= PENNY_JOB_CANCEL;
+		job->flags |= PENNY_JOB_CANCEL;
+		if (job->state == PENNY_JOB_ACTIVE && job->runner == PENNY_RUNNER_SQL)
+			holder = job->holder;
+		hasten(sched, ref, now);
 	}
 	penny_queue_unlock();
-	if (running)
+	if (holder < PENNY_SCHED_HOLDERS)
 		penny_worker_cancel(holder, id);
+	else
+		penny_queue_wake(PENNY_RUNNER_SQL, 0);
 }
 
 static void
 xact_callback(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (event == XACT_EVENT_PRE_COMMIT)
+	if (event == XACT_EVENT_COMMIT)
 		for (int i = 0; i < ninterrupts; i++)
 			interrupt(interrupts[i].id);
 	if (event == XACT_EVENT_PRE_PREPARE && ninterrupts > 0)

@@ -26,12 +26,15 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "base/error.h"
 #include "queue/claim.h"
+#include "queue/claimers.h"
+#include "queue/config.h"
 #include "queue/queue.h"
 #include "queue/shared.h"
 
@@ -48,12 +51,10 @@ static int nclaims = 0;
 static int space = 0;
 
 static void remember(const PennyJob *jobs, int n);
-static void mind_lease(int64 until);
 static void put_back(int from);
 static void vanished(int64 id, uint64 token);
 static int read_rows(const PennyJob *jobs, int n, PennyClaimed *out);
 static void stale(int64 id) __attribute__((noreturn));
-static void own(int64 id, uint64 token, PennyEnding *ending, PennyJobRow *row);
 static void xact_callback(XactEvent event, void *arg);
 static void subxact_callback(SubXactEvent event, SubTransactionId mine, SubTransactionId parent,
 							 void *arg);
@@ -67,56 +68,65 @@ penny_claim_init(void)
 
 /* ---- claiming ---------------------------------------------------------------- */
 
-int
-penny_claim(uint16 queue, int n, int64 lease, const char *worker, PennyClaimed **claimed)
+/* What may start, for this holder; how many.  `*next`: when time makes something ready. */
+static int
+take(uint16 queue, int n, int64 lease, const char *worker, PennyJob *jobs, int64 *next)
 {
 	PennySched *sched = penny_queue_sched();
 	PennyJobRef *refs = palloc(sizeof(PennyJobRef) * (Size) n);
-	PennyJob *jobs = palloc(sizeof(PennyJob) * (Size) n);
-	int64 now;
-	PennyTake take = {.runner = PENNY_RUNNER_EXTERNAL, .queue = queue};
+	PennyTake how = {.runner = PENNY_RUNNER_EXTERNAL, .queue = queue};
 	uint32 taken = 0;
-	bool more;
+	uint32 got;
+	int64 now;
 
-	(void) worker;
-	*claimed = palloc(sizeof(PennyClaimed) * (Size) n);
 	/* room to note them is there before they are taken: what follows cannot fail */
 	remember(NULL, n);
 	penny_queue_lock();
 	now = penny_queue_now();
-	take.until = now + lease;
-	while (taken < (uint32) n)
+	how.until = now + lease;
+	how.holder = penny_claimer_number(worker);
+	do
 	{
-		uint32 more;
-
 		/* those that a rate counts come one at a time */
-		take.max = (uint32) n - taken;
-		more = penny_sched_take(sched, &take, now, refs + taken);
-		if (more == 0)
-			break;
-		taken += more;
-	}
+		how.max = (uint32) n - taken;
+		got = penny_sched_take(sched, &how, now, refs + taken);
+		taken += got;
+	} while (got > 0 && taken < (uint32) n);
 	for (uint32 i = 0; i < taken; i++)
 		jobs[i] = *penny_sched_job(sched, refs[i]);
 	remember(jobs, (int) taken);
-	more = taken > 0 && penny_sched_waits(sched, PENNY_RUNNER_EXTERNAL, queue, now);
+	if (!penny_sched_waits(sched, PENNY_RUNNER_EXTERNAL, queue, now))
+		penny_claimers_drained(queue);
+	*next = penny_sched_next(sched, PENNY_RUNNER_EXTERNAL, now);
 	penny_queue_unlock();
-	if (taken == 0)
-		return 0;
-	mind_lease(take.until);
-	if (more)
-		penny_queue_wake(PENNY_RUNNER_EXTERNAL, queue);
-	return read_rows(jobs, (int) taken, *claimed);
+	pfree(refs);
+	return (int) taken;
 }
 
-/* Somebody is to look when the lease ends: the worker that sleeps until a later time is woken. */
-static void
-mind_lease(int64 until)
+int
+penny_claim(uint16 queue, int n, int64 lease, const char *worker, PennyClaimed **claimed)
 {
-	if ((int64) pg_atomic_read_u64(&penny_queue_shared->upkeep_at) <= until)
-		return;
-	penny_queue_upkeep_by(until);
-	penny_queue_wake(PENNY_RUNNER_SQL, 0);
+	PennyJob *jobs = palloc(sizeof(PennyJob) * (Size) n);
+	int64 next;
+	int taken;
+
+	/* a queue that was paused is so from its commit on */
+	if (penny_queue_config_pending())
+		penny_queue_config_apply();
+	taken = take(queue, n, lease, worker, jobs, &next);
+
+	/* somebody is to look when a lease ends, and for who waits, when time has come */
+	penny_queue_mind(next);
+	if (taken == n)
+		penny_queue_wake(PENNY_RUNNER_EXTERNAL, queue);
+	*claimed = NULL;
+	if (taken > 0)
+	{
+		*claimed = palloc(sizeof(PennyClaimed) * (Size) taken);
+		taken = read_rows(jobs, taken, *claimed);
+	}
+	pfree(jobs);
+	return taken;
 }
 
 /* With jobs NULL make room for n; with jobs note them, which cannot fail. */
@@ -137,17 +147,30 @@ remember(const PennyJob *jobs, int n)
 		claims[nclaims++] = (Claim){jobs[i].id, jobs[i].token, GetCurrentTransactionNestLevel()};
 }
 
-/* The rows of what was taken; jobs whose rows are gone are dropped. */
+/*
+ * The rows of what was taken and noted last; jobs whose rows are gone are dropped.
+ * When there are enough bytes of payloads the others go back for the next claim: an
+ * answer that is too large to be made would come to nothing each time.
+ */
 static int
 read_rows(const PennyJob *jobs, int n, PennyClaimed *out)
 {
+	Size bytes = 0;
 	int found = 0;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < n; i++)
 	{
+		if (bytes >= PENNY_CLAIM_BYTES)
+		{
+			put_back(nclaims - (n - i));
+			break;
+		}
 		if (penny_job_read(&jobs[i], &out[found].row))
+		{
+			bytes += VARSIZE(out[found].row.payload);
 			out[found++].job = jobs[i];
+		}
 		else
 			vanished(jobs[i].id, jobs[i].token);
 	}
@@ -182,35 +205,54 @@ stale(int64 id)
 			 errhint("Undo what was done for it; if it is to run, it is given out again.")));
 }
 
+/* Of an entry that is ENDING: its row.  False: that has gone by other hands. */
+static bool
+describe(PennyJobRef ref, const PennyJob *job, PennyJobRow *row, PennyEnding *ending)
+{
+	bool found;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	found = penny_job_read(job, row);
+	PopActiveSnapshot();
+	memset(ending, 0, sizeof(*ending));
+	ending->ref = ref;
+	ending->row = row;
+	ending->retry_in = -1;
+	ending->worker = penny_claimer_name(job->holder);
+	ending->started = job->started;
+	return found;
+}
+
 /* ENDING, with its row, or PY409. */
 static void
 own(int64 id, uint64 token, PennyEnding *ending, PennyJobRow *row)
 {
+	PennyJobRef ref;
 	PennyJob job;
 
-	memset(ending, 0, sizeof(*ending));
-	if (token == 0 || !penny_ending_own(id, token, &ending->ref, &job))
+	/* of one without a row, the error puts it back, and who takes it next drops it */
+	if (penny_ending_own_claims(&id, &token, 1, &ref, &job) == 0 ||
+		!describe(ref, &job, row, ending))
 		stale(id);
-	PushActiveSnapshot(GetLatestSnapshot());
-	if (!penny_job_read(&job, row))
-		stale(id); /* the error puts it back, and who takes it next drops it */
-	PopActiveSnapshot();
-	ending->row = row;
-	ending->retry_in = -1;
-	ending->worker = "external";
-	ending->started = job.started;
+}
+
+static void
+complete_owned(PennyJobRef ref, const PennyJob *job, Jsonb *result)
+{
+	PennyJobRow row;
+	PennyEnding ending;
+
+	if (!describe(ref, job, &row, &ending))
+		stale(job->id);
+	ending.outcome = PENNY_OUTCOME_COMPLETED;
+	ending.result = result;
+	penny_ending_record(&ending);
 }
 
 void
 penny_claim_complete(int64 id, uint64 token, Jsonb *result)
 {
-	PennyJobRow row;
-	PennyEnding ending;
-
-	own(id, token, &ending, &row);
-	ending.outcome = PENNY_OUTCOME_COMPLETED;
-	ending.result = result;
-	penny_ending_record(&ending);
+	penny_claim_complete_many(&id, &token, 1, &result);
 }
 
 void
@@ -232,65 +274,87 @@ penny_claim_fail(int64 id, uint64 token, const char *error, int64 retry_in, bool
 static bool
 is_plain(const PennyJob *job)
 {
-	return (job->flags &
-			(PENNY_JOB_DEFERRED | PENNY_JOB_KEYED | PENNY_JOB_CHILD | PENNY_JOB_TOLD)) == 0;
+	return (job->flags & (PENNY_JOB_DEFERRED | PENNY_JOB_KEYED | PENNY_JOB_CHILD | PENNY_JOB_TOLD |
+						  PENNY_JOB_REDRIVEN)) == 0;
 }
+
+/* A job that is ENDING. */
+typedef struct Owned
+{
+	PennyJobRef ref;
+	const PennyJob *job; /* as it was */
+} Owned;
 
 static int
-by_id(const void *a, const void *b)
+by_holder(const void *a, const void *b)
 {
-	int64 x = ((const PennyJob *) a)->id;
-	int64 y = ((const PennyJob *) b)->id;
+	const PennyJob *one = ((const Owned *) a)->job;
+	const PennyJob *two = ((const Owned *) b)->job;
 
-	return x < y ? -1 : x > y;
+	if (one->queue != two->queue)
+		return one->queue < two->queue ? -1 : 1;
+	if (one->holder != two->holder)
+		return one->holder < two->holder ? -1 : 1;
+	return one->id < two->id ? -1 : one->id > two->id;
 }
 
-/*
- * Plain ones of one queue share a receipt; the others, and those with results,
- * have their own.
- */
+/* A start that a rate has counted has a receipt of its own, which says when it was. */
+static bool
+share_receipt(const PennyJob *one, const PennyJob *two)
+{
+	return one->queue == two->queue && one->holder == two->holder &&
+		   ((one->flags | two->flags) & PENNY_JOB_ALONE) == 0;
+}
+
+/* Plain ones of one queue and worker share a receipt. */
+static void
+record_plain(Owned *plain, int n)
+{
+	int64 *ids = palloc(sizeof(int64) * (Size) n);
+	PennyJobRef *refs = palloc(sizeof(PennyJobRef) * (Size) n);
+
+	qsort(plain, (size_t) n, sizeof(Owned), by_holder);
+	for (int from = 0, to; from < n; from = to)
+	{
+		const PennyJob *first = plain[from].job;
+		int64 started = first->started;
+
+		for (to = from; to < n && (to == from || share_receipt(first, plain[to].job)); to++)
+		{
+			ids[to] = plain[to].job->id;
+			refs[to] = plain[to].ref;
+			started = Min(started, plain[to].job->started);
+		}
+		penny_ending_record_batch(ids + from, refs + from, to - from, first->queue, started,
+								  penny_claimer_name(first->holder));
+	}
+}
+
 void
 penny_claim_complete_many(const int64 *ids, const uint64 *tokens, int n, Jsonb **results)
 {
-	PennyJob *plain = palloc(sizeof(PennyJob) * (Size) n);
-	PennyJobRef *refs = palloc(sizeof(PennyJobRef) * (Size) n);
-	int64 *sorted = palloc(sizeof(int64) * (Size) n);
+	PennyJob *jobs = palloc(sizeof(PennyJob) * (Size) Max(n, 1));
+	PennyJobRef *refs = palloc(sizeof(PennyJobRef) * (Size) Max(n, 1));
+	Owned *plain = palloc(sizeof(Owned) * (Size) Max(n, 1));
+	int owned = penny_ending_own_claims(ids, tokens, n, refs, jobs);
 	int nplain = 0;
-	PennySched *sched = penny_queue_sched();
 
+	if (owned < n)
+		stale(ids[owned]);
 	for (int i = 0; i < n; i++)
 	{
-		PennyJob job;
-		PennyJobRef ref;
-		bool simple = results == NULL || results[i] == NULL;
+		Jsonb *result = results == NULL ? NULL : results[i];
 
-		if (simple)
-		{
-			penny_queue_lock();
-			ref = penny_sched_find(sched, ids[i], penny_queue_now());
-			simple = ref != 0 && is_plain(penny_sched_job(sched, ref));
-			penny_queue_unlock();
-		}
-		if (!simple)
-			penny_claim_complete(ids[i], tokens[i], results == NULL ? NULL : results[i]);
-		else if (tokens[i] != 0 && penny_ending_own(ids[i], tokens[i], &ref, &job))
-			plain[nplain++] = job;
+		if (result == NULL && is_plain(&jobs[i]))
+			plain[nplain++] = (Owned){refs[i], &jobs[i]};
 		else
-			stale(ids[i]);
+			complete_owned(refs[i], &jobs[i], result);
 	}
-	qsort(plain, (size_t) nplain, sizeof(PennyJob), by_id);
-	for (int from = 0, to; from < nplain; from = to)
-	{
-		for (to = from; to < nplain && plain[to].queue == plain[from].queue; to++)
-		{
-			sorted[to] = plain[to].id;
-			penny_queue_lock();
-			refs[to] = penny_sched_find(sched, plain[to].id, penny_queue_now());
-			penny_queue_unlock();
-		}
-		penny_ending_record_batch(sorted + from, refs + from, to - from, plain[from].queue,
-								  plain[from].started, "external");
-	}
+	if (nplain > 0)
+		record_plain(plain, nplain);
+	pfree(jobs);
+	pfree(refs);
+	pfree(plain);
 }
 
 /* ---- at once --------------------------------------------------------------------- */
@@ -309,82 +373,82 @@ find_claim(int64 id, uint64 token, int64 now)
 	return ref;
 }
 
-/* A lease that is over and not taken back yet still holds. */
-bool
-penny_claim_extend(int64 id, uint64 token, int64 lease)
+void
+penny_claim_check(int64 id, uint64 token)
 {
-	int64 now;
 	PennyJobRef ref;
 
 	penny_queue_lock();
-	now = penny_queue_now();
-	ref = find_claim(id, token, now);
-	if (ref != 0)
-		penny_sched_lease(penny_queue_sched(), ref, now + lease, now);
+	ref = find_claim(id, token, penny_queue_now());
 	penny_queue_unlock();
-	return ref != 0;
+	if (ref == 0)
+		stale(id);
 }
 
-bool
-penny_claim_release(int64 id, uint64 token)
+/* A lease that is over and not taken back yet still holds. */
+void
+penny_claim_extend(const int64 *ids, const uint64 *tokens, int n, int64 lease, bool *held)
 {
 	int64 now;
-	PennyJobRef ref;
-	uint16 queue = 0;
 
 	penny_queue_lock();
 	now = penny_queue_now();
-	ref = find_claim(id, token, now);
-	if (ref != 0)
+	for (int i = 0; i < n; i++)
 	{
-		queue = penny_sched_job(penny_queue_sched(), ref)->queue;
-		penny_sched_put_back(penny_queue_sched(), ref, now);
+		PennyJobRef ref = find_claim(ids[i], tokens[i], now);
+
+		held[i] = ref != 0;
+		if (ref != 0)
+			penny_sched_lease(penny_queue_sched(), ref, now + lease, now);
 	}
 	penny_queue_unlock();
-	if (ref != 0)
-	{
-		penny_queue_wake(PENNY_RUNNER_EXTERNAL, queue);
-		mind_lease(0); /* requests that wait at an edge are told by upkeep */
-	}
-	return ref != 0;
+	penny_queue_mind(now + lease);
+}
+
+/* Queues of which something was put back. */
+typedef struct Queues
+{
+	uint64 word[PENNY_SCHED_QUEUES / 64];
+} Queues;
+
+/* With the lock held. */
+static bool
+release(int64 id, uint64 token, int64 now, Queues *queues)
+{
+	PennyJobRef ref = find_claim(id, token, now);
+	uint16 queue;
+
+	if (ref == 0)
+		return false;
+	queue = penny_sched_job(penny_queue_sched(), ref)->queue % PENNY_SCHED_QUEUES;
+	penny_sched_put_back(penny_queue_sched(), ref, now);
+	queues->word[queue / 64] |= UINT64CONST(1) << queue % 64;
+	return true;
+}
+
+static void
+wake_queues(const Queues *queues)
+{
+	for (int i = 0; i < PENNY_SCHED_QUEUES / 64; i++)
+		for (uint64 left = queues->word[i]; left != 0; left &= left - 1)
+			penny_queue_wake(PENNY_RUNNER_EXTERNAL,
+							 (uint16) (i * 64 + pg_rightmost_one_pos64(left)));
 }
 
 int
-penny_claim_expire(int max)
+penny_claim_release(const int64 *ids, const uint64 *tokens, int n)
 {
-	PennySched *sched = penny_queue_sched();
-	int done = 0;
+	Queues queues = {{0}};
+	int released = 0;
+	int64 now;
 
-	while (done < max)
-	{
-		PennyJobRef ref;
-		PennyJob job;
-		PennyJobRow row;
-		PennyEnding ending = {
-			.outcome = PENNY_OUTCOME_FAILED, .retry_in = -1, .worker = "external"};
-		uint32 n;
-
-		penny_queue_lock();
-		n = penny_sched_expired(sched, penny_queue_now(), 1, &ref);
-		if (n > 0)
-			job = *penny_sched_job(sched, ref);
-		penny_queue_unlock();
-		if (n == 0)
-			break;
-		penny_ending_adopt(ref);
-		done++;
-		PushActiveSnapshot(GetLatestSnapshot());
-		if (penny_job_read(&job, &row))
-		{
-			ending.ref = ref;
-			ending.row = &row;
-			ending.error = "the worker's lease ended before it said how the job went";
-			ending.started = job.started;
-			penny_ending_record(&ending);
-		}
-		PopActiveSnapshot();
-	}
-	return done;
+	penny_queue_lock();
+	now = penny_queue_now();
+	for (int i = 0; i < n; i++)
+		released += release(ids[i], tokens[i], now, &queues);
+	penny_queue_unlock();
+	wake_queues(&queues);
+	return released;
 }
 
 /* ---- transactions ------------------------------------------------------------------ */
@@ -393,9 +457,18 @@ penny_claim_expire(int max)
 static void
 put_back(int from)
 {
+	Queues queues = {{0}};
+	int64 now;
+
+	if (from >= nclaims)
+		return;
+	penny_queue_lock();
+	now = penny_queue_now();
 	for (int i = from; i < nclaims; i++)
-		(void) penny_claim_release(claims[i].id, claims[i].token);
-	nclaims = Min(nclaims, from);
+		(void) release(claims[i].id, claims[i].token, now, &queues);
+	penny_queue_unlock();
+	nclaims = from;
+	wake_queues(&queues);
 }
 
 static void

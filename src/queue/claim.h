@@ -13,6 +13,7 @@
 #include "queue/queue.h"
 
 #define PENNY_CLAIM_MAX 1000
+#define PENNY_CLAIM_BYTES (64 * 1024 * 1024) /* of payloads, after which no more are given */
 
 typedef struct PennyClaimed
 {
@@ -41,18 +42,16 @@ extern void penny_claim_complete_many(const int64 *ids, const uint64 *tokens, in
 extern void penny_claim_fail(int64 id, uint64 token, const char *error, int64 retry_in,
 							 bool permanent);
 
-/* At once, whatever becomes of the transaction; false: it is not the caller's any more. */
-extern bool penny_claim_extend(int64 id, uint64 token, int64 lease);
-extern bool penny_claim_release(int64 id, uint64 token);
+/* At once, whatever becomes of the transaction; `held`: was each the caller's still? */
+extern void penny_claim_extend(const int64 *ids, const uint64 *tokens, int n, int64 lease,
+							   bool *held);
+/* Likewise; how many were. */
+extern int penny_claim_release(const int64 *ids, const uint64 *tokens, int n);
+/* PY409 when it is not. */
+extern void penny_claim_check(int64 id, uint64 token);
 
-/*
- * Record what happened to claims whose leases are over: attempts that failed.  In a
- * transaction of the caller's; from the workers' upkeep.  How many.
- */
-extern int penny_claim_expire(int max);
+/* ---- claim_upkeep.c ------------------------------------------------------------- */
 
-/* This transaction brings an external job to the queue: requests that wait for one are told. */
-extern void penny_claims_tell(uint16 queue);
 /*
  * Leases that are over, and requests that wait for what time has made ready.  In a
  * transaction, by the worker that does the queue's upkeep; when to go on, or

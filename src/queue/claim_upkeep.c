@@ -1,103 +1,78 @@
 /*-------------------------------------------------------------------------
  *
  * claim_upkeep.c
- *		External workers that are not sessions of this server, and claims of those
- *		that are gone.
+ *		Claims of external workers that are gone, and those that wait at the edges
+ *		for what time makes ready.
  *
- * A request for jobs that waits at an edge is woken by the room queue:<name>.  The
- * transaction that brings an external job tells that room when it commits.  What
- * becomes ready by time, or comes back, is told by the worker that does the queue's
- * upkeep: at most once until a look has found nothing ready.  Where nobody waits,
- * nothing is told (realtime/publish.h).
- *
- * A lease that is over is an attempt that failed, recorded by the same worker.
+ * A lease that is over is an attempt that failed, recorded by the worker that does
+ * the queue's upkeep.  What else time does (delays, windows of rates) that worker
+ * tells the edges (claimers.c), as soon after it as LISTENED; where nobody waits it
+ * comes by for the leases alone, less often.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/xact.h"
-#include "storage/proc.h"
-#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "queue/claim.h"
-#include "queue/config.h"
+#include "queue/claimers.h"
+#include "queue/ending_private.h"
 #include "queue/queue.h"
-#include "realtime/publish.h"
 
 #define EXPIRE_AT_ONCE 100 /* leases in a transaction */
+/* us between looks, at least: while requests wait at an edge, and otherwise */
+#define LISTENED INT64CONST(5000)
+#define NOT_LISTENED INT64CONST(100000)
 
+/* The row has gone by other hands: it is no job any more. */
 static void
-room_of(char *room, Size size, const char *queue)
+expire(PennyJobRef ref, const PennyJob *job)
 {
-	snprintf(room, size, "queue:%s", queue);
+	PennyEnding ending = {.ref = ref,
+						  .outcome = PENNY_OUTCOME_FAILED,
+						  .retry_in = -1,
+						  .error = "the worker's lease ended before it said how the job went",
+						  .worker = penny_claimer_name(job->holder),
+						  .started = job->started};
+	PennyJobRow row;
+
+	ending.row = &row;
+	if (penny_job_read(job, &row))
+		penny_ending_record(&ending);
+	else
+		penny_ending_post(ref, PENNY_VERB_ENDED, 0, 0, false);
 }
 
-/* Once for a queue in a subtransaction, as far as that is easily known. */
-void
-penny_claims_tell(uint16 queue)
-{
-	static LocalTransactionId last_lxid = InvalidLocalTransactionId;
-	static SubTransactionId last_sub = InvalidSubTransactionId;
-	static uint16 last_queue;
-	char room[NAMEDATALEN + 16];
-	PennyQueueConfig config;
-
-	if (last_lxid == MyProc->lxid && last_sub == GetCurrentSubTransactionId() &&
-		last_queue == queue)
-		return;
-	if (!penny_publish_active() || !penny_queue_by_id(queue, &config))
-		return;
-	room_of(room, sizeof(room), NameStr(config.name));
-	penny_publish_hint(room, NULL, 0);
-	last_lxid = MyProc->lxid;
-	last_sub = GetCurrentSubTransactionId();
-	last_queue = queue;
-}
-
-/* Is something ready of which the room was not told since it became so? */
+/* True: there may be more. */
 static bool
-is_news(uint16 queue)
+expire_some(void)
 {
-	static bool told[PENNY_SCHED_QUEUES];
-	bool ready;
-	bool news;
+	PennyJobRef refs[EXPIRE_AT_ONCE];
+	PennyJob *jobs = palloc(sizeof(PennyJob) * EXPIRE_AT_ONCE);
+	int n = penny_ending_own_expired(EXPIRE_AT_ONCE, refs, jobs);
 
-	penny_queue_lock();
-	ready = penny_sched_waits(penny_queue_sched(), PENNY_RUNNER_EXTERNAL, queue, penny_queue_now());
-	penny_queue_unlock();
-	news = ready && !told[queue];
-	told[queue] = ready;
-	return news;
-}
-
-static void
-tell_all(void)
-{
-	PennyQueueConfig *queues;
-	int n = penny_queue_read_all(&queues);
-
+	PushActiveSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < n; i++)
-	{
-		char room[NAMEDATALEN + 16];
-
-		room_of(room, sizeof(room), NameStr(queues[i].name));
-		if (penny_publish_wanted(room, strlen(room)) && is_news(queues[i].id))
-			penny_publish_hint(room, NULL, 0);
-	}
+		expire(refs[i], &jobs[i]);
+	PopActiveSnapshot();
+	pfree(jobs);
+	return n == EXPIRE_AT_ONCE;
 }
 
 int64
 penny_claims_upkeep(void)
 {
-	int expired = penny_claim_expire(EXPIRE_AT_ONCE);
+	bool more = expire_some();
+	bool listened = penny_claimers_upkeep();
+	int64 now;
 	int64 next;
 
-	if (penny_publish_active())
-		tell_all();
 	penny_queue_lock();
-	next = penny_sched_next(penny_queue_sched(), PENNY_RUNNER_EXTERNAL, penny_queue_now());
+	now = penny_queue_now();
+	next = penny_sched_next(penny_queue_sched(), PENNY_RUNNER_EXTERNAL, now);
 	penny_queue_unlock();
-	return expired == EXPIRE_AT_ONCE ? 0 : next;
+	if (more)
+		return now;
+	return Max(next, now + (listened ? LISTENED : NOT_LISTENED));
 }

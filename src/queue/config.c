@@ -18,8 +18,9 @@
  * not preload penny, where there is no stamp.  What was handed out stays valid
  * until the end of the transaction.
  *
- * A transaction with such a change cannot be PREPAREd: its COMMIT PREPARED may
- * come from a session that knows nothing of it.
+ * A transaction with such a change may be PREPAREd, and committed by a session that
+ * knows nothing of it, even after a restart.  So once one was prepared, or may have
+ * been before the server started, every COMMIT PREPARED moves the stamp.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,13 +32,15 @@
 #include "utils/memutils.h"
 
 #include "base/shmem.h"
+#include "queue/claimers.h"
 #include "queue/config.h"
 
 typedef struct Shared
 {
 	pg_atomic_uint64 stamp;         /* raised by commits that change the tables; from 1 on */
 	pg_atomic_uint64 applied;       /* stamp of what the scheduler knows; under the queue's lock */
-	bool known[PENNY_SCHED_QUEUES]; /* queues that it knows; likewise */
+	pg_atomic_uint32 prepared;      /* some prepared transaction may change the tables */
+	bool known[PENNY_SCHED_QUEUES]; /* queues that it knows; under the lock */
 } Shared;
 
 /* A kind's entry in the session's table. */
@@ -73,6 +76,7 @@ shared_create(void)
 {
 	pg_atomic_init_u64(&shared->stamp, 1);
 	pg_atomic_init_u64(&shared->applied, 0);
+	pg_atomic_init_u32(&shared->prepared, 1);
 }
 
 static const PennyShmemPart config_part = {.name = "penny queue settings",
@@ -88,22 +92,25 @@ penny_queue_config_init(void)
 
 /* ---- changes ---------------------------------------------------------------------- */
 
+/* What the tables say now is another thing; it is visible. */
+static void
+raise_stamp(void)
+{
+	pg_atomic_fetch_add_u64(&shared->stamp, 1);
+	penny_queue_wake(PENNY_RUNNER_SQL, 0);
+}
+
 static void
 end_transaction(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (event == XACT_EVENT_PRE_PREPARE && changing)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-						errmsg("cannot PREPARE a transaction that has changed queues or "
-							   "handlers of penny")));
-	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT &&
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE &&
 		event != XACT_EVENT_PARALLEL_COMMIT && event != XACT_EVENT_PARALLEL_ABORT)
 		return;
+	if (changing && event == XACT_EVENT_PREPARE && shared != NULL)
+		pg_atomic_write_u32(&shared->prepared, 1);
 	if (changing && event == XACT_EVENT_COMMIT && shared != NULL)
-	{
-		pg_atomic_fetch_add_u64(&shared->stamp, 1);
-		penny_queue_wake(PENNY_RUNNER_SQL, 0);
-	}
+		raise_stamp();
 	if (changing || shared == NULL)
 		read_at = 0;
 	changing = false;
@@ -119,6 +126,13 @@ register_callbacks(void)
 		return;
 	RegisterXactCallback(end_transaction, NULL);
 	registered = true;
+}
+
+void
+penny_queue_config_prepared(void)
+{
+	if (shared != NULL && pg_atomic_read_u32(&shared->prepared) != 0)
+		raise_stamp();
 }
 
 void
@@ -248,6 +262,12 @@ penny_queue_config_pending(void)
 	return pg_atomic_read_u64(&shared->applied) != pg_atomic_read_u64(&shared->stamp);
 }
 
+void
+penny_queue_config_distrust(void)
+{
+	pg_atomic_write_u64(&shared->applied, 0);
+}
+
 /* All kinds that have a handler, for the scheduler. */
 static PennyKindRunner *
 list_kinds(uint32 *n)
@@ -277,6 +297,9 @@ penny_queue_config_apply(void)
 	uint32 n;
 	int64 now;
 
+	/* what is not committed is nobody else's */
+	if (changing)
+		return;
 	read_at = 0;
 	refresh();
 	list = list_kinds(&n);
@@ -290,13 +313,19 @@ penny_queue_config_apply(void)
 		{
 			bool there = queue_index[i] >= 0;
 
+			const PennyQueueConfig *queue = there ? &queues[queue_index[i]] : NULL;
+
 			if (there || shared->known[i])
-				penny_sched_queue(sched, (uint16) i, there ? &queues[queue_index[i]].limits : &none,
-								  now);
+			{
+				penny_sched_queue(sched, (uint16) i, there ? &queue->limits : &none, now);
+				penny_claimers_queue((uint16) i, there ? NameStr(queue->name) : NULL);
+			}
 			shared->known[i] = there;
 		}
 		pg_atomic_write_u64(&shared->applied, read_at);
 	}
 	penny_queue_unlock();
+	/* a limit may have opened, a queue gone on, a kind lost its handler */
+	penny_claimers_wake_all();
 	pfree(list);
 }

@@ -18,10 +18,14 @@ extern void penny_queue_config_init(void);
 
 /* This transaction changes queues or handlers: others learn of it when it commits. */
 extern void penny_queue_config_changed(void);
+/* A prepared transaction, of whomever, has been committed. */
+extern void penny_queue_config_prepared(void);
 
 /* Does the scheduler not know yet what the tables say?  A load and a compare. */
 extern bool penny_queue_config_pending(void);
-/* Tell it; within a transaction without a snapshot. */
+/* What it was told is wrong: tell it again. */
+extern void penny_queue_config_distrust(void);
+/* Tell it what is committed; in a transaction. */
 extern void penny_queue_config_apply(void);
 
 /* ---- config_read.c ------------------------------------------------------------ */

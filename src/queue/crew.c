@@ -5,8 +5,9 @@
  *
  * Time.  Jobs come due, and one sleeping worker is to wake for them, not all:
  * the first that goes to sleep minds the time, and the others sleep until they
- * are woken.  When it goes to work it hands that over: it wakes a sleeper, who
- * minds it from then on.  When there is none, the supervisor does, as far as
+ * are woken.  One that is woken for a time earlier than what is minded tells who
+ * minds it (penny_crew_next()).  When that goes to work it hands the time over: it
+ * wakes a sleeper, who minds it from then on.  When there is none, the supervisor does, as far as
  * another worker may be started (gateway/job_workers.c).
  *
  * More hands.  Who makes a job ready and finds no sleeping worker tells the
@@ -15,7 +16,9 @@
  *
  * Cancelling.  A worker shows which job it runs.  Who cancels one writes its id
  * beside that and sends SIGINT; the worker's signal handler compares, so a
- * signal that comes too late hits nobody.
+ * signal that comes too late hits nobody.  The worker shows its job before it looks
+ * whether that is to be cancelled, and who cancels writes before he looks, so one of
+ * them sees the other.
  *
  * All of it is words in shared memory, each written by atomic operations.
  *
@@ -37,6 +40,7 @@
 typedef struct Crew
 {
 	pg_atomic_uint32 minder; /* number of the worker that minds the time plus one, 0 = none */
+	pg_atomic_uint64 minds;  /* until when that one sleeps */
 	pg_atomic_uint32 told;   /* the supervisor was told that hands are short */
 	pg_atomic_uint64 runs[PENNY_MAX_WORKERS];   /* id of the job that runs */
 	pg_atomic_uint64 cancel[PENNY_MAX_WORKERS]; /* id of the job to cancel */
@@ -56,6 +60,7 @@ static void
 crew_create(void)
 {
 	pg_atomic_init_u32(&crew->minder, 0);
+	pg_atomic_init_u64(&crew->minds, PENNY_SCHED_NEVER);
 	pg_atomic_init_u32(&crew->told, 0);
 	for (int i = 0; i < PENNY_MAX_WORKERS; i++)
 	{
@@ -80,8 +85,24 @@ penny_crew_mind(int number)
 {
 	uint32 none = 0;
 
-	return pg_atomic_read_u32(&crew->minder) == (uint32) number + 1 ||
-		   pg_atomic_compare_exchange_u32(&crew->minder, &none, (uint32) number + 1);
+	if (pg_atomic_read_u32(&crew->minder) != (uint32) number + 1 &&
+		!pg_atomic_compare_exchange_u32(&crew->minder, &none, (uint32) number + 1))
+		return false;
+	/* until the look that follows has said when, everybody is to tell */
+	pg_atomic_write_u64(&crew->minds, PENNY_SCHED_NEVER);
+	pg_memory_barrier();
+	return true;
+}
+
+void
+penny_crew_next(int number, int64 next)
+{
+	uint32 minder = pg_atomic_read_u32(&crew->minder);
+
+	if (minder == (uint32) number + 1)
+		pg_atomic_write_u64(&crew->minds, (uint64) next);
+	else if (minder != 0 && next < (int64) pg_atomic_read_u64(&crew->minds))
+		penny_queue_wake_worker((int) minder - 1);
 }
 
 bool
@@ -95,10 +116,18 @@ penny_crew_unmind(int number)
 
 /* ---- cancelling ------------------------------------------------------------------ */
 
-void
+/* What was asked for another job is over: that one looks at its entry. */
+bool
 penny_crew_runs(int number, int64 id)
 {
+	uint64 cancel;
+
 	pg_atomic_write_u64(&crew->runs[number], (uint64) id);
+	pg_memory_barrier();
+	cancel = pg_atomic_read_u64(&crew->cancel[number]);
+	if (cancel != 0 && (cancel != (uint64) id || id == 0))
+		(void) pg_atomic_compare_exchange_u64(&crew->cancel[number], &cancel, 0);
+	return id != 0 && cancel == (uint64) id;
 }
 
 int64

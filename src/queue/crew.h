@@ -18,11 +18,13 @@ extern void penny_crew_init(void);
 
 /* Mind the time, unless another one does; true: it is this one. */
 extern bool penny_crew_mind(int number);
+/* There will be something to do at `next`: who minds the time is to know. */
+extern void penny_crew_next(int number, int64 next);
 /* No longer; true: it was this one. */
 extern bool penny_crew_unmind(int number);
 
-/* The job that this worker is about to run; 0: none. */
-extern void penny_crew_runs(int number, int64 id);
+/* The job that this worker is about to run; 0: none.  True: it is to be cancelled. */
+extern bool penny_crew_runs(int number, int64 id);
 /* Which job of this worker is to be cancelled, if any. */
 extern int64 penny_crew_to_cancel(int number);
 

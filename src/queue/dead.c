@@ -171,7 +171,7 @@ insert(PennyJobRow *row)
 
 	if (row->key == NULL)
 		return penny_job_insert(row);
-	id = penny_job_insert_keyed(row, PENNY_KEY_KEEP);
+	id = penny_job_insert_keyed(row, PENNY_KEY_KEEP, true);
 	if (id != row->id)
 		ereport(ERROR, (errcode(ERRCODE_PENNY_CONFLICT),
 						errmsg("key \"%s\" is held by job " INT64_FORMAT, row->key, id),

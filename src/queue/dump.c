@@ -247,6 +247,5 @@ penny_rotate_jobs(PG_FUNCTION_ARGS)
 	penny_require_preload();
 	pg_atomic_write_u32(&penny_queue_shared->rotate_now, 1);
 	penny_queue_upkeep_by(0);
-	penny_queue_wake(PENNY_RUNNER_SQL, 0);
 	PG_RETURN_VOID();
 }

@@ -3,12 +3,13 @@
  * ending.c
  *		Entries that this transaction has made its own, until it ends.
  *
- * Two stacks in TopTransactionContext, both with nesting levels: the entries that
- * are owned (ENDING), and what was recorded of them.  A subtransaction that rolls
+ * Three stacks in TopTransactionContext, all with nesting levels: the entries that
+ * are owned (ENDING), what was recorded of them, and the jobs that have ended for
+ * good, some of them in no entry.  A subtransaction that rolls
  * back takes its records off, so those entries are KEPT again, and gives back at
  * once what it had made its own.  COMMIT puts the records into the entries, ABORT
  * says KEPT to all, and one chain is posted; nothing there can fail, allocate or
- * wait.
+ * wait.  Who waits is told after that, and so finds the end in memory and tables.
  *
  * A prepared transaction could not hold entries over a restart, so it is refused.
  *
@@ -17,9 +18,9 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "port/pg_bitutils.h"
 #include "utils/memutils.h"
 
-#include "queue/ending.h"
 #include "queue/ending_private.h"
 #include "queue/load.h"
 #include "queue/pending.h"
@@ -45,6 +46,13 @@ typedef struct Record
 	bool deferred; /* its row has gone to the deferred jobs */
 } Record;
 
+/* A job that has ended for good. */
+typedef struct Ended
+{
+	int64 id;
+	int level;
+} Ended;
+
 /* Of the current transaction. */
 static struct
 {
@@ -54,6 +62,9 @@ static struct
 	Record *record;
 	int nrecords;
 	int record_space;
+	Ended *ended;
+	int nended;
+	int ended_space;
 } mine;
 
 static void xact_callback(XactEvent event, void *arg);
@@ -65,12 +76,6 @@ penny_ending_init(void)
 {
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
-}
-
-bool
-penny_ending_any(void)
-{
-	return mine.nowned > 0;
 }
 
 /* Room for n more in an array of this transaction. */
@@ -113,15 +118,54 @@ refuse_other_tables(void)
 
 /* ---- making them one's own ------------------------------------------------------------- */
 
-/*
- * One that is in a table and not in memory, such as a job to be cancelled for which
- * there was no room, is brought in first.
- */
-bool
-penny_ending_own(int64 id, uint64 token, PennyJobRef *ref, PennyJob *copy)
+/* An entry that has just become ENDING: if nothing is recorded it is what it was. */
+static void
+keep(PennyJobRef ref)
+{
+	penny_sched_job(penny_queue_sched(), ref)->verb = PENNY_VERB_KEPT;
+	push(ref, GetCurrentTransactionNestLevel());
+}
+
+int
+penny_ending_own_claims(const int64 *ids, const uint64 *tokens, int n, PennyJobRef *refs,
+						PennyJob *copies)
 {
 	PennySched *sched = penny_queue_sched();
-	int level = GetCurrentTransactionNestLevel();
+	int64 now = penny_queue_now();
+	int owned;
+
+	if (!penny_queue_current())
+		refuse_other_tables();
+	make_room(n);
+	penny_queue_lock();
+	for (owned = 0; owned < n; owned++)
+	{
+		PennyJobRef ref = penny_sched_find(sched, ids[owned], now);
+
+		if (ref == 0 || tokens[owned] == 0)
+			break;
+		copies[owned] = *penny_sched_job(sched, ref);
+		if (copies[owned].state != PENNY_JOB_ACTIVE || copies[owned].token != tokens[owned] ||
+			!penny_sched_own(sched, ref, now))
+			break;
+		refs[owned] = ref;
+		keep(ref);
+	}
+	penny_queue_unlock();
+	return owned;
+}
+
+/* Not what a worker's process holds: that records the end itself. */
+static bool
+is_claim(const PennyJob *job)
+{
+	return job->state == PENNY_JOB_ACTIVE && job->until != PENNY_SCHED_NEVER;
+}
+
+bool
+penny_ending_own_claim(int64 id, PennyJobRef *ref, PennyJob *copy)
+{
+	PennySched *sched = penny_queue_sched();
 	int64 now = penny_queue_now();
 	bool owned = false;
 
@@ -130,27 +174,35 @@ penny_ending_own(int64 id, uint64 token, PennyJobRef *ref, PennyJob *copy)
 	make_room(1);
 	penny_queue_lock();
 	*ref = penny_sched_find(sched, id, now);
-	if (*ref == 0 && token == 0)
-	{
-		penny_queue_unlock();
-		if (!penny_load_job(id))
-			return false;
-		penny_queue_lock();
-		*ref = penny_sched_find(sched, id, now);
-	}
-	if (*ref != 0)
+	if (*ref != 0 && is_claim(penny_sched_job(sched, *ref)))
 	{
 		*copy = *penny_sched_job(sched, *ref);
-		owned = (token == 0 || (copy->state == PENNY_JOB_ACTIVE && copy->token == token)) &&
-				penny_sched_own(sched, *ref, now);
+		owned = penny_sched_own(sched, *ref, now);
 	}
 	if (owned)
-	{
-		penny_sched_job(sched, *ref)->verb = PENNY_VERB_KEPT;
-		push(*ref, level);
-	}
+		keep(*ref);
 	penny_queue_unlock();
 	return owned;
+}
+
+int
+penny_ending_own_expired(int max, PennyJobRef *refs, PennyJob *copies)
+{
+	PennySched *sched = penny_queue_sched();
+	int n;
+
+	if (!penny_queue_current())
+		refuse_other_tables();
+	make_room(max);
+	penny_queue_lock();
+	n = (int) penny_sched_expired(sched, penny_queue_now(), (uint32) max, refs);
+	for (int i = 0; i < n; i++)
+	{
+		copies[i] = *penny_sched_job(sched, refs[i]);
+		keep(refs[i]);
+	}
+	penny_queue_unlock();
+	return n;
 }
 
 /* Bring it into memory, wherever its row is; an error when there is no room. */
@@ -179,7 +231,6 @@ PennyOwned
 penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref)
 {
 	PennySched *sched = penny_queue_sched();
-	int level = GetCurrentTransactionNestLevel();
 	PennyOwned owned = PENNY_OWNED_GONE;
 	int64 now = penny_queue_now();
 
@@ -204,8 +255,7 @@ penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref)
 			if (job->state != PENNY_JOB_ACTIVE && penny_sched_own(sched, *ref, now))
 			{
 				owned = PENNY_OWNED;
-				job->verb = PENNY_VERB_KEPT;
-				push(*ref, level);
+				keep(*ref);
 			}
 		}
 		penny_queue_unlock();
@@ -244,7 +294,6 @@ void
 penny_ending_own_taken(const PennyJobRef *refs, int n)
 {
 	PennySched *sched = penny_queue_sched();
-	int level = GetCurrentTransactionNestLevel();
 	int64 now = penny_queue_now();
 	int lost = 0;
 
@@ -259,10 +308,7 @@ penny_ending_own_taken(const PennyJobRef *refs, int n)
 		PennyJob *job = penny_sched_job(sched, refs[i]);
 
 		if (job->state == PENNY_JOB_ACTIVE && penny_sched_own(sched, refs[i], now))
-		{
-			job->verb = PENNY_VERB_KEPT;
-			push(refs[i], level);
-		}
+			keep(refs[i]);
 		else
 			lost++;
 	}
@@ -271,16 +317,6 @@ penny_ending_own_taken(const PennyJobRef *refs, int n)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 						errmsg("jobs were taken away from this process"),
 						errdetail("The memory of the job queue was made anew.")));
-}
-
-/* Room is made before it is looked for who is to be adopted: this cannot fail then. */
-void
-penny_ending_adopt(PennyJobRef ref)
-{
-	make_room(1);
-	penny_sched_job(penny_queue_sched(), ref)->verb = PENNY_VERB_KEPT;
-	push(ref, GetCurrentTransactionNestLevel());
-	penny_ending_post(ref, PENNY_VERB_ENDED, 0, 0, false);
 }
 
 /* ---- what was recorded --------------------------------------------------------------------- */
@@ -300,6 +336,13 @@ penny_ending_post(PennyJobRef ref, PennyJobVerb verb, int64 due, int attempt, bo
 	record->deferred = deferred;
 }
 
+void
+penny_ending_tell(int64 id)
+{
+	mine.ended = enlarge(mine.ended, mine.nended, 1, &mine.ended_space, sizeof(Ended));
+	mine.ended[mine.nended++] = (Ended){id, GetCurrentTransactionNestLevel()};
+}
+
 /* Put a record into its entry, which is ours. */
 static void
 apply(const Record *record)
@@ -307,11 +350,6 @@ apply(const Record *record)
 	PennyJob *job = penny_sched_job(penny_queue_sched(), record->ref);
 
 	job->verb = (uint8) record->verb;
-	if (record->verb == PENNY_VERB_ENDED)
-	{
-		penny_wait_job_ended(job->id);
-		penny_events_committed(job->id);
-	}
 	if (record->verb != PENNY_VERB_RETRY)
 		return;
 	job->due = record->due;
@@ -320,61 +358,68 @@ apply(const Record *record)
 		job->flags |= PENNY_JOB_DEFERRED;
 }
 
-/* Post the entries from number `first` on; true if there were any. */
-static bool
+/*
+ * Post the entries from number `first` on, and wake who may go on: who waits at a
+ * limit, for the time of a retry, or for room in memory.
+ */
+static void
 post_from(int first)
 {
 	PennySched *sched = penny_queue_sched();
+	uint64 queues[PENNY_SCHED_QUEUES / 64] = {0};
 
 	if (first >= mine.nowned)
-		return false;
+		return;
 	for (int i = first; i < mine.nowned; i++)
+	{
+		uint16 queue = penny_sched_job(sched, mine.owned[i].ref)->queue % PENNY_SCHED_QUEUES;
+
+		queues[queue / 64] |= UINT64CONST(1) << queue % 64;
 		penny_sched_link(sched, mine.owned[i].ref, i + 1 < mine.nowned ? mine.owned[i + 1].ref : 0);
+	}
 	penny_sched_post(sched, mine.owned[first].ref, mine.owned[mine.nowned - 1].ref);
 	mine.nowned = first;
-	return true;
-}
-
-/*
- * Who waits at a limit may go on, a retry has its time, and what was not in memory
- * finds room.
- */
-static void
-wake(void)
-{
-	if (pg_atomic_read_u32(&penny_queue_shared->any_missed) != 0)
-		penny_queue_upkeep_by(0);
 	penny_queue_wake(PENNY_RUNNER_SQL, 0);
 	penny_queue_wake(PENNY_RUNNER_WEBHOOK, 0);
+	for (int i = 0; i < PENNY_SCHED_QUEUES / 64; i++)
+		for (uint64 left = queues[i]; left != 0; left &= left - 1)
+			penny_queue_wake(PENNY_RUNNER_EXTERNAL,
+							 (uint16) (i * 64 + pg_rightmost_one_pos64(left)));
+}
+
+static void
+tell_ended(void)
+{
+	if (mine.nended == 0 || !penny_wait_anybody())
+		return;
+	for (int i = 0; i < mine.nended; i++)
+		penny_wait_job_ended(mine.ended[i].id);
 }
 
 static void
 xact_callback(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (!penny_ending_any())
-	{
-		/* room may have been made all the same, in a context that ends now */
-		if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-			memset(&mine, 0, sizeof(mine));
-		return;
-	}
 	switch (event)
 	{
 		case XACT_EVENT_PRE_PREPARE:
+			if (mine.nowned == 0 && mine.nended == 0)
+				break;
 			ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 							errmsg("cannot PREPARE a transaction that has ended jobs")));
 			break;
 		case XACT_EVENT_COMMIT:
 			for (int i = 0; i < mine.nrecords; i++)
 				apply(&mine.record[i]);
-			if (post_from(0))
-				wake();
+			post_from(0);
+			tell_ended();
 			memset(&mine, 0, sizeof(mine));
 			break;
 		case XACT_EVENT_ABORT:
-			if (post_from(0))
-				wake();
+			post_from(0);
+			/* FALLTHROUGH */
+		case XACT_EVENT_PREPARE:
+			/* also where nothing was owned: the arrays are gone */
 			memset(&mine, 0, sizeof(mine));
 			break;
 		default:
@@ -401,9 +446,16 @@ subxact_callback(SubXactEvent event, SubTransactionId sub, SubTransactionId pare
 		else
 			mine.record[i].level = level - 1;
 	}
+	for (int i = mine.nended - 1; i >= 0 && mine.ended[i].level >= level; i--)
+	{
+		if (aborts)
+			mine.nended = i;
+		else
+			mine.ended[i].level = level - 1;
+	}
 	for (first = mine.nowned; first > 0 && mine.owned[first - 1].level >= level; first--)
 		if (!aborts)
 			mine.owned[first - 1].level = level - 1;
-	if (aborts && post_from(first))
-		wake();
+	if (aborts)
+		post_from(first);
 }

@@ -24,10 +24,8 @@ extern void penny_ending_keys(const PennyEnding *ending);
 extern void penny_ending_flow(const PennyEnding *ending);
 /* PENNY_JOB_REDRIVEN, and dead letters: what it was before. */
 extern void penny_ending_lineage(const PennyEnding *ending);
-/* PENNY_JOB_TOLD and whoever waits: job.completed, job.failed, job.cancelled; rooms job:<id>. */
+/* PENNY_JOB_TOLD: job.completed, job.failed, job.cancelled. */
 extern void penny_ending_events(const PennyEnding *ending);
-/* In the COMMIT callback: requests that wait in job:<id> ask again. */
-extern void penny_events_committed(int64 id);
 /* job.progress, at once. */
 extern void penny_progress_event(const PennyJobRow *row, Jsonb *progress);
 

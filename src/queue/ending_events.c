@@ -3,11 +3,12 @@
  * ending_events.c
  *		A job has ended: whoever listens is told when the transaction commits.
  *
- *	job:<id>				a hint without a frame: requests that wait for the end ask
- *							again.  Nobody can join it.  The COMMIT callback that posts
- *							the entry looks whether anybody waits
  *	the job's room, or
- *	user:<who enqueued it>	job.completed, job.failed, job.cancelled, job.progress
+ *	user:<who enqueued it>	job.completed, job.failed, job.cancelled; job.progress,
+ *							which does not wait for the commit: a handler's
+ *							transaction ends when there is no more progress
+ *
+ * Requests that wait for the end of a job are told by wait.c.
  *
  * Frames are built when somebody may be in the room; else the commit looks once
  * more (realtime/publish.h).  A result that is too large for the ring is told by
@@ -86,32 +87,14 @@ penny_ending_events(const PennyEnding *ending)
 	const PennyJobRow *row = ending->row;
 	char *room;
 
-	if (!penny_publish_active())
-		return;
-	if (ending->ref == 0)
-	{
-		/* no entry will be posted for it */
-		char internal[32];
-
-		snprintf(internal, sizeof(internal), "job:" INT64_FORMAT, row->id);
-		penny_publish_hint(internal, NULL, 0);
-	}
-	if ((row->flags & PENNY_JOB_TOLD) == 0 || (room = room_of(row)) == NULL)
+	if ((row->flags & PENNY_JOB_TOLD) == 0 || !penny_publish_active() ||
+		(room = room_of(row)) == NULL)
 		return;
 	if (penny_publish_wanted(room, strlen(room)))
 		tell(ending, room);
 	else
 		penny_publish_hint(room, NULL, 0);
 	pfree(room);
-}
-
-void
-penny_events_committed(int64 id)
-{
-	char room[32];
-	int len = snprintf(room, sizeof(room), "job:" INT64_FORMAT, id);
-
-	penny_publish_committed(room, (Size) len);
 }
 
 void

@@ -26,6 +26,9 @@ extern void penny_ending_post(PennyJobRef ref, PennyJobVerb verb, int64 due, int
 /* Jobs of a segment that have not started become this transaction's; how many. */
 extern int penny_ending_own_segment(int64 segment, int max, PennyJobRef *refs);
 
+/* The job has ended for good: the commit tells who waits for that. */
+extern void penny_ending_tell(int64 id);
+
 /* ---- ending_receipt.c ------------------------------------------------------------- */
 
 typedef struct PennyReceipt

@@ -103,7 +103,8 @@ fill(const PennyEnding *ending, PennyReceipt *receipt)
 	receipt->id = receipt->last_id = ending->row->id;
 	receipt->queue = ending->row->queue;
 	receipt->outcome = ending->outcome;
-	receipt->attempt = Min(ending->row->made + 1, ATTEMPTS_MAX);
+	/* what is in no entry has not started */
+	receipt->attempt = Min(ending->row->made + (ending->ref != 0), ATTEMPTS_MAX);
 	receipt->jobs = 1;
 	receipt->ended = GetCurrentTimestamp();
 	receipt->started = ending->started != 0 ? ending->started : receipt->ended;
@@ -212,6 +213,7 @@ end(const PennyEnding *ending, PennyReceipt *receipt)
 		penny_job_delete(row->id); /* this transaction enqueued it: nobody will have seen it */
 	if (ending->ref != 0)
 		penny_ending_post(ending->ref, PENNY_VERB_ENDED, 0, 0, false);
+	penny_ending_tell(row->id);
 	penny_ending_lineage(ending);
 	penny_ending_keys(ending);
 	penny_ending_flow(ending);
@@ -245,5 +247,8 @@ penny_ending_record_batch(const int64 *ids, const PennyJobRef *refs, int n, uint
 		i += run;
 	}
 	for (int i = 0; i < n; i++)
+	{
 		penny_ending_post(refs[i], PENNY_VERB_ENDED, 0, 0, false);
+		penny_ending_tell(ids[i]);
+	}
 }

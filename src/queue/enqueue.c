@@ -6,8 +6,9 @@
  * Rows are written without asking for privileges on the tables, so it is asked
  * here.  Whoever may execute penny.enqueue() may enqueue kinds whose handler says
  * access 'user'; 'agent' (also for kinds without a handler) and 'admin' need that
- * role of penny or a superuser.  The answer for the current user is remembered until
- * roles or memberships change.
+ * role of penny or a superuser.  Jobs of who is no agent go to the queue of their
+ * handler: its limits are not to be gone around.  The answer for the current user is
+ * remembered until roles or memberships change.
  *
  * A payload is bounded as text, which is what handlers and webhooks get; most are
  * measured without making the text.
@@ -29,6 +30,7 @@
 #include "utils/uuid.h"
 
 #include "auth/identity.h"
+#include "base/error.h"
 #include "plane/event.h"
 #include "queue/enqueue.h"
 #include "queue/keys.h"
@@ -88,10 +90,23 @@ penny_enqueue_has_role(char access)
 	return known_has[access == 'u' ? 0 : access == 'a' ? 1 : 2];
 }
 
+/* Whose role a kind needs. */
+static char
+access_of(const PennyHandler *handler)
+{
+	return handler == NULL ? 'a' : handler->access;
+}
+
+bool
+penny_enqueue_may(const char *kind)
+{
+	return penny_enqueue_has_role(access_of(penny_handler_find(kind)));
+}
+
 static void
 check_access(const char *kind, const PennyHandler *handler)
 {
-	char access = handler == NULL ? 'a' : handler->access;
+	char access = access_of(handler);
 
 	if (penny_enqueue_has_role(access))
 		return;
@@ -100,6 +115,18 @@ check_access(const char *kind, const PennyHandler *handler)
 					errdetail("That needs role %s.", access == 'u'   ? "penny_user"
 													 : access == 'a' ? "penny_agent"
 																	 : "penny_admin")));
+}
+
+/* A queue that the caller names. */
+static void
+check_queue(const char *queue, const char *kind, const PennyHandler *handler)
+{
+	if (handler == NULL || strcmp(queue, handler->queue) == 0 || penny_enqueue_has_role('a'))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+					errmsg("permission denied to choose a queue for jobs of kind \"%s\"", kind),
+					errdetail("They go to queue \"%s\"; another needs role penny_agent.",
+							  handler->queue)));
 }
 
 void
@@ -186,11 +213,10 @@ penny_job_check_size(Jsonb *value, const char *what)
 	initStringInfo(&text);
 	(void) JsonbToCString(&text, &value->root, VARSIZE(value));
 	if (text.len > PENNY_JOB_PAYLOAD_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("%s of a job is too large", what),
-				 errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
-						   PENNY_JOB_PAYLOAD_MAX),
-				 errhint("Store it in a table and pass its key.")));
+		ereport(ERROR, (errcode(ERRCODE_PENNY_TOO_LARGE), errmsg("%s of a job is too large", what),
+						errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
+								  PENNY_JOB_PAYLOAD_MAX),
+						errhint("Store it in a table and pass its key.")));
 	pfree(text.data);
 }
 
@@ -253,7 +279,7 @@ find_queue(const char *name, PennyJobRow *row)
 
 	if (strlen(name) >= NAMEDATALEN || !penny_queue_by_name(name, &config))
 		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("queue \"%.63s\" does not exist", name),
+				(errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("queue \"%.63s\" does not exist", name),
 				 errhint("Make it with penny.create_queue().")));
 	row->queue = config.id;
 }
@@ -284,6 +310,8 @@ penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 			   : handler != NULL   ? handler->queue
 								   : "normal",
 			   row);
+	if (what->queue != NULL)
+		check_queue(what->queue, what->kind, handler);
 	row->kind = what->kind;
 	row->payload = what->payload;
 	row->priority = what->priority;
@@ -311,6 +339,6 @@ penny_enqueue_one(const PennyEnqueue *what)
 	penny_enqueue_row(what, &row);
 	if (row.key != NULL)
 		return penny_job_insert_keyed(
-			&row, penny_key_mode(what->key_mode != NULL ? what->key_mode : "keep"));
+			&row, penny_key_mode(what->key_mode != NULL ? what->key_mode : "keep"), true);
 	return penny_job_insert(&row);
 }

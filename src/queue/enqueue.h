@@ -49,6 +49,8 @@ extern void penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row);
 extern int64 penny_enqueue_one(const PennyEnqueue *what);
 /* Has the current user the rights of penny_user (u), penny_agent (a), penny_admin (A)? */
 extern bool penny_enqueue_has_role(char access);
+/* May the current user enqueue jobs of this kind? */
+extern bool penny_enqueue_may(const char *kind);
 /* Errors in a transaction that must not write, or where the queue is not. */
 extern void penny_enqueue_allowed(const char *function);
 /* May the current user speak in a room?  Raises why not; from store/room.h. */

@@ -20,7 +20,6 @@
 #include "access/xact.h"
 #include "utils/memutils.h"
 
-#include "queue/claim.h"
 #include "queue/pending.h"
 #include "queue/shared.h"
 
@@ -90,8 +89,6 @@ penny_pending_job(const PennyJob *job, PennyRunner runner)
 
 	if (!penny_queue_here())
 		return;
-	if (runner == PENNY_RUNNER_EXTERNAL)
-		penny_claims_tell(job->queue);
 	mine.runners |= 1U << runner;
 	if (mine.n == MAX_JOBS)
 	{

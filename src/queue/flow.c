@@ -158,8 +158,8 @@ insert_one(Jsonb *job, int64 parent, int pending, char mode, const char **kind)
 	*kind = row.kind;
 	if (row.key == NULL)
 		return penny_job_insert(&row);
-	id = penny_job_insert_keyed(&row,
-								penny_key_mode(what.key_mode != NULL ? what.key_mode : "keep"));
+	id = penny_job_insert_keyed(
+		&row, penny_key_mode(what.key_mode != NULL ? what.key_mode : "keep"), true);
 	if (id != row.id)
 		ereport(ERROR, (errcode(ERRCODE_PENNY_CONFLICT),
 						errmsg("key \"%s\" is held by job " INT64_FORMAT, row.key, id),

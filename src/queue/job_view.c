@@ -27,7 +27,6 @@
 #include "queue/ending_private.h"
 #include "queue/enqueue.h"
 #include "queue/load.h"
-#include "queue/progress.h"
 #include "queue/job_view.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
@@ -229,8 +228,6 @@ penny_job_view(int64 id, TimestampTz due, bool whole, PennyJobView *view)
 	{
 		case KNOWN_LIVE:
 			view_live(&job, view);
-			if (whole && view->started != 0)
-				view->progress = penny_progress_of(id);
 			return;
 		case KNOWN_DONE:
 			if (!ask_receipts(id, whole, whole, view))

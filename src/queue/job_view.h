@@ -25,7 +25,6 @@ typedef struct PennyJobView
 	const char *worker;
 	Jsonb *result;
 	const char *error;
-	Jsonb *progress; /* while it is active */
 } PennyJobView;
 
 /* May the current user see it?  Agents may see all, users what they enqueued. */

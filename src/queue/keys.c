@@ -25,7 +25,10 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/uuid.h"
 
+#include "base/error.h"
+#include "queue/enqueue.h"
 #include "queue/flow.h"
 #include "queue/keys.h"
 #include "queue/statements.h"
@@ -62,6 +65,7 @@ typedef struct KeyRow
 	int64 after; /* 0: none */
 } KeyRow;
 
+static void check_holder(const PennyJobRow *row, int64 holder);
 static void replace_holder(PennyJobRow *row, const KeyRow *held);
 
 PennyKeyMode
@@ -96,8 +100,26 @@ penny_key_holder(uint16 queue, const char *key)
 	return penny_queue_run_int64(&find_key, values, NULL, false, &holder) ? holder : 0;
 }
 
+/* The key's row was read by this transaction, so the job's row is to be seen, if any. */
+static void
+check_holder(const PennyJobRow *row, int64 holder)
+{
+	PennyJobRow held;
+
+	if (penny_enqueue_has_role('a'))
+		return;
+	if (penny_job_read_id(holder, &held) && penny_enqueue_may(held.kind) &&
+		(row->user_id == NULL
+			 ? held.user_id == NULL
+			 : held.user_id != NULL && memcmp(row->user_id, held.user_id, sizeof(pg_uuid_t)) == 0))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_PENNY_CONFLICT),
+					errmsg("key \"%s\" is held by a job of somebody else", row->key),
+					errhint("Let the keys of a user's jobs begin with what is the user's alone.")));
+}
+
 int64
-penny_job_insert_keyed(PennyJobRow *row, PennyKeyMode mode)
+penny_job_insert_keyed(PennyJobRow *row, PennyKeyMode mode, bool caller)
 {
 	Datum values[3];
 
@@ -124,10 +146,16 @@ penny_job_insert_keyed(PennyJobRow *row, PennyKeyMode mode)
 		if (mode == PENNY_KEY_KEEP)
 		{
 			if (penny_queue_run_int64(&find_key, values, NULL, false, &held.job))
+			{
+				if (caller)
+					check_holder(row, held.job);
 				return held.job;
+			}
 		}
 		else if (penny_queue_run(&lock_key, values, NULL, false, read_key_row, &held) > 0)
 		{
+			if (caller)
+				check_holder(row, held.job);
 			replace_holder(row, &held);
 			return row->id;
 		}

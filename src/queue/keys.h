@@ -12,6 +12,10 @@
  *				its place; one that runs is left, and the new job waits for its end
  *	debounce	as replace; the new job needs a delay, which so begins again
  *
+ * Keys are a queue's, not a user's.  Who is no agent is told of, and replaces, only
+ * jobs that it could have enqueued itself: of the same user, and of a kind that is
+ * open to it.  Else the key is refused (PY409).
+ *
  * The row is locked before the job is looked at in memory, and whoever ends a job
  * makes it his own in memory before he comes for the row: so of two jobs with one
  * key never both are waiting, and never both run.
@@ -38,9 +42,10 @@ typedef enum PennyKeyMode
 extern PennyKeyMode penny_key_mode(const char *name);
 /*
  * As penny_job_insert(), for a row with a key.  Gives the id of the job that now
- * holds the key; it is row->id if a job was enqueued.
+ * holds the key; it is row->id if a job was enqueued.  `caller`: by the rights of the
+ * current user; else all jobs are like one's own.
  */
-extern int64 penny_job_insert_keyed(PennyJobRow *row, PennyKeyMode mode);
+extern int64 penny_job_insert_keyed(PennyJobRow *row, PennyKeyMode mode, bool caller);
 /* The job that holds a key, by the transaction's snapshot; 0: none. */
 extern int64 penny_key_holder(uint16 queue, const char *key);
 

@@ -68,6 +68,7 @@ penny_prepared_jobs(int64 first, bool deferred)
 	if (!noted)
 		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 						errmsg("too many prepared transactions with jobs")));
+	/* from now on upkeep looks how it ends */
 	penny_queue_upkeep_by(0);
 }
 

@@ -29,8 +29,6 @@ extern void penny_pending_deferred(TimestampTz due);
 /* Workers are to read the tables anew after the commit. */
 extern void penny_pending_reload(void);
 
-/* Has this transaction made entries its own?  It cannot be prepared then. */
-extern bool penny_ending_any(void);
 /* PRE_PREPARE: note under the transaction's xid what it will have added. */
 extern void penny_prepared_jobs(int64 first, bool deferred);
 

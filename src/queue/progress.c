@@ -1,144 +1,124 @@
 /*-------------------------------------------------------------------------
  *
  * progress.c
- *		How far a job is, as its handler says.
+ *		How far jobs are, as their handlers and workers say.
  *
- * What a transaction writes is seen when it commits, and a handler's is over then.  So
- * progress goes past it: the last text of each of the last jobs that told any lies in
- * shared memory, under the queue's lock, and listeners are told at once.  It is lost
- * with the server, and when PLACES other jobs have told theirs.
+ * Progress is for who looks, and worth nothing after the job: it is told and kept
+ * at once, beside the transaction of a handler, which ends when there is no more of
+ * it.  A bounded table in shared memory has what was said last of PLACES jobs; the
+ * one that was silent for longest makes room.  It is kept when the job has ended,
+ * until others need the place, and does not outlive the server.
+ *
+ * The places of a job are a set of WAYS by its id, so a look compares few.  One
+ * LWLock, held for a copy of PENNY_PROGRESS_MAX bytes at most; nothing is called
+ * under it.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "utils/builtins.h"
+#include "storage/lwlock.h"
 
 #include "base/shmem.h"
 #include "queue/ending.h"
 #include "queue/progress.h"
-#include "queue/run.h"
 
-#define PLACES 1024
-#define WAYS 4 /* places that a job may have */
+#define PLACES 512
+#define WAYS 16
 
 typedef struct Place
 {
-	int64 id;  /* 0: free */
-	int64 at;  /* when it was told */
-	int16 len; /* of the text */
-	char text[PENNY_PROGRESS_MAX];
+	int64 id; /* 0: free */
+	uint64 said;
+	uint32 size;
+	char value[PENNY_PROGRESS_MAX + VARHDRSZ]; /* jsonb */
 } Place;
 
-static Place *places = NULL;
+typedef struct Progress
+{
+	uint64 clock;
+	Place place[PLACES];
+} Progress;
+
+static Progress *progress = NULL;
 
 static Size
-places_size(void)
+progress_size(void)
 {
-	return sizeof(Place) * PLACES;
+	return sizeof(Progress);
 }
 
-static const PennyShmemPart progress_part = {
-	.name = "penny progress of jobs", .size = places_size, .area = (void **) &places};
+static const PennyShmemPart part = {
+	.name = "penny progress", .size = progress_size, .area = (void **) &progress, .locks = 1};
 
 void
 penny_progress_init(void)
 {
-	penny_shmem_register(&progress_part);
+	penny_shmem_register(&part);
 }
 
-/* The place of a job, or, to write, the one that was told longest ago. */
-static Place *
-place_of(int64 id, bool to_write)
+static LWLock *
+lock(void)
 {
-	Place *first = &places[(uint64) id % (PLACES / WAYS) * WAYS];
-	Place *oldest = first;
+	static LWLock *the = NULL;
 
+	if (the == NULL)
+		the = &GetNamedLWLockTranche(part.name)->lock;
+	return the;
+}
+
+/* The place of the job; NULL: it has none, and `*oldest` is the one to take. */
+static Place *
+find(int64 id, Place **oldest)
+{
+	Place *set = &progress->place[(uint64) id % (PLACES / WAYS) * WAYS];
+
+	*oldest = set;
 	for (int i = 0; i < WAYS; i++)
 	{
-		if (first[i].id == id)
-			return &first[i];
-		if (first[i].at < oldest->at)
-			oldest = &first[i];
+		if (set[i].id == id)
+			return &set[i];
+		if (set[i].said < (*oldest)->said)
+			*oldest = &set[i];
 	}
-	return to_write ? oldest : NULL;
+	return NULL;
 }
 
-/* Is the job held with this token, or, with 0, at all? */
-static bool
-is_held(int64 id, uint64 token)
+void
+penny_progress_set(const PennyJobRow *row, const Jsonb *value)
 {
-	PennyJobRef ref = penny_sched_find(penny_queue_sched(), id, penny_queue_now());
-	const PennyJob *job = ref == 0 ? NULL : penny_sched_job(penny_queue_sched(), ref);
-	uint8 state;
+	Size size = VARSIZE(value);
+	Place *place;
+	Place *oldest;
 
-	if (job == NULL)
-		return false;
-	state = job->state == PENNY_JOB_ENDING ? job->before : job->state;
-	return state == PENNY_JOB_ACTIVE && (token == 0 || job->token == token);
-}
-
-bool
-penny_progress_tell(Jsonb *progress, int64 id, uint64 token)
-{
-	const PennyRunningJob *running = penny_running_job();
-	char *text = JsonbToCString(NULL, &progress->root, VARSIZE(progress));
-	Size len = strlen(text);
-	PennyJobRow row;
-	bool held;
-
-	if (len > PENNY_PROGRESS_MAX)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-						errmsg("progress of a job has %zu bytes, and at most %d are allowed", len,
-							   PENNY_PROGRESS_MAX)));
-	if (id == 0 && running == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("no job runs here"),
-				 errhint("Give the id and the token of a job that was claimed.")));
-	if (id != 0 && token == 0)
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("token must not be null")));
-	if (!penny_queue_here() || places == NULL)
-		return false;
-	if (id == 0)
-		id = running->row->id;
-	penny_queue_lock();
-	held = is_held(id, token);
-	if (held)
-	{
-		Place *place = place_of(id, true);
-
-		place->id = id;
-		place->at = penny_queue_now();
-		place->len = (int16) len;
-		memcpy(place->text, text, len);
-	}
-	penny_queue_unlock();
-	if (held && running != NULL && running->row->id == id)
-		penny_progress_event(running->row, progress);
-	else if (held && penny_job_read_id(id, &row))
-		penny_progress_event(&row, progress);
-	return held;
+	if (size > sizeof(place->value))
+		return;
+	LWLockAcquire(lock(), LW_EXCLUSIVE);
+	place = find(row->id, &oldest);
+	if (place == NULL)
+		place = oldest;
+	place->id = row->id;
+	place->said = ++progress->clock;
+	place->size = (uint32) size;
+	memcpy(place->value, value, size);
+	LWLockRelease(lock());
+	penny_progress_event(row, unconstify(Jsonb *, value));
 }
 
 Jsonb *
-penny_progress_of(int64 id)
+penny_progress_get(int64 id)
 {
-	char text[PENNY_PROGRESS_MAX + 1];
+	Jsonb *copy = palloc(PENNY_PROGRESS_MAX + VARHDRSZ);
+	Place *oldest;
 	Place *place;
-	int len = -1;
 
-	if (!penny_queue_here() || places == NULL)
-		return NULL;
-	penny_queue_lock();
-	place = place_of(id, false);
+	LWLockAcquire(lock(), LW_SHARED);
+	place = find(id, &oldest);
 	if (place != NULL)
-	{
-		len = place->len;
-		memcpy(text, place->text, (size_t) len);
-	}
-	penny_queue_unlock();
-	if (len < 0)
-		return NULL;
-	text[len] = '\0';
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+		memcpy(copy, place->value, place->size);
+	LWLockRelease(lock());
+	if (place != NULL)
+		return copy;
+	pfree(copy);
+	return NULL;
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * progress.h
- *		How far a job is, as its handler says.
+ *		How far jobs are, as their handlers and workers say.  See progress.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,20 +10,16 @@
 
 #include "postgres.h"
 
-#include "utils/jsonb.h"
+#include "queue/queue.h"
 
-#define PENNY_PROGRESS_MAX 1000 /* bytes, as text */
+#define PENNY_PROGRESS_MAX 8192 /* bytes of a jsonb value */
 
 /* Shared memory; from penny_queue_init(). */
 extern void penny_progress_init(void);
 
-/*
- * Tell at once, whatever becomes of the transaction: to who looks, and to who
- * listens.  With id 0 of the job whose handler runs, else of one that is claimed with
- * this token.  False: it is not held any more.
- */
-extern bool penny_progress_tell(Jsonb *progress, int64 id, uint64 token);
-/* What a job that runs said last, or NULL. */
-extern Jsonb *penny_progress_of(int64 id);
+/* Keep it and tell it, at once.  The caller has checked that the job is its own and the size. */
+extern void penny_progress_set(const PennyJobRow *row, const Jsonb *progress);
+/* What was said last, or NULL: nothing, or so long ago that others took its place. */
+extern Jsonb *penny_progress_get(int64 id);
 
 #endif /* PENNY_QUEUE_PROGRESS_H */

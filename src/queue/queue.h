@@ -59,6 +59,8 @@
 extern PennySched *penny_queue_sched(void);
 /* Is this session in penny.database, with shared memory and workers? */
 extern bool penny_queue_here(void);
+/* An error when it is not. */
+extern void penny_queue_require(void);
 extern void penny_queue_lock(void);
 extern void penny_queue_unlock(void);
 /* Microseconds, as sched.h wants them. */
@@ -69,6 +71,8 @@ extern int64 penny_queue_now(void);
  * queue external jobs came.
  */
 extern void penny_queue_wake(PennyRunner runner, uint16 queue);
+/* That worker, if it sleeps; its mark stays. */
+extern void penny_queue_wake_worker(int number);
 /*
  * Who has nothing to do says so, then looks once more (penny_sched_waits()),
  * then waits on its latch until penny_sched_next().  `number`: of the worker for
@@ -209,7 +213,7 @@ typedef enum PennyOutcome /* stored: do not renumber */
 
 typedef struct PennyEnding
 {
-	PennyJobRef ref;        /* ENDING, this backend's (penny_ending_own) */
+	PennyJobRef ref;        /* ENDING, this backend's (penny_ending_own_*) */
 	const PennyJobRow *row; /* as read in this transaction */
 	PennyOutcome outcome;   /* COMPLETED, FAILED (retried if attempts are left) or CANCELLED */
 	bool permanent;         /* FAILED: no further attempt */
@@ -222,10 +226,16 @@ typedef struct PennyEnding
 } PennyEnding;
 
 /*
- * Make entries one's own (ENDING) for this transaction and subtransaction.  False
- * for an id that is not ACTIVE with this token; token 0: in whatever state (cancel).
+ * Make entries one's own (ENDING) for this transaction and subtransaction; `copies` as
+ * they were.  Claims with these tokens: returns how many, up to the first that is not
+ * held with its token; then the caller raises an error, which gives them back.
  */
-extern bool penny_ending_own(int64 id, uint64 token, PennyJobRef *ref, PennyJob *copy);
+extern int penny_ending_own_claims(const int64 *ids, const uint64 *tokens, int n, PennyJobRef *refs,
+								   PennyJob *copies);
+/* A claim, whoever holds it.  False: it is none. */
+extern bool penny_ending_own_claim(int64 id, PennyJobRef *ref, PennyJob *copy);
+/* Claims whose leases are over; how many. */
+extern int penny_ending_own_expired(int max, PennyJobRef *refs, PennyJob *copies);
 typedef enum PennyOwned
 {
 	PENNY_OWNED,      /* ENDING, this transaction's: nobody can start it */
@@ -239,8 +249,6 @@ typedef enum PennyOwned
  * when there is no room.
  */
 extern PennyOwned penny_ending_own_waiting(const PennyJobRow *row, PennyJobRef *ref);
-/* An entry that penny_sched_expired() gave; unless an end is recorded, the commit says that it has ended. */
-extern void penny_ending_adopt(PennyJobRef ref);
 /* For the jobs that a worker has taken; all at once. */
 extern void penny_ending_own_taken(const PennyJobRef *refs, int n);
 /* Write down one ending; everything that follows from it is in this transaction. */
@@ -264,5 +272,7 @@ extern void penny_ending_record_batch(const int64 *ids, const PennyJobRef *refs,
 extern bool penny_queue_upkeep(int64 now, int64 *again_at);
 /* Do restored jobs, and all else that is not in memory, wait for penny.load_jobs()? */
 extern bool penny_jobs_held(void);
+/* When somebody wants it, at the latest; who sleeps looks after he has said so. */
+extern int64 penny_queue_upkeep_at(void);
 
 #endif /* PENNY_QUEUE_H */

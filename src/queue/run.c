@@ -15,7 +15,8 @@
  * that of its job.  A collision with others (serialization, deadlock) is tried
  * again at once.  The failure is recorded in a transaction of its own: then it
  * is an attempt that was made.  Undone, too, and nobody's attempt, is what ran
- * when the worker was told to end.
+ * when the worker was told to end, or whose end could not be written down because
+ * another transaction holds its key or its parent; that runs again later.
  *
  * Waiting for the disk.  Effects and receipt are lost together, if at all, when
  * the machine crashes before they are on disk, and the job runs again; so the
@@ -41,6 +42,7 @@
 #include "base/registry.h"
 #include "base/reset.h"
 #include "config/config.h"
+#include "queue/config.h"
 #include "queue/handler.h"
 #include "queue/marks.h"
 #include "queue/run_private.h"
@@ -147,7 +149,9 @@ attempt(int first, int most)
 		n = run_items(first, most);
 		in_job = false;
 		penny_run_ticks(false);
+		penny_run_patience(true);
 		penny_run_record(&items[first], n, &current);
+		penny_run_patience(false);
 		CommitTransactionCommand();
 	}
 	PG_CATCH();
@@ -268,6 +272,22 @@ is_collision(const ErrorData *error)
 		   error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED;
 }
 
+/* Is its end held up by a transaction of others?  Then it is tried again later. */
+static bool
+is_held_up(void)
+{
+	if (in_job || was_cancelled || stopped != NULL ||
+		failure->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		return false;
+	ereport(LOG,
+			(errcode(failure->sqlerrcode),
+			 errmsg("the end of a penny job could not be recorded: %s", failure->message),
+			 errdetail("Another transaction holds its key, its parent or a table of the queue. "
+					   "What the job did is undone, and it runs again in %d s.",
+					   (int) (AGAIN_AFTER / USECS_PER_SEC))));
+	return true;
+}
+
 /* A job that is in no transaction; with an error to begin with, or without. */
 static void
 run_alone(int index, bool failed)
@@ -277,7 +297,12 @@ run_alone(int index, bool failed)
 		failed = false;
 		if (!was_cancelled && stopped == NULL && is_collision(failure) && i < RETRIES)
 			continue;
-		record_failure(&items[index]);
+		current = &items[index];
+		if (is_held_up())
+			settle(index, 1);
+		else
+			record_failure(&items[index]);
+		current = NULL;
 		break;
 	}
 }
@@ -345,7 +370,9 @@ record_failure(PennyBatchItem *item)
 			item->error = text;
 			item->reason = NULL;
 			penny_ending_own_taken(&item->ref, 1);
+			penny_run_patience(true);
 			penny_run_record_one(item);
+			penny_run_patience(false);
 		}
 		else
 			item->fate = PENNY_FATE_GONE;
@@ -354,7 +381,8 @@ record_failure(PennyBatchItem *item)
 	}
 	PG_CATCH();
 	{
-		HOLD_CANCEL_INTERRUPTS();
+		penny_run_patience(false);
+		QueryCancelHoldoffCount = 1; /* the error took it back */
 		EmitErrorReport();
 		AbortCurrentTransaction();
 		FlushErrorState();
@@ -424,7 +452,10 @@ settle(int first, int n)
 		if (item->fate == PENNY_FATE_GONE)
 			penny_sched_finish(sched, item->ref, PENNY_VERB_ENDED, penny_queue_now());
 		else if (item->fate == PENNY_FATE_PUT_BACK)
+		{
 			penny_sched_put_back(sched, item->ref, penny_queue_now());
+			penny_queue_config_distrust(); /* it is nobody's, or another's */
+		}
 		else
 			postpone(sched, item->ref, penny_queue_now());
 	}

@@ -41,6 +41,14 @@ extern const char *penny_run_jobs(const PennyJobRef *refs, int n);
 /* The process ends in the middle of a job: it is charged if it would not stop. */
 extern void penny_run_jobs_exit(void);
 
+/*
+ * Between jobs: whoever holds a row of the queue in a transaction that goes on and on
+ * (of a key, of a parent) must not hold up workers.  While this is on, waiting for a
+ * lock ends with an error (ERRCODE_LOCK_NOT_AVAILABLE) after a second; it is to be
+ * put off, after an error too.
+ */
+extern void penny_run_patience(bool on);
+
 /* NULL outside of a handler. */
 extern const PennyRunningJob *penny_running_job(void);
 

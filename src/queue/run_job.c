@@ -10,7 +10,8 @@
  *	settings	in a nest level of their own, taken back, SET of a session included
  *	deferred	triggers are fired and cursors dropped in that role, before the
  *				next job
- *	session		advisory locks of the session, prepared statements and what
+ *	session		advisory locks of the session, prepared statements, descriptors of
+ *				large objects (which are not asked whose they are) and what
  *				currval() remembers are dropped at once.  Temporary objects last
  *				longer: after them the batch's transaction ends, and the session is
  *				cleaned up (base/reset.h)
@@ -18,8 +19,12 @@
  *				again and again, should the function swallow that, and ends the
  *				worker GRACE later.  Jobs with a time of less than a few ticks have
  *				a timer of their own.  statement_timeout means nothing here
+ *	alone		when a command needs the database alone (DROP DATABASE), the job goes
+ *				on for DETACH; then its worker ends as if it was told to, which is
+ *				nobody's attempt
  *	cancel		SIGINT by who asked for it (crew.h), which the signal handler
- *				compares with what runs; any other SIGINT is an administrator's
+ *				compares with what runs; one by PostgreSQL itself is the end of a
+ *				lock_timeout, and any other an administrator's
  *
  * A cancel can only hit the job that it is meant for: outside of the function's
  * call cancels are held off and forgotten.  A job that was to stop has not
@@ -35,9 +40,11 @@
 #include "commands/prepare.h"
 #include "commands/sequence.h"
 #include "commands/trigger.h"
+#include "libpq/be-fsstubs.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
@@ -47,6 +54,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/registry.h"
 #include "queue/crew.h"
 #include "queue/handler.h"
 #include "queue/marks.h"
@@ -55,6 +63,8 @@
 #define TICK 100                /* ms */
 #define EXACT_BELOW (10 * TICK) /* ms; a time that wants its own timer */
 #define GRACE 5000              /* ms that a job may go on that was told to stop */
+#define DETACH 1500             /* ms that a job may go on when the database is wanted alone */
+#define PATIENCE 1000           /* ms for a lock, outside of jobs */
 
 static int self = -1;
 static TimeoutId tick_timeout;
@@ -67,9 +77,13 @@ static volatile sig_atomic_t running = false;
 static volatile sig_atomic_t timed_out = false;
 static volatile sig_atomic_t cancelled = false;
 static volatile sig_atomic_t overdue = false; /* would not stop: the process ends */
+static volatile sig_atomic_t patient = false; /* no job runs, and locks are waited for */
 static volatile int64 running_id = 0;
-static volatile int64 deadline = PENNY_NEVER;   /* penny_clock_ms() */
-static volatile int64 stop_since = PENNY_NEVER; /* since when it is told to stop */
+static volatile int64 deadline = PENNY_NEVER;       /* penny_clock_ms() */
+static volatile int64 detached_since = PENNY_NEVER; /* the database is wanted alone */
+static volatile int64 stop_since = PENNY_NEVER;     /* since when it is told to stop */
+
+static int saved_lock_timeout;
 
 static void on_tick(void);
 static void on_cancel(SIGNAL_ARGS);
@@ -97,18 +111,25 @@ penny_running_job(void)
 
 /* Have the statement that runs cancelled; in a signal handler. */
 static void
+cancel_statement(void)
+{
+	InterruptPending = true;
+	QueryCancelPending = true;
+	SetLatch(MyLatch);
+}
+
+/* Likewise, and its job is to end. */
+static void
 stop_job(int64 now)
 {
 	if (stop_since == PENNY_NEVER)
 		stop_since = now;
-	InterruptPending = true;
-	QueryCancelPending = true;
 	if (now > stop_since + GRACE)
 	{
 		overdue = true;
 		ProcDiePending = true;
 	}
-	SetLatch(MyLatch);
+	cancel_statement();
 }
 
 /* Now and then while jobs run; a signal handler. */
@@ -123,17 +144,34 @@ on_tick(void)
 		timed_out = true;
 	if (timed_out || cancelled)
 		stop_job(now);
+	if (penny_readiness() != PENNY_DETACHED)
+		detached_since = PENNY_NEVER;
+	else if (detached_since == PENNY_NEVER)
+		detached_since = now;
+	else if (now > detached_since + DETACH)
+	{
+		InterruptPending = true;
+		ProcDiePending = true;
+		SetLatch(MyLatch);
+	}
 }
 
-/* SIGINT: by who cancels a job, which is to be this one, or by an administrator. */
+/*
+ * SIGINT: by who cancels a job, which is to be this one, by an administrator, or by
+ * this process, which has waited for a lock as long as it may.  A job may go on after
+ * that.
+ */
 static void
 on_cancel(SIGNAL_ARGS)
 {
 	int save_errno = errno;
 	int64 meant = penny_crew_to_cancel(self);
+	bool lock = get_timeout_indicator(LOCK_TIMEOUT, false);
 
 	(void) postgres_signal_arg;
-	if (running && (meant == 0 || meant == running_id))
+	if (lock && (running || patient))
+		cancel_statement();
+	if (running && (meant == running_id || (meant == 0 && !lock)))
 	{
 		if (meant == running_id)
 			cancelled = true;
@@ -163,11 +201,15 @@ begin_limits(const PennyBatchItem *item, const PennyJobTerms *terms)
 	deadline = penny_clock_ms() + ms + 1; /* never before its time */
 	running_id = item->job.id;
 	running = true;
-	penny_crew_runs(self, item->job.id);
 	if (ms < EXACT_BELOW)
 		enable_timeout_after(exact_timeout, (int) ms + 2);
 	penny_ensure(QueryCancelHoldoffCount == 1);
 	QueryCancelPending = false; /* one that came before was not meant for this job */
+	if (penny_crew_runs(self, item->job.id))
+	{
+		cancelled = true;
+		stop_job(penny_clock_ms());
+	}
 	RESUME_CANCEL_INTERRUPTS();
 }
 
@@ -176,16 +218,39 @@ end_limits(void)
 {
 	running = false;
 	running_id = 0;
-	penny_crew_runs(self, 0);
+	(void) penny_crew_runs(self, 0);
 	if (get_timeout_active(exact_timeout))
 		disable_timeout(exact_timeout, false);
+	QueryCancelPending = false;
+}
+
+void
+penny_run_patience(bool on)
+{
+	if (on == (patient != 0))
+		return;
+	if (on)
+	{
+		saved_lock_timeout = LockTimeout;
+		LockTimeout = PATIENCE;
+		QueryCancelPending = false;
+		patient = true;
+		RESUME_CANCEL_INTERRUPTS();
+		return;
+	}
+	patient = false;
+	LockTimeout = saved_lock_timeout;
+	QueryCancelHoldoffCount = 1; /* an error took it back */
 	QueryCancelPending = false;
 }
 
 const char *
 penny_run_job_stop(bool *was_cancelled)
 {
-	HOLD_CANCEL_INTERRUPTS();
+	if (patient)
+		penny_run_patience(false);
+	else
+		HOLD_CANCEL_INTERRUPTS();
 	end_limits();
 	shown.row = NULL;
 	*was_cancelled = cancelled;
@@ -208,6 +273,7 @@ clean_up(void)
 	LockReleaseSession(USER_LOCKMETHOD);
 	DropAllPreparedStatements();
 	ResetSequenceCaches();
+	AtEOXact_LargeObject(true);
 }
 
 bool

@@ -27,8 +27,8 @@ static void check_cancelled(const PennyBatchItem *item);
 static bool
 is_plain(const PennyBatchItem *item)
 {
-	const int special =
-		PENNY_JOB_DEFERRED | PENNY_JOB_KEYED | PENNY_JOB_CHILD | PENNY_JOB_TOLD | PENNY_JOB_AWAITED;
+	const int special = PENNY_JOB_DEFERRED | PENNY_JOB_KEYED | PENNY_JOB_CHILD | PENNY_JOB_TOLD |
+						PENNY_JOB_AWAITED | PENNY_JOB_REDRIVEN;
 
 	return item->fate == PENNY_FATE_COMPLETED && item->result == NULL &&
 		   (item->job.flags & special) == 0;

@@ -98,6 +98,9 @@ penny_sched_init(PennySched *s, uint32_t entries, uint64_t tokens)
 	s->tokens = tokens > 0 ? tokens : 1;
 	s->mono = INT64_MIN / 4;
 	penny_job_set_link(s, 0, 0);
+	/* who looks at all that were used must not find what lay there */
+	for (uint32_t ref = 1; ref <= entries; ref++)
+		penny_job_set_state(penny_job_at(s, ref), PENNY_JOB_FREE);
 	empty(s);
 }
 

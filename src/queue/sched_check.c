@@ -13,13 +13,6 @@
 
 #include <string.h>
 
-#define HOLDS(condition)       \
-	do                         \
-	{                          \
-		if (!(condition))      \
-			return #condition; \
-	} while (0)
-
 /* What a walk over all entries finds, of one queue. */
 typedef struct Found
 {
@@ -53,97 +46,6 @@ mix(uint64_t number)
 	return number ^ number >> 29;
 }
 
-/* ---- heaps ------------------------------------------------------------------------------ */
-
-/* The three links of a node (child, next, prev), and the order. */
-typedef struct HeapView
-{
-	uint32_t *(*links)(const PennySched *s, uint32_t ref);
-	bool (*before)(const PennySched *s, uint32_t a, uint32_t b);
-} HeapView;
-
-static uint32_t *
-job_links(const PennySched *s, uint32_t ref)
-{
-	return &penny_job_at(s, ref)->heap_child;
-}
-
-static uint32_t *
-group_links(const PennySched *s, uint32_t ref)
-{
-	return &penny_group_at(s, ref)->heap_child;
-}
-
-static bool
-before_in_lane(const PennySched *s, uint32_t a, uint32_t b)
-{
-	return penny_job_before(penny_job_at(s, a), penny_job_at(s, b));
-}
-
-static bool
-before_by_due(const PennySched *s, uint32_t a, uint32_t b)
-{
-	return penny_job_at(s, a)->due < penny_job_at(s, b)->due;
-}
-
-static bool
-before_by_until(const PennySched *s, uint32_t a, uint32_t b)
-{
-	return penny_job_at(s, a)->until < penny_job_at(s, b)->until;
-}
-
-static bool
-before_by_at(const PennySched *s, uint32_t a, uint32_t b)
-{
-	return penny_group_at(s, a)->at < penny_group_at(s, b)->at;
-}
-
-static const HeapView lane_view = {job_links, before_in_lane};
-static const HeapView due_view = {job_links, before_by_due};
-static const HeapView until_view = {job_links, before_by_until};
-static const HeapView group_view = {group_links, before_by_at};
-
-/* The node after this one and all below it. */
-static uint32_t
-heap_after(const PennySched *s, const HeapView *view, uint32_t ref)
-{
-	while (ref != 0 && view->links(s, ref)[1] == 0)
-	{
-		uint32_t prev = view->links(s, ref)[2];
-
-		while (prev != 0 && view->links(s, prev)[0] != ref)
-		{
-			ref = prev;
-			prev = view->links(s, ref)[2];
-		}
-		ref = prev;
-	}
-	return ref == 0 ? 0 : view->links(s, ref)[1];
-}
-
-static const char *
-check_heap(const PennySched *s, const HeapView *view, uint32_t root, uint64_t *count)
-{
-	uint32_t ref = root;
-
-	HOLDS(root == 0 || (view->links(s, root)[1] == 0 && view->links(s, root)[2] == 0));
-	while (ref != 0)
-	{
-		uint32_t prev = ref;
-
-		(*count)++;
-		HOLDS(*count <= (uint64_t) s->entries + s->blocks);
-		for (uint32_t child = view->links(s, ref)[0]; child != 0; child = view->links(s, child)[1])
-		{
-			HOLDS(view->links(s, child)[2] == prev);
-			HOLDS(!view->before(s, child, ref));
-			prev = child;
-		}
-		ref = view->links(s, ref)[0] != 0 ? view->links(s, ref)[0] : heap_after(s, view, ref);
-	}
-	return NULL;
-}
-
 /* ---- entries ------------------------------------------------------------------------------- */
 
 static bool
@@ -166,14 +68,14 @@ in_hash(const PennySched *s, uint32_t wanted)
 static const char *
 check_start(const PennyJob *job, Sums *sums)
 {
-	HOLDS((job->state == PENNY_JOB_ACTIVE) <= (job->token != 0));
+	PENNY_HOLDS((job->state == PENNY_JOB_ACTIVE) <= (job->token != 0));
 	if (job->token == 0)
 	{
-		HOLDS(!job->serial && (job->flags & PENNY_JOB_ALONE) == 0);
+		PENNY_HOLDS(!job->serial && (job->flags & PENNY_JOB_ALONE) == 0);
 		return NULL;
 	}
-	HOLDS(job->state == PENNY_JOB_ACTIVE || job->state == PENNY_JOB_ENDING);
-	HOLDS(job->group_slot != 0);
+	PENNY_HOLDS(job->state == PENNY_JOB_ACTIVE || job->state == PENNY_JOB_ENDING);
+	PENNY_HOLDS(job->group_slot != 0);
 	sums->busy += mix(job->group_slot);
 	if (job->serial)
 		sums->held[job->holder]++;
@@ -189,24 +91,24 @@ check_entry(const PennySched *s, uint32_t ref, Sums *sums)
 	Found *found = &sums->queue[job->queue];
 
 	sums->known++;
-	HOLDS(job->id > 0 && job->queue < PENNY_SCHED_QUEUES && job->runner < PENNY_RUNNERS);
-	HOLDS(in_hash(s, ref));
+	PENNY_HOLDS(job->id > 0 && job->queue < PENNY_SCHED_QUEUES && job->runner < PENNY_RUNNERS);
+	PENNY_HOLDS(in_hash(s, ref));
 	if (job->in_segment)
 	{
-		HOLDS(penny_sched_is_open(s, penny_segment_of(job->id)));
-		HOLDS(penny_sched_seen(s, job->id) && !penny_sched_done(s, job->id));
+		PENNY_HOLDS(penny_sched_is_open(s, penny_segment_of(job->id)));
+		PENNY_HOLDS(penny_sched_seen(s, job->id) && !penny_sched_done(s, job->id));
 		sums->live[penny_segment_of(job->id) & (PENNY_SEGMENTS - 1)]++;
 	}
 	else
-		HOLDS((job->flags & PENNY_JOB_DEFERRED) != 0 || job->state == PENNY_JOB_ENDING);
+		PENNY_HOLDS((job->flags & PENNY_JOB_DEFERRED) != 0 || job->state == PENNY_JOB_ENDING);
 	if (job->group_slot != 0)
 	{
 		sums->jobs += mix(job->group_slot);
-		HOLDS(penny_group_at(s, job->group_slot)->queue == job->queue);
-		HOLDS(penny_group_at(s, job->group_slot)->key == job->group);
+		PENNY_HOLDS(penny_group_at(s, job->group_slot)->queue == job->queue);
+		PENNY_HOLDS(penny_group_at(s, job->group_slot)->key == job->group);
 	}
-	HOLDS(job->group_slot != 0 || job->state == PENNY_JOB_DELAYED ||
-		  job->state == PENNY_JOB_ENDING);
+	PENNY_HOLDS(job->group_slot != 0 || job->state == PENNY_JOB_DELAYED ||
+				job->state == PENNY_JOB_ENDING);
 	found->ready[job->runner] += job->state == PENNY_JOB_READY;
 	found->delayed += job->state == PENNY_JOB_DELAYED;
 	found->active += job->state == PENNY_JOB_ACTIVE;
@@ -233,9 +135,9 @@ check_entries(const PennySched *s, Sums *sums)
 		if (wrong != NULL)
 			return wrong;
 	}
-	HOLDS(used <= s->entries + 1);
-	HOLDS(sums->known <= in_use && in_use <= s->entries);
-	HOLDS(s->freed == 0);
+	PENNY_HOLDS(used <= s->entries + 1);
+	PENNY_HOLDS(sums->known <= in_use && in_use <= s->entries);
+	PENNY_HOLDS(s->freed == 0);
 	return NULL;
 }
 
@@ -248,16 +150,16 @@ check_limiter(const PennySched *s, const PennyLimiter *limiter, Sums *sums)
 	uint32_t place = limiter->head;
 	int64_t last = INT64_MIN;
 
-	HOLDS((limiter->count == 0) == (limiter->first == 0));
+	PENNY_HOLDS((limiter->count == 0) == (limiter->first == 0));
 	for (uint32_t n = 0; n < limiter->count; n++)
 	{
 		const PennyTimes *times = penny_times_at(s, block);
 
 		sums->blocks += n == 0 || place == 0;
-		HOLDS(block != 0 && times->at[place] >= last && times->at[place] <= s->mono);
+		PENNY_HOLDS(block != 0 && times->at[place] >= last && times->at[place] <= s->mono);
 		last = times->at[place];
 		if (n == limiter->count - 1)
-			HOLDS(block == limiter->last && place + 1 == limiter->tail && times->next == 0);
+			PENNY_HOLDS(block == limiter->last && place + 1 == limiter->tail && times->next == 0);
 		else if (++place == PENNY_SCHED_TIMES)
 		{
 			block = times->next;
@@ -276,56 +178,65 @@ check_run(const PennySched *s, uint32_t first, uint64_t *count)
 	const PennyJob *head = penny_job_at(s, first);
 	uint32_t prev = 0;
 
-	HOLDS(head->place == PENNY_FIRST_OF_RUN);
+	PENNY_HOLDS(head->place == PENNY_FIRST_OF_RUN);
 	for (uint32_t ref = first; ref != 0; ref = penny_job_at(s, ref)->heap_next)
 	{
 		const PennyJob *job = penny_job_at(s, ref);
 
-		HOLDS(ref == first || (job->place == PENNY_IN_RUN && job->heap_prev == prev));
-		HOLDS(prev == 0 || before_in_lane(s, prev, ref));
-		HOLDS(job->priority == head->priority && job->state == PENNY_JOB_READY);
-		HOLDS(job->group_slot == head->group_slot && job->runner == head->runner);
-		HOLDS(++*count <= s->entries);
+		PENNY_HOLDS(ref == first || (job->place == PENNY_IN_RUN && job->heap_prev == prev));
+		PENNY_HOLDS(prev == 0 || penny_job_before(penny_job_at(s, prev), job));
+		PENNY_HOLDS(job->priority == head->priority && job->state == PENNY_JOB_READY);
+		PENNY_HOLDS(job->group_slot == head->group_slot && job->runner == head->runner);
+		PENNY_HOLDS(++*count <= s->entries);
 		prev = ref;
 	}
-	HOLDS(head->heap_prev == prev);
+	PENNY_HOLDS(head->heap_prev == prev);
+	return NULL;
+}
+
+static const char *
+check_ring(const PennySched *s, uint32_t slot, int runner)
+{
+	const PennyGroup *group = penny_group_at(s, slot);
+	const PennyLane *lane = &group->lane[runner];
+	bool waits = lane->first != 0 || lane->heap != 0;
+
+	PENNY_HOLDS((lane->ring_next != 0) == (waits && group->closed == PENNY_OPEN));
+	if (lane->ring_next != 0)
+	{
+		PENNY_HOLDS(penny_group_at(s, lane->ring_next)->lane[runner].ring_prev == slot);
+		PENNY_HOLDS(penny_group_at(s, lane->ring_prev)->lane[runner].ring_next == slot);
+		PENNY_HOLDS(penny_group_at(s, lane->ring_next)->queue == group->queue);
+		PENNY_HOLDS(s->queues[group->queue].ring[runner] != 0);
+	}
 	return NULL;
 }
 
 static const char *
 check_lane(const PennySched *s, uint32_t slot, int runner, Sums *sums)
 {
-	const PennyGroup *group = penny_group_at(s, slot);
-	const PennyLane *lane = &group->lane[runner];
-	bool waits = lane->first != 0 || lane->heap != 0;
+	const PennyLane *lane = &penny_group_at(s, slot)->lane[runner];
 	uint64_t count = 0;
 	int runs = 0;
-	const char *wrong = check_heap(s, &lane_view, lane->heap, &count);
+	const char *wrong = penny_check_heap(s, PENNY_HEAP_LANE, lane->heap, &count);
 
 	for (uint32_t ref = lane->first; ref != 0 && wrong == NULL;
 		 ref = penny_job_at(s, ref)->heap_child)
 	{
 		const PennyJob *job = penny_job_at(s, ref);
 
-		HOLDS(job->group_slot == slot && job->runner == runner);
-		HOLDS(job->heap_child == 0 || job->priority < penny_job_at(s, job->heap_child)->priority);
-		HOLDS(++runs <= PENNY_SCHED_RUNS);
+		PENNY_HOLDS(job->group_slot == slot && job->runner == runner);
+		PENNY_HOLDS(job->heap_child == 0 ||
+					job->priority < penny_job_at(s, job->heap_child)->priority);
+		PENNY_HOLDS(++runs <= PENNY_SCHED_RUNS);
 		wrong = check_run(s, ref, &count);
 	}
 	if (wrong != NULL)
 		return wrong;
-	HOLDS(lane->heap == 0 || penny_job_at(s, lane->heap)->place == PENNY_IN_HEAP);
-	HOLDS(sums->lanes >= count);
+	PENNY_HOLDS(lane->heap == 0 || penny_job_at(s, lane->heap)->place == PENNY_IN_HEAP);
+	PENNY_HOLDS(sums->lanes >= count);
 	sums->lanes -= count;
-	HOLDS((lane->ring_next != 0) == (waits && group->closed == PENNY_OPEN));
-	if (lane->ring_next != 0)
-	{
-		HOLDS(penny_group_at(s, lane->ring_next)->lane[runner].ring_prev == slot);
-		HOLDS(penny_group_at(s, lane->ring_prev)->lane[runner].ring_next == slot);
-		HOLDS(penny_group_at(s, lane->ring_next)->queue == group->queue);
-		HOLDS(s->queues[group->queue].ring[runner] != 0);
-	}
-	return NULL;
+	return check_ring(s, slot, runner);
 }
 
 static const char *
@@ -347,16 +258,17 @@ check_group(const PennySched *s, uint32_t slot, Sums *sums)
 	}
 	if (slot <= PENNY_SCHED_QUEUES)
 	{
-		HOLDS(group->closed == PENNY_OPEN && group->wait == PENNY_WAIT_NONE);
-		HOLDS(group->starts.count == 0 && group->queue == slot - 1);
+		PENNY_HOLDS(group->closed == PENNY_OPEN && group->wait == PENNY_WAIT_NONE);
+		PENNY_HOLDS(group->starts.count == 0 && group->queue == slot - 1);
 		return NULL;
 	}
-	HOLDS(group->jobs > 0 || group->starts.count > 0);
-	HOLDS((group->closed == PENNY_CLOSED_BUSY) ==
-		  (limits->group_concurrency > 0 && group->busy >= limits->group_concurrency));
-	HOLDS(group->closed != PENNY_CLOSED_RATE || limits->group_rate > 0);
-	HOLDS((group->wait == PENNY_WAIT_IDLE) == (group->jobs == 0));
-	HOLDS((group->wait == PENNY_WAIT_OPENING) == (group->closed == PENNY_CLOSED_RATE && waits));
+	PENNY_HOLDS(group->jobs > 0 || group->starts.count > 0);
+	PENNY_HOLDS((group->closed == PENNY_CLOSED_BUSY) ==
+				(limits->group_concurrency > 0 && group->busy >= limits->group_concurrency));
+	PENNY_HOLDS(group->closed != PENNY_CLOSED_RATE || limits->group_rate > 0);
+	PENNY_HOLDS((group->wait == PENNY_WAIT_IDLE) == (group->jobs == 0));
+	PENNY_HOLDS((group->wait == PENNY_WAIT_OPENING) ==
+				(group->closed == PENNY_CLOSED_RATE && waits));
 	sums->idle += group->wait == PENNY_WAIT_IDLE;
 	sums->openings += group->wait == PENNY_WAIT_OPENING;
 	return check_limiter(s, &group->starts, sums);
@@ -365,7 +277,7 @@ check_group(const PennySched *s, uint32_t slot, Sums *sums)
 static const char *
 check_groups(const PennySched *s, Sums *sums)
 {
-	HOLDS(s->groups_fresh <= s->groups + 1);
+	PENNY_HOLDS(s->groups_fresh <= s->groups + 1);
 	for (uint32_t slot = 1; slot < s->groups_fresh; slot++)
 	{
 		const char *wrong = NULL;
@@ -375,19 +287,13 @@ check_groups(const PennySched *s, Sums *sums)
 		if (wrong != NULL)
 			return wrong;
 	}
-	HOLDS(sums->jobs == 0);
-	HOLDS(sums->busy == 0);
-	HOLDS(sums->lanes == 0);
+	PENNY_HOLDS(sums->jobs == 0);
+	PENNY_HOLDS(sums->busy == 0);
+	PENNY_HOLDS(sums->lanes == 0);
 	return NULL;
 }
 
 /* ---- queues --------------------------------------------------------------------------------- */
-
-static inline bool
-is_member(const PennyQueueSet *set, uint32_t number)
-{
-	return (set->word[number >> 6] >> (number & 63) & 1) != 0;
-}
 
 static const char *
 check_age(const PennySched *s, const PennySchedQueue *queue, uint64_t ready)
@@ -397,13 +303,13 @@ check_age(const PennySched *s, const PennySchedQueue *queue, uint64_t ready)
 
 	for (uint32_t ref = queue->oldest; ref != 0; ref = penny_job_at(s, ref)->list_next)
 	{
-		HOLDS(penny_job_at(s, ref)->state == PENNY_JOB_READY);
-		HOLDS(penny_job_at(s, ref)->list_prev == prev);
-		HOLDS(++count <= ready);
+		PENNY_HOLDS(penny_job_at(s, ref)->state == PENNY_JOB_READY);
+		PENNY_HOLDS(penny_job_at(s, ref)->list_prev == prev);
+		PENNY_HOLDS(++count <= ready);
 		prev = ref;
 	}
-	HOLDS(count == ready);
-	HOLDS(queue->newest == prev);
+	PENNY_HOLDS(count == ready);
+	PENNY_HOLDS(queue->newest == prev);
 	return NULL;
 }
 
@@ -420,23 +326,23 @@ check_queue(const PennySched *s, uint32_t number, Sums *sums)
 	{
 		bool can = queue->closed == PENNY_OPEN && queue->ring[runner] != 0;
 
-		HOLDS(queue->ready[runner] == found->ready[runner]);
-		HOLDS(is_member(&s->can_start[0][runner], number) == (can && limits->urgent));
-		HOLDS(is_member(&s->can_start[1][runner], number) == (can && !limits->urgent));
-		HOLDS(queue->ring[runner] == 0 ||
-			  (penny_group_at(s, queue->ring[runner])->queue == number &&
-			   penny_group_at(s, queue->ring[runner])->lane[runner].ring_next != 0));
+		PENNY_HOLDS(queue->ready[runner] == found->ready[runner]);
+		PENNY_HOLDS(penny_set_has(&s->can_start[0][runner], number) == (can && limits->urgent));
+		PENNY_HOLDS(penny_set_has(&s->can_start[1][runner], number) == (can && !limits->urgent));
+		PENNY_HOLDS(queue->ring[runner] == 0 ||
+					(penny_group_at(s, queue->ring[runner])->queue == number &&
+					 penny_group_at(s, queue->ring[runner])->lane[runner].ring_next != 0));
 		ready += queue->ready[runner];
 	}
-	HOLDS(queue->delayed == found->delayed);
-	HOLDS(queue->active == found->active);
-	HOLDS(queue->ending == found->ending);
-	HOLDS((uint64_t) queue->busy == found->busy);
-	HOLDS((queue->closed == PENNY_CLOSED_OFF) == (!limits->exists || limits->paused));
-	HOLDS(queue->closed == PENNY_CLOSED_OFF ||
-		  (queue->closed == PENNY_CLOSED_BUSY) ==
-			  (limits->concurrency > 0 && queue->busy >= limits->concurrency));
-	HOLDS(is_member(&s->rate_closed, number) == (queue->closed == PENNY_CLOSED_RATE));
+	PENNY_HOLDS(queue->delayed == found->delayed);
+	PENNY_HOLDS(queue->active == found->active);
+	PENNY_HOLDS(queue->ending == found->ending);
+	PENNY_HOLDS((uint64_t) queue->busy == found->busy);
+	PENNY_HOLDS((queue->closed == PENNY_CLOSED_OFF) == (!limits->exists || limits->paused));
+	PENNY_HOLDS(queue->closed == PENNY_CLOSED_OFF ||
+				(queue->closed == PENNY_CLOSED_BUSY) ==
+					(limits->concurrency > 0 && queue->busy >= limits->concurrency));
+	PENNY_HOLDS(penny_set_has(&s->rate_closed, number) == (queue->closed == PENNY_CLOSED_RATE));
 	wrong = check_age(s, queue, ready);
 	return wrong != NULL ? wrong : check_limiter(s, &queue->starts, sums);
 }
@@ -454,12 +360,12 @@ check_holders(const PennySched *s, Sums *sums)
 		{
 			const PennyJob *job = penny_job_at(s, ref);
 
-			HOLDS(job->serial && job->holder == (uint32_t) i && job->token != 0);
-			HOLDS(job->list_prev == prev && job->queue == holder->queue);
-			HOLDS(++count <= holder->jobs);
+			PENNY_HOLDS(job->serial && job->holder == (uint32_t) i && job->token != 0);
+			PENNY_HOLDS(job->list_prev == prev && job->queue == holder->queue);
+			PENNY_HOLDS(++count <= holder->jobs);
 			prev = ref;
 		}
-		HOLDS(count == holder->jobs && count == sums->held[i]);
+		PENNY_HOLDS(count == holder->jobs && count == sums->held[i]);
 		sums->queue[holder->queue].busy += count > 0;
 	}
 	return NULL;
@@ -469,23 +375,23 @@ static const char *
 check_times(const PennySched *s, Sums *sums)
 {
 	uint64_t count = 0;
-	const char *wrong = check_heap(s, &until_view, s->leases, &count);
+	const char *wrong = penny_check_heap(s, PENNY_HEAP_UNTIL, s->leases, &count);
 
-	HOLDS(count == sums->leases);
+	PENNY_HOLDS(count == sums->leases);
 	for (int runner = 0; runner < PENNY_RUNNERS && wrong == NULL; runner++)
 	{
 		count = 0;
-		wrong = check_heap(s, &due_view, s->delays[runner], &count);
-		HOLDS(count == sums->delayed[runner]);
+		wrong = penny_check_heap(s, PENNY_HEAP_DUE, s->delays[runner], &count);
+		PENNY_HOLDS(count == sums->delayed[runner]);
 	}
 	count = 0;
 	if (wrong == NULL)
-		wrong = check_heap(s, &group_view, s->openings, &count);
-	HOLDS(count == sums->openings);
+		wrong = penny_check_heap(s, PENNY_HEAP_GROUP, s->openings, &count);
+	PENNY_HOLDS(count == sums->openings);
 	count = 0;
 	if (wrong == NULL)
-		wrong = check_heap(s, &group_view, s->idle, &count);
-	HOLDS(count == sums->idle);
+		wrong = penny_check_heap(s, PENNY_HEAP_GROUP, s->idle, &count);
+	PENNY_HOLDS(count == sums->idle);
 	return wrong;
 }
 
@@ -507,9 +413,9 @@ penny_sched_check(PennySched *s)
 		wrong = check_times(s, &sums);
 	if (wrong != NULL)
 		return wrong;
-	HOLDS(sums.blocks == s->blocks_used && s->blocks_used <= s->blocks);
+	PENNY_HOLDS(sums.blocks == s->blocks_used && s->blocks_used <= s->blocks);
 	for (int i = 0; i < PENNY_SEGMENTS; i++)
-		HOLDS(s->segments[i].live == sums.live[i] &&
-			  s->segments[i].done + s->segments[i].live <= s->segments[i].seen);
+		PENNY_HOLDS(s->segments[i].live == sums.live[i] &&
+					s->segments[i].done + s->segments[i].live <= s->segments[i].seen);
 	return NULL;
 }

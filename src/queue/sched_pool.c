@@ -77,7 +77,7 @@ pop_chain(PennySched *s, uint32_t n, uint32_t *first, uint32_t *last)
 	}
 }
 
-/* Up to n entries that were never used, in a row. */
+/* Up to n entries that were never used, in a row; they are others' until the exchange succeeds. */
 static uint32_t
 take_fresh(PennySched *s, uint32_t n, uint32_t *first)
 {
@@ -91,9 +91,6 @@ take_fresh(PennySched *s, uint32_t n, uint32_t *first)
 			count = n;
 		if (count == 0)
 			return 0;
-		/* who looks at all that were used must not find what lay there */
-		for (uint32_t i = 0; i < count; i++)
-			penny_job_set_state(penny_job_at(s, from + i), PENNY_JOB_FREE);
 	} while (!atomic_compare_exchange_weak_explicit(&s->fresh, &from, from + count,
 													memory_order_release, memory_order_relaxed));
 	*first = from;

@@ -62,6 +62,12 @@ typedef struct PennyQueueSet
 	uint64_t word[PENNY_SCHED_QUEUES / 64];
 } PennyQueueSet;
 
+static inline bool
+penny_set_has(const PennyQueueSet *set, uint32_t number)
+{
+	return (set->word[number >> 6] >> (number & 63) & 1) != 0;
+}
+
 /* ---- limiter ---------------------------------------------------------------- */
 
 typedef struct PennyTimes
@@ -382,5 +388,27 @@ extern bool penny_sched_set_seen(PennySched *s, int64_t id);
 extern bool penny_sched_is_open(const PennySched *s, int64_t segment);
 /* A row's entry goes: its job has ended, or has moved to the deferred ones. */
 extern void penny_sched_leave_segment(PennySched *s, PennyJob *job);
+
+/* ---- sched_check_heap.c -------------------------------------------------------------- */
+
+/* In functions that return what does not hold. */
+#define PENNY_HOLDS(condition) \
+	do                         \
+	{                          \
+		if (!(condition))      \
+			return #condition; \
+	} while (0)
+
+typedef enum PennyHeapOrder
+{
+	PENNY_HEAP_LANE,
+	PENNY_HEAP_DUE,
+	PENNY_HEAP_UNTIL,
+	PENNY_HEAP_GROUP
+} PennyHeapOrder;
+
+/* NULL, or what does not hold; `*count` goes up by the nodes. */
+extern const char *penny_check_heap(const PennySched *s, PennyHeapOrder order, uint32_t root,
+									uint64_t *count);
 
 #endif /* PENNY_SCHED_PRIVATE_H */

@@ -44,12 +44,6 @@ is_empty(const PennyQueueSet *set)
 	return any == 0;
 }
 
-static inline bool
-is_member(const PennyQueueSet *set, uint32_t number)
-{
-	return (set->word[number >> 6] >> (number & 63) & 1) != 0;
-}
-
 /* The next member behind `last`, going round; -1: none. */
 static int
 next_member(const PennyQueueSet *set, uint32_t last)
@@ -126,8 +120,8 @@ pick_one(const PennySched *s, uint32_t number, PennyRunner runner)
 {
 	Pick pick = {.queue = -1, .rank = -1};
 
-	if (number < PENNY_SCHED_QUEUES && (is_member(&s->can_start[0][runner], number) ||
-										is_member(&s->can_start[1][runner], number)))
+	if (number < PENNY_SCHED_QUEUES && (penny_set_has(&s->can_start[0][runner], number) ||
+										penny_set_has(&s->can_start[1][runner], number)))
 		pick.queue = (int) number;
 	return pick;
 }

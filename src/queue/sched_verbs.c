@@ -17,7 +17,8 @@
  */
 #include "queue/sched_private.h"
 
-#define TOLD_BY_ROW (PENNY_JOB_DEFERRED | PENNY_JOB_KEYED | PENNY_JOB_CHILD | PENNY_JOB_TOLD)
+#define TOLD_BY_ROW \
+	(PENNY_JOB_DEFERRED | PENNY_JOB_KEYED | PENNY_JOB_CHILD | PENNY_JOB_TOLD | PENNY_JOB_REDRIVEN)
 
 /* ---- the hash ------------------------------------------------------------------------ */
 

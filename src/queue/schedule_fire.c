@@ -178,7 +178,8 @@ enqueue(const Schedule *schedule, TimestampTz at, TimestampTz now)
 	row.room = schedule->room;
 	if (row.user_id != NULL || row.room != NULL)
 		row.flags |= PENNY_JOB_TOLD;
-	return row.key != NULL ? penny_job_insert_keyed(&row, PENNY_KEY_KEEP) : penny_job_insert(&row);
+	return row.key != NULL ? penny_job_insert_keyed(&row, PENNY_KEY_KEEP, false)
+						   : penny_job_insert(&row);
 }
 
 /* Enqueue for the moments that are to be made up for; how many there were. */

@@ -26,10 +26,12 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/error.h"
 #include "base/shmem.h"
 #include "config/config.h"
 #include "queue/cancel.h"
 #include "queue/claim.h"
+#include "queue/claimers.h"
 #include "queue/crew.h"
 #include "queue/dead.h"
 #include "queue/pending.h"
@@ -80,9 +82,10 @@ penny_queue_init(void)
 	penny_cancel_init();
 	penny_ending_init();
 	penny_wait_init();
+	penny_claimers_init();
+	penny_progress_init();
 	penny_schedules_init();
 	penny_dead_init();
-	penny_progress_init();
 }
 
 static Size
@@ -123,6 +126,12 @@ claimer_size(void)
 {
 	return (Size) (MaxBackends + NUM_AUXILIARY_PROCS + max_prepared_xacts) *
 		   sizeof(pg_atomic_uint32);
+}
+
+int
+penny_queue_claimers_max(void)
+{
+	return (int) (claimer_size() / sizeof(pg_atomic_uint32));
 }
 
 static Size
@@ -200,6 +209,17 @@ penny_queue_here(void)
 	return ours;
 }
 
+void
+penny_queue_require(void)
+{
+	penny_require_preload();
+	if (!penny_queue_here())
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("jobs are given out in the database of penny alone"),
+						errdetail("This session is in another database than \"penny.database\"."),
+						errhint("Connect to the database that \"penny.database\" names.")));
+}
+
 bool
 penny_queue_current(void)
 {
@@ -212,19 +232,21 @@ penny_queue_current(void)
 
 /* ---- what is not in memory -------------------------------------------------------- */
 
-void
+bool
 penny_queue_lower(pg_atomic_uint64 *min, int64 value)
 {
 	uint64 old = pg_atomic_read_u64(min);
 
-	while ((int64) old > value && !pg_atomic_compare_exchange_u64(min, &old, (uint64) value))
-		;
+	while ((int64) old > value)
+		if (pg_atomic_compare_exchange_u64(min, &old, (uint64) value))
+			return true;
+	return false;
 }
 
 bool
 penny_queue_missed(uint16 queue, int64 id)
 {
-	penny_queue_lower(&penny_queue_shared->missed[queue], id);
+	(void) penny_queue_lower(&penny_queue_shared->missed[queue], id);
 	/* if it was so already, a rescan will see this one (rescan.c) */
 	if (pg_atomic_exchange_u32(&penny_queue_shared->any_missed, 1) != 0)
 		return false;
@@ -240,10 +262,21 @@ penny_queue_missed_all(int64 id)
 	penny_queue_upkeep_by(0);
 }
 
+/* A worker that sleeps minds the time, and has to learn of an earlier one. */
 void
 penny_queue_upkeep_by(int64 at)
 {
-	penny_queue_lower(&penny_queue_shared->upkeep_at, at);
+	if (penny_queue_lower(&penny_queue_shared->upkeep_at, at))
+		penny_queue_wake(PENNY_RUNNER_SQL, 0);
+}
+
+void
+penny_queue_mind(int64 at)
+{
+	if ((int64) pg_atomic_read_u64(&penny_queue_shared->upkeep_at) <= at)
+		return;
+	penny_queue_upkeep_by(at);
+	penny_queue_wake(PENNY_RUNNER_SQL, 0);
 }
 
 /* ---- waking ------------------------------------------------------------------------ */
@@ -274,24 +307,13 @@ wake_worker(void)
 	penny_crew_short();
 }
 
-static void
-wake_claimer(uint16 queue)
+void
+penny_queue_wake_worker(int number)
 {
-	int n = (int) (claimer_size() / sizeof(pg_atomic_uint32));
+	PennyQueueShared *s = penny_queue_shared;
 
-	if (pg_atomic_read_u32(&penny_queue_shared->claimers) == 0)
-		return;
-	for (int i = 0; i < n; i++)
-	{
-		uint32 waits = (uint32) queue + 1;
-
-		if (pg_atomic_read_u32(&penny_queue_claimer[i]) != waits ||
-			!pg_atomic_compare_exchange_u32(&penny_queue_claimer[i], &waits, 0))
-			continue;
-		pg_atomic_fetch_sub_u32(&penny_queue_shared->claimers, 1);
-		wake_proc((uint32) i);
-		return;
-	}
+	if (pg_atomic_read_u64(&s->workers_asleep) & (UINT64CONST(1) << number))
+		wake_proc(pg_atomic_read_u32(&s->worker_proc[number]));
 }
 
 void
@@ -313,7 +335,7 @@ penny_queue_wake(PennyRunner runner, uint16 queue)
 				wake_proc(courier - 1);
 			break;
 		default:
-			wake_claimer(queue);
+			penny_claimers_wake(queue);
 			break;
 	}
 }

@@ -104,8 +104,8 @@ extern LWLock *penny_queue_prepared_lock(void);
 extern void penny_queue_count(PennyQueueCounter counter, uint64 n);
 /* Is the memory about the tables that this session sees? */
 extern bool penny_queue_current(void);
-/* Lower a 64-bit minimum. */
-extern void penny_queue_lower(pg_atomic_uint64 *min, int64 value);
+/* Lower a 64-bit minimum; true if it was greater. */
+extern bool penny_queue_lower(pg_atomic_uint64 *min, int64 value);
 /*
  * Rows of this queue from id on are not in memory; penny_queue_missed_all: of any.
  * True: somebody has to be woken for it.
@@ -114,5 +114,9 @@ extern bool penny_queue_missed(uint16 queue, int64 id);
 extern void penny_queue_missed_all(int64 id);
 /* Have somebody do the upkeep by this time; may be called in COMMIT callbacks. */
 extern void penny_queue_upkeep_by(int64 at);
+/* The same, and the worker that sleeps until a later time is woken. */
+extern void penny_queue_mind(int64 at);
+/* Places in penny_queue_claimer. */
+extern int penny_queue_claimers_max(void);
 
 #endif /* PENNY_QUEUE_SHARED_H */

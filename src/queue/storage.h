@@ -139,16 +139,23 @@ extern bool penny_table_next(PennyTableScan *scan, HeapTuple *row);
 extern bool penny_table_previous(PennyTableScan *scan, HeapTuple *row);
 extern void penny_table_scan_end(PennyTableScan *scan);
 
+/* Of the eight, for any number that somebody may take for an id. */
+static inline int
+penny_table_number(int64 id)
+{
+	return (int) ((uint64) penny_segment_of(id) % PENNY_SEGMENTS);
+}
+
 static inline PennyQueueTable
 penny_job_table(int64 id)
 {
-	return (PennyQueueTable) (PENNY_TABLE_JOB + penny_segment_of(id) % PENNY_SEGMENTS);
+	return (PennyQueueTable) (PENNY_TABLE_JOB + penny_table_number(id));
 }
 
 static inline PennyQueueTable
 penny_receipt_table(int64 id)
 {
-	return (PennyQueueTable) (PENNY_TABLE_RECEIPT + penny_segment_of(id) % PENNY_SEGMENTS);
+	return (PennyQueueTable) (PENNY_TABLE_RECEIPT + penny_table_number(id));
 }
 
 /* ---- storage_rows.c -------------------------------------------------------------- */

@@ -129,6 +129,12 @@ attend_clock(int64 now)
 	return Min(schedules, dead);
 }
 
+int64
+penny_queue_upkeep_at(void)
+{
+	return (int64) pg_atomic_read_u64(&penny_queue_shared->upkeep_at);
+}
+
 bool
 penny_queue_upkeep(int64 now, int64 *again_at)
 {
@@ -174,8 +180,5 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 	}
 	PG_END_TRY();
 	*again_at = (int64) pg_atomic_read_u64(&s->upkeep_at);
-	/* who minds the time may not know of this one */
-	if (*again_at != PENNY_SCHED_NEVER)
-		penny_queue_wake(PENNY_RUNNER_SQL, 0);
 	return *again_at <= now;
 }

@@ -24,9 +24,14 @@ extern void penny_wait_for_jobs(uint16 queue, int64 until);
 /* Until the job has ended: true; false when the time is over first. */
 extern bool penny_wait_for_end(int64 id, int64 until);
 
-/* Is somebody waiting for the end of this job?  May say yes of another; cheap. */
-extern bool penny_wait_awaited(int64 id);
+/*
+ * A request at an edge is about to be told how a job is, and to wait if it has not
+ * ended: call it before the look.
+ */
+extern void penny_wait_ask(int64 id);
 
+/* Does anybody wait for the end of any job?  After ends were posted; cheap. */
+extern bool penny_wait_anybody(void);
 /* It has ended; from COMMIT callbacks: cannot fail, allocate or wait for long. */
 extern void penny_wait_job_ended(int64 id);
 

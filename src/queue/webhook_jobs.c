@@ -369,7 +369,7 @@ record_one(Call *call)
 		return; /* the entry is finished in penny_webhook_jobs_record() */
 	if (call->result != NULL)
 		ending.result = penny_webhook_parse(call->result);
-	if (!penny_ending_own(call->job.id, call->job.token, &ending.ref, &job))
+	if (penny_ending_own_claims(&call->job.id, &call->job.token, 1, &ending.ref, &job) == 0)
 		return; /* somebody else has ended it */
 	ending.row = &row;
 	if (call->end.verdict == PENNY_WEBHOOK_COMPLETED)

@@ -56,8 +56,9 @@
 /* This worker. */
 static PennyStaffEntry *entry = NULL;
 static int self = -1;
-static uint32 next_max = 8; /* jobs to take at once */
-static int64 upkeep_at = 0; /* us; at the latest */
+static uint32 next_max = 8;   /* jobs to take at once */
+static int64 upkeep_at = 0;   /* us; at the latest */
+static int64 upkeep_seen = 0; /* what others wanted when it was looked at last */
 static bool upkeep_more = false;
 static int64 apply_at = 0; /* us; not before, after an error */
 static int64 look_at = 0;  /* us; for jobs of nobody */
@@ -161,7 +162,7 @@ worker_exit(int code, Datum arg)
 	if (code == 0 || code == 1)
 		penny_job_mark_end();
 	penny_queue_awake(PENNY_RUNNER_SQL, (uint32) self);
-	penny_crew_runs(self, 0);
+	(void) penny_crew_runs(self, 0);
 	penny_queue_lock();
 	penny_sched_drain(sched, penny_queue_now());
 	n = penny_sched_abandon(sched, (uint32) self, penny_queue_now());
@@ -187,10 +188,11 @@ apply(void *arg)
 static bool
 guard(void (*step)(void *arg))
 {
-	bool ok = penny_worker_guard(step, NULL);
+	bool ok;
 
-	/* an error took it back, also one that the step has dealt with itself (schedules) */
-	QueryCancelHoldoffCount = 1;
+	penny_run_patience(true);
+	ok = penny_worker_guard(step, NULL);
+	penny_run_patience(false);
 	return ok;
 }
 
@@ -221,6 +223,7 @@ static void
 do_upkeep(void)
 {
 	upkeep_more = false;
+	upkeep_seen = penny_queue_upkeep_at();
 	if (!guard(upkeep))
 		upkeep_at = penny_queue_now() + AGAIN_AFTER;
 }
@@ -295,14 +298,22 @@ sleep_time(TimestampTz since)
 	PennySched *sched = penny_queue_sched();
 	int64 now = penny_queue_now();
 	int64 until = PENNY_NEVER;
+	int64 next;
+	bool minds;
 	bool waits;
 
 	penny_queue_lock();
 	waits = penny_sched_waits(sched, PENNY_RUNNER_SQL, PENNY_SCHED_ANY, now);
-	if (penny_crew_mind(self))
-		until = Min(penny_sched_next(sched, PENNY_RUNNER_SQL, now), upkeep_at);
+	minds = penny_crew_mind(self);
+	next = Min(penny_sched_next(sched, PENNY_RUNNER_SQL, now), upkeep_at);
 	penny_queue_unlock();
+	penny_crew_next(self, next);
+	if (minds)
+		until = next;
 	if ((waits && penny_job_workers > 0) || (penny_queue_config_pending() && apply_at <= now))
+		return 0;
+	/* who wanted upkeep before we said that we sleep has woken nobody */
+	if (penny_queue_upkeep_at() != upkeep_seen)
 		return 0;
 	if (self > 0)
 		until = Min(until, since + (int64) penny_job_worker_idle_timeout * 1000);

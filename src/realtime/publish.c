@@ -108,38 +108,6 @@ penny_publish_hint(const char *room, const char *frame, int frame_len)
 }
 
 void
-penny_publish_now(const char *room, const char *frame, int frame_len)
-{
-	PennyEventOut event = {.kind = PENNY_EVENT_PUBLISH,
-						   .room = room,
-						   .room_len = (uint32) strlen(room),
-						   .frame = frame,
-						   .frame_len = (uint32) frame_len};
-	PennyPending one = {.n = 1, .event = &event};
-
-	if (active() && event.room_len > 0 && event.room_len <= PENNY_ROOM_NAME_MAX &&
-		event.frame_len <= penny_event_max_frame(penny_plane()))
-		penny_pending_publish(&one);
-}
-
-void
-penny_publish_committed(const char *room, Size room_len)
-{
-	PennyEventOut event = {.kind = PENNY_EVENT_RECHECK,
-						   .version = HINT,
-						   .room = room,
-						   .room_len = (uint32) room_len,
-						   .frame = ""};
-	PennyPending one = {.n = 1, .event = &event};
-
-	if (penny_plane() == NULL)
-		return;
-	penny_interest_fence();
-	if (penny_interest_any(penny_plane(), penny_hash(room, room_len, 0)))
-		penny_pending_publish(&one);
-}
-
-void
 penny_publish_session(const pg_uuid_t *user_id)
 {
 	say(PENNY_EVENT_SESSION, "", 0, NULL, 0, user_id);

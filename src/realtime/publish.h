@@ -46,15 +46,13 @@ extern void penny_publish_event(const char *room, const char *frame, int frame_l
  */
 extern void penny_publish_hint(const char *room, const char *frame, int frame_len);
 /*
- * Broadcast at once, whatever becomes of the transaction; dropped when it is too large.
- * For what is over when the transaction commits, such as how far it is.
+ * The same, but at once, and so whatever becomes of the transaction, if there is
+ * one.  For sessions of penny.database.  Cannot fail, allocate or wait: COMMIT
+ * callbacks may call it, about what is visible to others already.
  */
 extern void penny_publish_now(const char *room, const char *frame, int frame_len);
-/*
- * From a COMMIT callback: who waits in the room, if anybody, reads again.  Cannot fail,
- * allocate or wait; costs a look at a bit when nobody does.
- */
-extern void penny_publish_committed(const char *room, Size room_len);
+/* May anybody be in a room of this hash (penny_hash() of its name, seed 0)?  As cheap. */
+extern bool penny_publish_wanted_now(uint64 room_hash);
 /* The piece `index` of a message that grows; see plane/event.h. */
 extern void penny_publish_stream(const char *room, int64 index, const char *frame, int frame_len);
 /* The same as an event, but not for that member of that edge; see plane/event.h. */

@@ -63,14 +63,14 @@ put_text(Datum *value, bool *isnull, const char *text)
 
 /*
  * _penny.job_attempt(id bigint, OUT attempt, OUT due, OUT started_at, OUT ended_at,
- * OUT lease_until, OUT worker, OUT result, OUT error, OUT progress)
+ * OUT lease_until, OUT worker, OUT result, OUT error)
  */
 Datum
 penny_job_attempt_sql(PG_FUNCTION_ARGS)
 {
 	int64 id = PG_GETARG_INT64(0);
-	bool isnull[9] = {false};
-	Datum values[9];
+	bool isnull[8] = {false};
+	Datum values[8];
 	PennyJobView view;
 	TupleDesc desc;
 
@@ -88,8 +88,6 @@ penny_job_attempt_sql(PG_FUNCTION_ARGS)
 	isnull[6] = view.result == NULL;
 	values[6] = PointerGetDatum(view.result);
 	put_text(&values[7], &isnull[7], view.error);
-	isnull[8] = view.progress == NULL;
-	values[8] = PointerGetDatum(view.progress);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull));
 }
 

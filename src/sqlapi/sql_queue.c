@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * sql_queue.c
- *		SQL entry points of flows, progress and dead letters.
+ *		SQL entry points of flows and dead letters.
  *
  *-------------------------------------------------------------------------
  */
@@ -16,13 +16,11 @@
 #include "queue/dead.h"
 #include "queue/enqueue.h"
 #include "queue/flow.h"
-#include "queue/progress.h"
 #include "queue/queue.h"
 
 PG_FUNCTION_INFO_V1(penny_enqueue_flow_sql);
 PG_FUNCTION_INFO_V1(penny_redrive_sql);
 PG_FUNCTION_INFO_V1(penny_redrive_queue_sql);
-PG_FUNCTION_INFO_V1(penny_progress_sql);
 PG_FUNCTION_INFO_V1(penny_purge_dead_sql);
 
 static uint16
@@ -59,18 +57,6 @@ penny_enqueue_flow_sql(PG_FUNCTION_ARGS)
 {
 	penny_enqueue_allowed("penny.enqueue_flow()");
 	PG_RETURN_INT64(penny_flow_enqueue(PG_GETARG_JSONB_P(0)));
-}
-
-/* penny.progress(progress jsonb, id bigint, token bigint) */
-Datum
-penny_progress_sql(PG_FUNCTION_ARGS)
-{
-	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("progress must not be null")));
-	PG_RETURN_BOOL(penny_progress_tell(PG_GETARG_JSONB_P(0),
-									   PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1),
-									   PG_ARGISNULL(2) ? 0 : (uint64) PG_GETARG_INT64(2)));
 }
 
 /* penny.redrive(id bigint) */

@@ -30,6 +30,8 @@
 #include "store/uuid.h"
 
 #define ROLE_ROOM "role:"
+#define QUEUE_ROOM "queue:" /* told by the queue that external jobs are ready */
+#define JOB_ROOM "job:"     /* of the edges, for requests that wait: nobody's */
 
 /* The handler of a free room is called as the caller. */
 static PennyStatement ask_policy = {
@@ -96,6 +98,15 @@ ask(text *room)
 	return right;
 }
 
+/* Rooms of the job queue, in which it alone speaks. */
+static bool
+is_queue_room(text *room)
+{
+	int len;
+
+	return rest_of(room, QUEUE_ROOM, &len) != NULL || rest_of(room, JOB_ROOM, &len) != NULL;
+}
+
 /*
  * The caller's right in a room that is no conversation's.
  */
@@ -106,6 +117,11 @@ penny_room_right(text *room)
 	const char *rest;
 	int len;
 
+	if (is_queue_room(room))
+	{
+		right.read = rest_of(room, QUEUE_ROOM, &len) != NULL && penny_access_is_agent();
+		return right;
+	}
 	if ((rest = rest_of(room, PENNY_CONVERSATION_ROOM, &len)) != NULL)
 		return right;
 	if ((rest = rest_of(room, PENNY_USER_ROOM, &len)) != NULL)
@@ -134,6 +150,9 @@ penny_room_check_write(text *room)
 			ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("room not found")));
 		return;
 	}
+	if (is_queue_room(room))
+		ereport(ERROR, (errcode(ERRCODE_PENNY_FORBIDDEN),
+						errmsg("nobody can publish to rooms of the job queue")));
 	if (penny_access_is_agent())
 		return;
 	right = penny_room_right(room);

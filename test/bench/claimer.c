@@ -3,12 +3,12 @@
  * claimer.c
  *		An external worker: claims jobs over SQL, and completes them.
  *
- *	claimer -d conninfo -q queue [-n jobs] [-t seconds]
+ *	claimer -d conninfo -q queue [-n jobs]
  *	claimer -d @file -q queue -m inside|outside -o log [-n jobs] [-l lease] [-c number]
  *
- * In the first form it measures: claims of `n` one after the other for so many
- * seconds after a line of input, all completed by one call, and prints how many
- * jobs that were.
+ * In the first form it measures: after a line of input, claims of `n` one after
+ * the other, all completed by one call, until there is nothing to claim; prints
+ * how many jobs that were, and from when to when (ms since 1970).
  *
  * In the second it works through faults until its input ends, waiting when there is
  * nothing to do, and connects again as often as it takes; the file holds the
@@ -28,6 +28,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <libpq-fe.h>
@@ -46,7 +47,6 @@ static struct
 	const char *mode;
 	FILE *log;
 	unsigned number;
-	double seconds;
 } opt;
 
 static PGconn *conn;
@@ -103,8 +103,7 @@ parse_options(int argc, char **argv)
 
 	opt.batch = "50";
 	opt.lease = "60 s";
-	opt.seconds = 1;
-	while ((c = getopt(argc, argv, "d:q:n:t:m:o:l:c:")) != -1)
+	while ((c = getopt(argc, argv, "d:q:n:m:o:l:c:")) != -1)
 	{
 		if (c == 'd')
 			opt.conninfo = optarg;
@@ -112,8 +111,6 @@ parse_options(int argc, char **argv)
 			opt.queue = optarg;
 		else if (c == 'n')
 			opt.batch = optarg;
-		else if (c == 't')
-			opt.seconds = strtod(optarg, NULL);
 		else if (c == 'm')
 			opt.mode = optarg;
 		else if (c == 'o')
@@ -127,18 +124,27 @@ parse_options(int argc, char **argv)
 	}
 	if (opt.conninfo == NULL || opt.queue == NULL || (opt.mode != NULL && opt.log == NULL) ||
 		strtol(opt.batch, NULL, 10) > MOST)
-		fail("usage: claimer -d conninfo|@file -q queue [-n jobs] [-t seconds]"
+		fail("usage: claimer -d conninfo|@file -q queue [-n jobs]"
 			 " [-m inside|outside -o log] [-l lease] [-c number]");
 }
 
 /* ---- measuring ------------------------------------------------------------- */
 
+static double
+wall_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (double) now.tv_sec * 1e3 + (double) now.tv_nsec / 1e6;
+}
+
 static void
 measure(void)
 {
-	uint64_t start;
+	double begin;
+	double end;
 	uint64_t jobs = 0;
-	uint64_t empty = 0;
 	char line[16];
 
 	if (!reach())
@@ -147,20 +153,20 @@ measure(void)
 	fflush(stdout);
 	if (fgets(line, sizeof(line), stdin) == NULL)
 		return;
-	start = now_ns();
-	while ((double) (now_ns() - start) < opt.seconds * 1e9)
+	begin = end = wall_ms();
+	for (;;)
 	{
 		if (!claim(false))
 			fail("%s", PQerrorMessage(conn));
 		if (n == 0)
-			empty++;
-		else if (!complete_all())
+			break;
+		if (!complete_all())
 			fail("%s", PQerrorMessage(conn));
 		jobs += (uint64_t) n;
+		end = wall_ms();
 		PQclear(held);
 	}
-	printf("{\"jobs\":%llu,\"empty\":%llu,\"seconds\":%.4f}\n", (unsigned long long) jobs,
-		   (unsigned long long) empty, (double) (now_ns() - start) / 1e9);
+	printf("{\"jobs\":%llu,\"begin\":%.3f,\"end\":%.3f}\n", (unsigned long long) jobs, begin, end);
 	PQfinish(conn);
 }
 

@@ -92,5 +92,12 @@ SELECT name, waiting, failed FROM penny.queues WHERE name = 'dead';
 SELECT penny.queue_stats() -> 'queues' -> 'dead' ->> 'waiting' AS waiting;
 SELECT penny.act_as(NULL);
 SELECT bool_and(penny.cancel(id)) FROM penny.jobs WHERE queue = 'dead' AND state = 'waiting';
+-- conditions reach the tables, and what nobody asks for is not computed
+CREATE FUNCTION plan_of(query text) RETURNS SETOF text LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+	RETURN QUERY EXECUTE 'EXPLAIN (VERBOSE, COSTS off) ' || query;
+END $$;
+SELECT count(*) FILTER (WHERE line ~ 'Index Cond: .*id = 1\)') AS indexes, count(*) FILTER (WHERE line ~ 'job_attempt') AS computed,
+	count(*) FILTER (WHERE line ~ 'Seq Scan on _penny.job') AS scans FROM plan_of('SELECT id, state FROM penny.jobs WHERE id = 1') line;
 SELECT penny.unhandle('mine');
 DROP SCHEMA dead CASCADE;

@@ -14,9 +14,10 @@ WHERE p.pronamespace IN ('penny'::regnamespace, '_penny'::regnamespace)
   AND has_function_privilege('public', p.oid, 'EXECUTE')
   AND p.prorettype <> 'trigger'::regtype
 ORDER BY 1;
--- functions in SQL and PL/pgSQL without a search_path of their own
+-- functions in SQL and PL/pgSQL without a search_path of their own (a procedure
+-- that commits may have none, and qualifies every name)
 SELECT p.oid::regprocedure FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-WHERE p.pronamespace IN ('penny'::regnamespace, '_penny'::regnamespace)
+WHERE p.pronamespace IN ('penny'::regnamespace, '_penny'::regnamespace) AND p.prokind <> 'p'
   AND l.lanname IN ('sql', 'plpgsql') AND p.prosqlbody IS NULL
   AND NOT coalesce(array_to_string(p.proconfig, ' ') LIKE '%search_path=pg_catalog, pg_temp%', false)
 ORDER BY 1;

@@ -72,6 +72,10 @@ ROLLBACK;
 BEGIN;
 SELECT penny.create_queue('prepared');
 PREPARE TRANSACTION 'queues';
+SELECT _penny.queue_exists('prepared');
+COMMIT PREPARED 'queues';
+SELECT _penny.queue_exists('prepared');
+SELECT penny.drop_queue('prepared');
 -- numbers are not used again as long as there are others
 SELECT penny.create_queue('a');
 SELECT penny.create_queue('b');

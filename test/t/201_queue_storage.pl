@@ -88,6 +88,7 @@ subtest 'restart' => sub {
 subtest 'a limit over a restart' => sub {
 	$node->sql("SELECT penny.enqueue('run', '{\"note\":\"tight\"}', queue => 'tight') FROM generate_series(1, 5)");
 	wait_ran('tight', 3);
+	$node->sql("INSERT INTO ran VALUES (0, 'on disk')");    # and all before it
 	$node->stop('immediate');
 	$node->start;
 	loaded();
@@ -166,10 +167,42 @@ subtest 'segments' => sub {
 	is($node->sql('SELECT count(*) FROM _penny.jobs_deferred'), 0, 'and gone');
 };
 
+subtest 'from one segment to the next' => sub {
+	my $segment = $node->sql('SELECT (last_value >> 20) + 1 FROM _penny.job_id');
+	$node->sql("SELECT setval('_penny.job_id', (${segment}::bigint << 20) - 6)");
+	$node->sql(fill('run', 'border', 10));
+	runs_once('border', 10, 'many at once run on both sides');
+	is($node->sql("SELECT count(DISTINCT id >> 20) FROM ran WHERE note = 'border'"), 2, 'which they are on');
+	# ids come round to a table that is not empty
+	$node->sql("SELECT penny.enqueue('outside', '{\"note\":\"old\"}')");
+	my $table = $segment % 8;
+	my $spilled = counter('spilled');
+	$node->sql("SELECT setval('_penny.job_id', (${segment}::bigint + 8) << 20)");
+	run_job('round');
+	$node->sql(fill('run', 'round', 5));
+	runs_once('round', 6, 'jobs find another place');
+	is(counter('spilled') - $spilled, 6, 'with the deferred ones');
+	my $rotations = counter('rotations');
+	ok($node->wait_until(sub { $node->sql('SELECT _penny.rotate_jobs()'); counter('rotations') > $rotations && $node->sql("SELECT count(*) FROM _penny.job_$table") == 0 }, 20), 'until the table is empty');
+	usleep(500_000);
+	run_job('home');
+	runs_once('home', 1, 'jobs run');
+	ok($node->sql("SELECT count(*) FROM _penny.job_$table") > 0 || $node->sql('SELECT last_value >> 20 FROM _penny.job_id') > $segment + 8, 'from it again');
+	is(claim(1), 'old', 'and what waited there waits still');
+	is($node->sql('SELECT count(*) FROM (SELECT penny.cancel(id) AS c FROM _penny.jobs_in_memory()) x WHERE c'), 1, 'until it is cancelled');
+};
+
 subtest 'rows that a superuser takes away' => sub {
 	my $gone = counter('gone_rows');
-	my $id = run_job('taken', ", delay => '2 s'");
-	$node->sql('DELETE FROM _penny.job_' . (($id >> 20) % 8) . " WHERE id = $id");
+	$node->sql(q{DO $$
+		DECLARE
+			job bigint := penny.enqueue('run', '{"note":"taken"}');
+			gone integer;
+		BEGIN
+			EXECUTE format('DELETE FROM _penny.job_%s WHERE id = %s', (job >> 20) % 8, job);
+			GET DIAGNOSTICS gone = ROW_COUNT;
+			ASSERT gone = 1;
+		END $$});
 	ok($node->wait_until(sub { counter('gone_rows') > $gone }, 10), 'are counted');
 	is(ran('taken'), '0 0', 'do not run');
 	is($node->sql("SELECT count(*) FROM _penny.jobs_in_memory()"), 0, 'and are not in memory');
@@ -217,6 +250,17 @@ subtest 'dump and restore' => sub {
 		$n += $node->sql("WITH c AS MATERIALIZED (SELECT * FROM penny.claim('far', 50)) SELECT count(*) FROM (SELECT penny.complete(id, token) FROM c) x");
 		$n >= 70 }, 20);
 	is($n, 70, 'and all that waited are claimed');
+};
+
+subtest 'another database' => sub {
+	$node->safe_psql('app', q{SELECT penny.enqueue('run', '{"note":"elsewhere"}'); SELECT penny.enqueue_many('run', ARRAY['{"note":"elsewhere"}', '{"note":"elsewhere"}']::jsonb[])});
+	usleep(500_000);
+	is($node->safe_psql('app', q{SELECT count(*) FROM ran WHERE note = 'elsewhere'}), 0, 'jobs wait there');
+	like(($node->psql('app', q{SELECT penny.load_jobs()}))[2], qr/not the database that penny serves/, 'and are not loaded');
+	$node->append_conf('postgresql.conf', "penny.database = 'app'");
+	$node->{database} = 'app';
+	$node->restart;
+	runs_once('elsewhere', 3, 'and run when it is the one that penny serves');
 };
 
 unlike($node->log_text, qr/TRAP|PANIC|server process .* was terminated/, 'nothing crashed');

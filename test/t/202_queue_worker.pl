@@ -315,15 +315,20 @@ subtest 'the database is wanted alone' => sub {
 	my $other = Penny::Cluster->serving('alone', database => 'mine', store => 0, conf => "penny.job_workers = 2\n");
 	my $here = sub { $other->psql('mine', $_[0]) };
 	ok($other->wait_until(sub { scalar(my @w = $other->backend_pids('penny worker')) }, 20), 'a worker is there');
-	$here->(q{CREATE FUNCTION slow(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb(pg_sleep(1)::text)'; SELECT penny.handle('slow', 'slow'); SELECT penny.enqueue('slow')});
+	$here->(q{CREATE FUNCTION slow(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb(pg_sleep(100)::text)'; SELECT penny.handle('slow', 'slow'); SELECT penny.handle('note', 'slow'); SELECT penny.enqueue('slow')});
+	ok($other->wait_until(sub { $other->sql(q{SELECT count(*) FROM pg_stat_activity WHERE query ~ '^job' AND state = 'active'}) == 1 }, 10), 'a long job runs');
+	# a command that is undone ends the job's process, and burns no attempt
+	$other->psql('postgres', 'ALTER DATABASE mine RENAME TO yours; ALTER DATABASE yours RENAME TO mine');
+	ok($other->wait_until(sub { $other->sql(q{SELECT count(*) FROM pg_stat_activity WHERE query ~ '^job' AND state = 'active'}) == 1 }, 20), 'it runs again after the database was renamed');
+	is(($here->('SELECT count(*) FROM _penny.receipt_0'))[1], 0, 'as its first attempt');
 	my ($code, undef, $error) = $other->psql('postgres', 'DROP DATABASE mine');
 	is($code, 0, 'DROP DATABASE') or diag $error;
 	$other->psql('postgres', 'CREATE DATABASE mine');
 	is(scalar(my @none = $other->backend_pids('penny worker')), 0, 'no worker without the extension');
 	$other->psql('mine', 'CREATE EXTENSION penny');
 	ok($other->wait_until(sub { scalar(my @w = $other->backend_pids('penny worker')) }, 20), 'one with it');
-	$here->(q{CREATE TABLE log (i int); CREATE FUNCTION note(jsonb) RETURNS jsonb LANGUAGE sql AS 'INSERT INTO log VALUES (1); SELECT NULL::jsonb'; SELECT penny.handle('note', 'note'); SELECT penny.enqueue('note')});
-	ok($other->wait_until(sub { ($here->('SELECT count(*) FROM log'))[1] == 1 }, 10), 'whose jobs run');
+	$here->(q{SELECT penny.create_queue('fresh'); SELECT penny.enqueue('note', queue => 'fresh'); CREATE TABLE log (i int); CREATE FUNCTION note(jsonb) RETURNS jsonb LANGUAGE sql AS 'INSERT INTO log VALUES (1); SELECT NULL::jsonb'; SELECT penny.handle('note', 'note'); SELECT penny.enqueue('note')});
+	ok($other->wait_until(sub { ($here->('SELECT count(*) FROM log'))[1] == 2 }, 10), 'whose jobs run, by its handlers');
 	is($other->crash_restarts, 0, 'no crash');
 };
 

@@ -106,6 +106,7 @@ $node->sql(q{
 			INSERT INTO public.twice VALUES (job.key, job.id);
 		END IF;
 		COMMIT;
+		PERFORM pg_sleep(0.005); -- the work
 		DELETE FROM public.running WHERE key = job.key AND id = job.id;
 		IF random() < 0.2 THEN
 			PERFORM penny.fail(job.id, job.token, 'again');
@@ -179,6 +180,8 @@ ok(runs_until(q{what ->> 'of' = 'rate'}, 5), 'they run');
 my @times = split /\n/, $node->sql(q{SELECT extract(epoch FROM at - min(at) OVER ()) FROM public.runs WHERE what ->> 'of' = 'rate' ORDER BY at});
 cmp_ok($times[4], '>', 0.3, 'one after the other') or diag("@times");
 
+my ($rc, $stdout, $stderr);
+
 # ---- listeners ---------------------------------------------------------------------------
 
 my $ws = $node->websocket(token => $node->token($ada));
@@ -227,10 +230,12 @@ $told = $ws->wait_for(sub { ($_[0]{event}{type} // '') eq 'job.completed' && $_[
 ok($told, 'then the end');
 my ($id, $token) = split /\|/, $node->sql(q{SELECT penny.enqueue('outside', queue => 'keys') \g /dev/null
 	SELECT id, token FROM penny.claim('keys')});
-is($node->sql("SELECT penny.progress('0.5', $id, $token), penny.job($id) ->> 'progress'"), 't|0.5', 'a claimed job tells its progress');
-is($node->sql("SELECT penny.release(ARRAY[$id]::bigint[], ARRAY[$token]::bigint[]), penny.progress('0.6', $id, $token)"), '1|f', 'and learns that it is not held any more');
+is($node->sql("SELECT penny.progress('0.5', $id, $token) \\g /dev/null\nSELECT penny.job($id) ->> 'progress'"), '0.5', 'a claimed job tells its progress');
+$node->sql("SELECT penny.release(ARRAY[$id]::bigint[], ARRAY[$token]::bigint[])");
+($rc, $stdout, $stderr) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT penny.progress('0.6', $id, $token)");
+like($stderr, qr/PY409/, 'and learns that it is not held any more');
 my $bob = $node->add_user('Bob');
-my ($rc, $stdout, $stderr) = $node->psql('postgres', qq{SELECT penny.act_as('$bob'); SELECT penny.enqueue('note', room => 'conversation:$talk')});
+($rc, $stdout, $stderr) = $node->psql('postgres', qq{SELECT penny.act_as('$bob'); SELECT penny.enqueue('note', room => 'conversation:$talk')});
 isnt($rc == 0 && $stderr eq '', 1, 'nobody names a room in which it may not speak') or diag($stdout);
 
 $node->finish if $node->can('finish');

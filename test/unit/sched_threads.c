@@ -238,6 +238,51 @@ TEST(one_owner_at_a_time)
 	free(s);
 }
 
+/* ---- entries that were never used -------------------------------------------------------- */
+
+#define ROUNDS 3000
+
+static pthread_barrier_t barrier;
+
+/* Reserve until there are none, all at the same time; each stays as its owner left it. */
+static void *
+take_new(void *arg)
+{
+	for (int round = 0; round < ROUNDS; round++)
+	{
+		PennyJobRef mine[ENTRIES];
+		uint32_t n = 0;
+
+		pthread_barrier_wait(&barrier);
+		for (PennyJobRef first; penny_sched_reserve(s, (uint16_t) (uintptr_t) arg, 1, &first) > 0;)
+			mine[n++] = first;
+		pthread_barrier_wait(&barrier);
+		while (n > 0)
+			if (penny_sched_job(s, mine[--n])->state != PENNY_JOB_RESERVED)
+				atomic_fetch_add(&doubled, 1);
+		pthread_barrier_wait(&barrier);
+		if (arg == NULL)
+			penny_sched_init(s, ENTRIES, 1);
+	}
+	return NULL;
+}
+
+TEST(new_entries_stay_reserved)
+{
+	pthread_t thread[OWNERS];
+
+	atomic_store(&doubled, 0);
+	s = aligned_alloc(64, penny_sched_size(ENTRIES));
+	penny_sched_init(s, ENTRIES, 1);
+	pthread_barrier_init(&barrier, NULL, OWNERS);
+	for (uintptr_t i = 0; i < OWNERS; i++)
+		pthread_create(&thread[i], NULL, take_new, (void *) i);
+	for (int i = 0; i < OWNERS; i++)
+		pthread_join(thread[i], NULL);
+	CHECK(atomic_load(&doubled) == 0);
+	free(s);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -245,5 +290,6 @@ main(int argc, char **argv)
 		transactions = strtoull(argv[1], NULL, 10);
 	RUN(all_end_once);
 	RUN(one_owner_at_a_time);
+	RUN(new_entries_stay_reserved);
 	return unit_done();
 }

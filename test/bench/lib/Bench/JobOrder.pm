@@ -38,6 +38,8 @@ sub limiter
 		sleep(0.05);
 	}
 	my @starts = split /\n/, $server->sql('SELECT extract(epoch FROM at) FROM public.bench_started ORDER BY at');
+	Bench::Jobs::sql($bench, q{SELECT penny.alter_queue('bench-limited', '{"rate_limit": null}')});
+	Bench::Jobs::drain($bench, 'bench-limited');
 	$server->sql("SELECT penny.drop_queue('bench-limited')");
 	Bench::Jobs::drain($bench, 'bench');
 	my ($violations, $narrowest) = windows(\@starts, $window);
@@ -104,8 +106,7 @@ sub flood
 		print STDERR '.';
 	}
 	print STDERR "\n";
-	$server->sql("SELECT penny.drop_queue('bench-urgent')");
-	$server->sql("SELECT penny.create_queue('bench-urgent', concurrency => NULL, rate_limit => NULL, urgent => true)");
+	Bench::Jobs::clear($bench, 'bench-urgent', 'bench_slow', 'public.bench_slow');
 	my ($most, $p50) = map { $late{1}{"sent_${_}_us"} / 1e6 } qw(max p50);
 
 	return {

@@ -53,7 +53,14 @@ sub against
 		Bench::Jobs::durable($bench, $durable);
 		Bench::JobPeers::persist($bench, $durable eq 'on' ? 'always' : 'no');
 		my $values = in_turn($bench->{runs},
-			[ penny => sub { $clean->(); Bench::Jobs::run_down($bench, $kind, $ours * $less) } ],
+			[ penny => sub {
+				$clean->();
+				my $result = Bench::Jobs::run_down($bench, $kind, $ours * $less);
+
+				die "rows are missing\n" if $kind eq 'bench_insert'
+					&& $bench->{server}->sql('SELECT count(*) FROM public.bench_ledger') != $ours * $less;
+				return $result;
+			} ],
 			[ graphile => sub { $peer->('graphile', $graphile, $peers->{graphile}[1], batching => JSON::PP::true()) } ],
 			[ bullmq => sub { $peer->('bullmq', $bullmq, $peers->{bullmq}[1]) } ]);
 		my $plain = $peer->('graphile', 10_000, 1, batching => JSON::PP::false());
@@ -191,10 +198,10 @@ sub held_snapshot
 			$server->session_sql($session, 'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class');
 		}
 		my $result = Bench::Jobs::run_down($bench, 'bench_noop', $jobs, meanwhile => sub {
-			return if !$held || time() - $last < 1;
+			return if time() - $last < 0.5;
 			$last = time();
 			my $now = Bench::Jobs::sql($bench, "SELECT sum(n_dead_tup) FROM pg_stat_user_tables WHERE $hot");
-			$most = $now if $now > $most;
+			$most = $now if $held && $now > $most;
 		});
 		if ($held)
 		{

@@ -42,7 +42,8 @@ sub external
 			my @rate = @{ $values->{$key}{rate} };
 
 			push @rows, {
-				figure => $key eq 'one' ? "$text over SQL, claims of @{[CLAIM]}, synchronous_commit $durable" : $text,
+				figure => $key ne 'one' ? "  $text" : $durable eq 'off'
+					? "$text over SQL, claims of @{[CLAIM]}, synchronous_commit off" : "  $text, synchronous_commit on",
 				measured => spread('%.0f', @rate) . ' jobs/s',
 				base => $key eq 'one' ? $base : '',
 				ratio => spread('%.2f', map { $rate[$_] / $values->{bullmq}{rate}[$_] } 0 .. $#rate),
@@ -56,19 +57,19 @@ sub external
 	return @rows;
 }
 
-# So many claimers for some seconds, with jobs enough; what is left is dropped.
+# So many claimers, until nothing is left.
 sub claimers
 {
 	my ($bench, $count, $jobs) = @_;
 	my $server = $bench->{server};
 	my @claimers;
-	my ($rate, $empty) = (0, 0);
+	my ($begin, $end, $done) = (9e15, 0, 0);
 
 	Bench::Jobs::fill($bench, 'bench_outside', $jobs);
 	for (1 .. $count)
 	{
 		my $pid = open2(my $out, my $in, "$bench->{bin}/claimer", '-d', $server->{conninfo}, '-q', 'bench-outside',
-			'-n', CLAIM, '-t', $bench->{seconds});
+			'-n', CLAIM);
 
 		(readline($out) // '') eq "ready\n" or die "a claimer does not start\n";
 		push @claimers, { pid => $pid, in => $in, out => $out };
@@ -83,14 +84,12 @@ sub claimers
 		my $result = JSON::PP::decode_json(readline($claimer->{out}) // die "a claimer failed\n");
 
 		waitpid($claimer->{pid}, 0);
-		$rate += $result->{jobs} / $result->{seconds};
-		$empty += $result->{empty};
+		$done += $result->{jobs};
+		$begin = $result->{begin} if $result->{begin} < $begin;
+		$end = $result->{end} if $result->{end} > $end;
 	}
-	# those that found nothing did not work
-	print STDERR "(too few jobs: $empty empty claims) " if $empty > 0;
-	$server->sql("SELECT penny.drop_queue('bench-outside')");
-	$server->sql("SELECT penny.create_queue('bench-outside', concurrency => NULL, rate_limit => NULL)");
-	return { rate => $rate };
+	Bench::Jobs::drain($bench, 'bench-outside');
+	return { rate => $done * 1e3 / ($end - $begin) };
 }
 
 # ---- a restart ----------------------------------------------------------------------------
@@ -108,16 +107,16 @@ sub restart
 	{
 		my (@first, @thousandth, @accepts);
 
-		for my $round (1 .. $bench->{quick} ? 1 : 3)
+		for my $round (1 .. ($bench->{quick} ? 1 : 3))
 		{
 			$server->sql('TRUNCATE public.bench_started');
-			Bench::Jobs::sql($bench, "SELECT penny.pause_queue('bench')");
+			# nobody runs them before the restart
+			$server->restart_with('penny.job_workers' => 0);
+			Bench::Jobs::reconnect($bench);
 			Bench::Jobs::fill($bench, 'bench_start', $jobs);
+			$server->sql('ALTER SYSTEM RESET penny.job_workers');
 			$server->sql('CHECKPOINT');
-			# it is to run when the server is back, so it may begin a moment before
-			Bench::Jobs::sql($bench, "SELECT penny.resume_queue('bench')");
-			my $pgctl = sub { $server->command('pg_ctl', @_, '-w', '-D', $server->{data}, '-l', "$server->{dir}/server.log") };
-			$pgctl->('stop', '-m', $how);
+			$server->command('pg_ctl', 'stop', '-w', '-m', $how, '-D', $server->{data});
 			my $begin = time();
 			$server->start;
 			push @accepts, time() - $begin;

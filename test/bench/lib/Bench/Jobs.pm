@@ -102,6 +102,17 @@ sub drain
 	wait_for(sub { left($bench, $queue) == 0 }, "jobs of $queue do not end");
 }
 
+# What waits in a queue of this kind is done with at once, by a handler that does nothing; then
+# the kind is handled by `function` again, or by external workers.
+sub clear
+{
+	my ($bench, $queue, $kind, $function) = @_;
+
+	sql($bench, "SELECT penny.handle('$kind', 'public.bench_noop', queue => '$queue')");
+	drain($bench, $queue);
+	sql($bench, sprintf("SELECT penny.handle('%s', %s, queue => '%s')", $kind, $function ? "'$function'" : 'NULL', $queue));
+}
+
 sub wait_for
 {
 	my ($condition, $otherwise, $meanwhile) = @_;

@@ -238,9 +238,7 @@ sub kill_backend
 	my $before = $node->crash_restarts;
 	my @pids;
 	$node->wait_until(sub {
-		# psql that is refused before it has read the query is no answer, and an exception
-		my ($code, $out) = eval { $node->psql('postgres', "SELECT pid FROM pg_stat_activity WHERE $which") };
-		@pids = defined $code && $code == 0 ? split /\n/, $out : ();
+		@pids = split /\n/, $self->ask("SELECT pid FROM pg_stat_activity WHERE $which") // '';
 	}, PATIENCE) or die "there is no process where $which";
 	kill 'KILL', $pids[ rand @pids ];
 	$node->wait_until(sub { $node->crash_restarts > $before }, PATIENCE) or die 'nothing happened';
@@ -254,17 +252,28 @@ sub left
 {
 	my ($self, $all) = @_;
 	my $queues = join ', ', map { "'$_'" } QUEUES;
-	my ($code, $out) = eval { $self->{node}->psql('postgres', join ' UNION ALL ',
+	my $out = $self->ask(join ' UNION ALL ',
 		"SELECT 'waiting or running in penny.queues', sum(waiting + delayed + active) FROM penny.queues WHERE name IN ($queues)",
 		"SELECT 'jobs not in memory', (loaded IS NOT TRUE OR missed)::int FROM _penny.queue_facts()",
 		"SELECT 'prepared transactions', count(*) FROM pg_prepared_xacts",
 		"SELECT 'deferred jobs', count(*) FROM _penny.jobs_deferred",
 		$all ? ("SELECT 'keys', count(*) FROM _penny.job_keys",
-			(map { "SELECT 'rows of segment $_', count(*) FROM _penny.job_$_ WHERE NOT _penny.job_ended($_, id)" } 0 .. 7),
+			# each has one receipt of its end, and no more
+			(map { "SELECT 'rows of segment $_ beyond the receipts of ends', (SELECT count(*) FROM _penny.job_$_) -
+				(SELECT coalesce(sum(jobs), 0) FROM _penny.receipt_$_ WHERE outcome <> 2)" } 0 .. 7),
 			"SELECT 'jobs', count(*) FROM penny.jobs WHERE queue IN ($queues) AND state NOT IN ('completed', 'failed', 'cancelled')")
-		: ()) };
-	return undef if !defined $code || $code != 0;
-	return { map { split /\|/ } split /\n/, $out };
+		: ());
+	return defined $out ? { map { split /\|/ } split /\n/, $out } : undef;
+}
+
+# The answer of a server that may not accept sessions; undef: there is none.
+sub ask
+{
+	my ($self, $sql) = @_;
+	# psql that is refused before it has read the query is no answer, and an exception
+	my ($code, $out) = eval { $self->{node}->psql('postgres', $sql) };
+	die $@ if $@ =~ /^ended by signal/;
+	return defined $code && $code == 0 ? $out : undef;
 }
 
 sub stop_client
