@@ -108,6 +108,8 @@ view_live(const PennyJob *job, PennyJobView *view)
 	view->started = job->started;
 	if (job->until != PENNY_SCHED_NEVER)
 		view->until = job->until;
+	else if (job->runner == PENNY_RUNNER_WEBHOOK)
+		view->worker = pstrdup("penny courier");
 	else
 		view->worker = psprintf("penny worker %u", job->holder);
 }
