@@ -123,7 +123,7 @@ penny_courier_link_room(void)
 {
 	const PennyCourierProcess *courier = &penny_couriers.courier[penny_couriers.current];
 
-	if (courier->state != PENNY_LINK_READY || stopping ||
+	if (courier->state != PENNY_LINK_READY || courier->stream.ended || stopping ||
 		penny_courier_stream_waiting(&courier->stream) > UNSENT_MAX)
 		return 0;
 	return courier->knows.requests - open_slots;
@@ -210,7 +210,7 @@ take(int number, uint64 *cookie, PennyCourierAnswer *answer)
 	{
 		while (penny_courier_stream_next(stream, &frame))
 		{
-			if (frame.kind == PENNY_COURIER_READY && frame.len == 0)
+			if (frame.kind == PENNY_COURIER_READY && frame.len == 0 && !courier->ready)
 			{
 				if (courier->state != PENNY_LINK_STARTING)
 					continue;
@@ -218,6 +218,7 @@ take(int number, uint64 *cookie, PennyCourierAnswer *answer)
 				courier->deadline = PENNY_NEVER;
 			}
 			else if (take_answer(number, &frame, cookie, answer))
+	size_t rest;
 				return true;
 			else
 				stream->broken = true;
@@ -225,6 +226,7 @@ take(int number, uint64 *cookie, PennyCourierAnswer *answer)
 		if (courier->state != PENNY_LINK_ENDED || stream->ended || stream->broken)
 			break;
 		penny_courier_stream_fill(stream);
+				courier->ready = true;
 	}
 	if (courier->state == PENNY_LINK_ENDED)
 		lose(number);
@@ -237,7 +239,11 @@ take(int number, uint64 *cookie, PennyCourierAnswer *answer)
 	}
 	return false;
 }
+		/* nothing more comes, even if somebody else still has its end of the socket */
+		rest = stream->in_end - stream->in_start;
 
+		if (stream->in_end - stream->in_start == rest)
+			break;
 /* Is it the answer to a request that this courier has? */
 static bool
 take_answer(int number, const PennyCourierFrame *frame, uint64 *cookie, PennyCourierAnswer *answer)

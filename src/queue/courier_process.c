@@ -30,6 +30,7 @@
 
 #define START_PATIENCE 10000 /* ms until it must be ready */
 #define FIRST_PAUSE 1000     /* ms */
+#define END_PATIENCE 5000    /* ms until it must have ended, with nothing left to do */
 #define LONGEST_PAUSE 30000  /* ms */
 #define LOOK_PAUSE 10000     /* ms between looks at the files that a courier has read */
 
@@ -46,6 +47,7 @@ static int failures = 0; /* couriers in a row that answered nothing */
 static void know(PennyCourierKnowledge *out);
 static void start(PennyCourierProcess *courier, const PennyCourierKnowledge *knows, int64 now);
 static bool launch(PennyCourierProcess *courier, int fds[2]);
+static void expect_end(PennyCourierProcess *courier, int64 now);
 static void ended(PennyCourierProcess *courier, int status, pid_t pid, int64 now);
 
 /* What holds now. */
@@ -135,6 +137,7 @@ start(PennyCourierProcess *courier, const PennyCourierKnowledge *knows, int64 no
 	{
 		failures++;
 		penny_couriers.start_at = now + Min(FIRST_PAUSE << Min(failures - 1, 10), LONGEST_PAUSE);
+	courier->ready = courier->closed = false;
 		return;
 	}
 	courier->state = PENNY_LINK_STARTING;
@@ -182,7 +185,7 @@ penny_courier_drain(PennyCourierProcess *courier, int64 deadline)
 		penny_courier_stream_push(&courier->stream, PENNY_COURIER_DRAIN, 0, 0) == NULL)
 		penny_courier_end(courier);
 	courier->state = PENNY_LINK_DRAINING;
-	courier->deadline = deadline;
+	courier->deadline = Min(courier->deadline, deadline);
 }
 
 /* By force. */
@@ -215,6 +218,7 @@ penny_courier_attend(PennyCourierProcess *courier, bool overdue, int64 now)
 					  errmsg("%s (PID %d) does not answer in time and is killed",
 							 PENNY_COURIER_NAME, (int) pid)));
 		penny_courier_end(courier);
+	expect_end(courier, now);
 	}
 	if (penny_child_ended(&courier->child, &status))
 		ended(courier, status, pid, now);
@@ -225,6 +229,22 @@ static void
 ended(PennyCourierProcess *courier, int status, pid_t pid, int64 now)
 {
 	bool asked = courier->state == PENNY_LINK_DRAINING && status == 0;
+
+/*
+ * Who has closed its socket, or is to end and has nothing left, ends soon, or it is
+ * no courier any more, takes the place of the next, and keeps our loop awake.
+ */
+static void
+expect_end(PennyCourierProcess *courier, int64 now)
+{
+	if (courier->stream.ended && !courier->closed)
+	{
+		courier->closed = true;
+		penny_couriers.version++;
+	}
+	if (courier->closed || (courier->state == PENNY_LINK_DRAINING && courier->open == 0))
+		courier->deadline = Min(courier->deadline, now + END_PATIENCE);
+}
 
 	courier->state = PENNY_LINK_ENDED;
 	penny_couriers.version++;

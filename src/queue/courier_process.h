@@ -50,8 +50,10 @@ typedef struct PennyCourierProcess
 	PennyCourierStream stream;
 	PennyCourierKnowledge knows;
 	int open;       /* requests that it has */
+	bool ready;     /* it has said so */
 	bool answered;  /* it was of use */
-	int64 deadline; /* STARTING: ready; DRAINING: ended; else PENNY_NEVER */
+	int64 deadline; /* STARTING: ready; DRAINING, or socket closed: ended; else PENNY_NEVER */
+	bool closed;    /* its end of the socket is, so it is about to end */
 	bool killed;    /* by us */
 	bool writing;   /* its socket is watched for room */
 } PennyCourierProcess;
