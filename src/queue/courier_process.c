@@ -6,7 +6,8 @@
  * There is one courier, and for a while two: the settings that a courier has
  * hold for its life, so when they change (or the program, /etc/hosts,
  * /etc/resolv.conf, the file of certificates) another is started and the old
- * one is told to DRAIN.  While the old one still runs there is no third.
+ * one is told to DRAIN.  While the old one still runs there is no third, and if
+ * it is the list that has changed, no request either.
  *
  *	NONE -> STARTING -> READY -> DRAINING		any -> ENDED -> NONE
  *
@@ -95,6 +96,7 @@ penny_courier_consider(int64 now)
 	}
 	if (!penny_courier_runs(courier) || (!penny_couriers.look && now < look_at))
 		return;
+	penny_couriers.held = false;
 	look_at = now + LOOK_PAUSE;
 	know(&knows);
 	penny_child_program(program, penny_courier_program, PENNY_COURIER_NAME);
@@ -113,7 +115,11 @@ penny_courier_consider(int64 now)
 		start(other, &knows, now);
 	}
 	else
-		return; /* once more when the old one has ended */
+	{
+		/* once more when the old one has ended; what is not allowed any more waits */
+		penny_couriers.held = strcmp(knows.allow, courier->knows.allow) != 0;
+		return;
+	}
 	penny_couriers.look = false;
 }
 

@@ -66,6 +66,7 @@ typedef struct PennyCouriers
 	int current;    /* gets the requests */
 	uint64 version; /* raised when other descriptors are to be watched */
 	bool look;      /* compare what the current one knows with what holds */
+	bool held;      /* the list is another, and there cannot be a successor yet */
 	int64 start_at; /* no start before */
 } PennyCouriers;
 

@@ -128,6 +128,27 @@ subtest 'a courier that does not want to end' => sub {
 	ok($node->wait_until(sub { starts() > 0 }), 'so that the next settings come into force too');
 };
 
+subtest 'settings that change twice' => sub {
+	ok(renew('hang'), 'a courier that does not answer');
+	my $id = $node->sql(q{SELECT penny.enqueue('call', timeout => '3 s')});
+	ok($node->wait_until(sub { requests() == 1 }), 'has a job');
+	begin('hang');
+	set("'127.0.0.1:1, one.example'");
+	ok($node->wait_until(sub { starts() == 1 }), 'has a successor');
+	usleep(500_000);
+	set("'127.0.0.1:1, two.example'");
+	ok($node->wait_until(sub { $node->sql('SHOW penny.webhook_allow') =~ /two/ }), 'that knows less than there is');
+	usleep(500_000);
+	mode('ok');
+	$id = give();
+	usleep(1_000_000);
+	is(requests(), 0, 'and gets nothing');
+	ok($node->wait_until(sub { outcome($id) =~ /^1/ }, 30), 'until there is one that knows');
+	is(requests(), 1, 'which alone is asked');
+	$node->sql('ALTER SYSTEM RESET penny.webhook_allow');
+	$node->reload;
+};
+
 is($node->crash_restarts, 0, 'no session noticed');
 
 done_testing;
