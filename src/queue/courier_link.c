@@ -123,8 +123,8 @@ penny_courier_link_room(void)
 {
 	const PennyCourierProcess *courier = &penny_couriers.courier[penny_couriers.current];
 
-	if (courier->state != PENNY_LINK_READY || stopping ||
-		penny_courier_stream_waiting(&courier->stream) > UNSENT_MAX)
+	if (courier->state != PENNY_LINK_READY || courier->stream.ended || stopping ||
+		penny_couriers.held || penny_courier_stream_waiting(&courier->stream) > UNSENT_MAX)
 		return 0;
 	return courier->knows.requests - open_slots;
 }
@@ -210,7 +210,7 @@ take(int number, uint64 *cookie, PennyCourierAnswer *answer)
 	{
 		while (penny_courier_stream_next(stream, &frame))
 		{
-			if (frame.kind == PENNY_COURIER_READY && frame.len == 0)
+			if (frame.kind == PENNY_COURIER_READY && frame.len == 0 && !courier->ready)
 			{
 				if (courier->state != PENNY_LINK_STARTING)
 					continue;
@@ -218,13 +218,14 @@ take(int number, uint64 *cookie, PennyCourierAnswer *answer)
 				courier->deadline = PENNY_NEVER;
 			}
 			else if (take_answer(number, &frame, cookie, answer))
-				return true;
-			else
-				stream->broken = true;
+				size_t rest;
+			return true;
+			else stream->broken = true;
 		}
 		if (courier->state != PENNY_LINK_ENDED || stream->ended || stream->broken)
 			break;
 		penny_courier_stream_fill(stream);
+		courier->ready = true;
 	}
 	if (courier->state == PENNY_LINK_ENDED)
 		lose(number);
@@ -237,7 +238,11 @@ take(int number, uint64 *cookie, PennyCourierAnswer *answer)
 	}
 	return false;
 }
+/* nothing more comes, even if somebody else still has its end of the socket */
+rest = stream->in_end - stream->in_start;
 
+if (stream->in_end - stream->in_start == rest)
+	break;
 /* Is it the answer to a request that this courier has? */
 static bool
 take_answer(int number, const PennyCourierFrame *frame, uint64 *cookie, PennyCourierAnswer *answer)
@@ -340,8 +345,11 @@ penny_courier_link_due(void)
 		if (penny_couriers.courier[i].state != PENNY_LINK_NONE && !penny_couriers.courier[i].killed)
 			due = Min(due, penny_couriers.courier[i].deadline);
 	}
-	if (penny_couriers.courier[penny_couriers.current].state == PENNY_LINK_NONE && !stopping &&
-		penny_webhook_allow[0] != '\0')
+	/* the next one, or a successor */
+	if ((penny_couriers.courier[penny_couriers.current].state == PENNY_LINK_NONE ||
+		 (penny_couriers.look &&
+		  penny_couriers.courier[1 - penny_couriers.current].state == PENNY_LINK_NONE)) &&
+		!stopping && penny_webhook_allow[0] != '\0')
 		due = Min(due, penny_couriers.start_at);
 	for (int i = 0; i < SLOTS && open_slots > lost_slots; i++)
 	{

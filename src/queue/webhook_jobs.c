@@ -19,8 +19,6 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -83,7 +81,6 @@ static int batch_n;
 
 static void prepare(void *arg);
 static void prepare_one(Call *call);
-static void make_request(Call *call, const PennyJobRow *row, const PennyHandler *handler);
 static bool settle(void);
 static void record(void *arg);
 static void record_one(Call *call);
@@ -197,7 +194,7 @@ prepare_one(Call *call)
 			wrong = "The handler has no secret to sign with.";
 		call->fate = wrong == NULL ? FATE_SEND : FATE_DONE;
 		if (wrong == NULL)
-			make_request(call, &row, handler);
+			penny_webhook_request(&row, handler, call->job.attempt + 1, &call->request);
 		else
 		{
 			call->end.verdict = PENNY_WEBHOOK_PERMANENT;
@@ -206,52 +203,6 @@ prepare_one(Call *call)
 		}
 	}
 	MemoryContextSwitchTo(old);
-}
-
-/* "Name: value" and a zero byte. */
-static void
-add_header(StringInfo headers, const char *name, const char *value)
-{
-	appendStringInfo(headers, "%s: %s", name, value);
-	appendStringInfoChar(headers, '\0');
-}
-
-/*
- * The id is the same at every attempt, also after a restore, and another one for
- * a job of another server that has the same number.
- */
-static void
-make_request(Call *call, const PennyJobRow *row, const PennyHandler *handler)
-{
-	char *body = JsonbToCString(NULL, &row->payload->root, VARSIZE(row->payload));
-	char *id = psprintf("job_" INT64_FORMAT "_" UINT64_FORMAT, row->id, (uint64) row->enqueued_at);
-	int64 now = (int64) time(NULL);
-	char *signature = penny_webhook_sign(handler->secret, id, now, body, strlen(body));
-	StringInfoData headers;
-	PennyJobTerms terms;
-
-	if (signature == NULL)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not sign a webhook")));
-	initStringInfo(&headers);
-	add_header(&headers, "Content-Type", "application/json");
-	add_header(&headers, "User-Agent", "penny/" PENNY_VERSION);
-	add_header(&headers, "webhook-id", id);
-	add_header(&headers, "webhook-timestamp", psprintf(INT64_FORMAT, now));
-	add_header(&headers, "webhook-signature", signature);
-	add_header(&headers, "Idempotency-Key", id);
-	add_header(&headers, "penny-job", psprintf(INT64_FORMAT, row->id));
-	add_header(&headers, "penny-kind", row->kind);
-	add_header(&headers, "penny-attempt", psprintf("%d", call->job.attempt + 1));
-
-	penny_job_terms(row, handler, &terms);
-	call->request = (PennyCourierRequest){
-		.timeout = (uint32) Min(Max(terms.timeout / 1000, 1), penny_webhook_timeout),
-		.response_max = (uint32) penny_webhook_max_response,
-		.headers = {headers.data, (uint32) headers.len},
-		.body = {body, (uint32) strlen(body)},
-	};
-	call->request.url.bytes = pstrdup(handler->url);
-	call->request.url.len = (uint32) strlen(handler->url);
 }
 
 /* After the transaction: send, or give back.  Was anything sent? */

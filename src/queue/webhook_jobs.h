@@ -14,6 +14,7 @@
 #include "utils/jsonb.h"
 
 #include "plane/courier.h"
+#include "queue/queue.h"
 
 /* Once in the process, connected. */
 extern void penny_webhook_jobs_init(void);
@@ -35,5 +36,11 @@ extern void penny_webhook_jobs_exit(void);
 
 /* The text as JSON in the current memory context, or NULL; in a transaction. */
 extern Jsonb *penny_webhook_parse(char *text);
+/* ---- webhook_request.c ----------------------------------------------------------- */
+
+/* Make it in the current memory context. */
+extern void penny_webhook_request(const PennyJobRow *row, const PennyHandler *handler, int attempt,
+								  PennyCourierRequest *request);
+
 
 #endif /* PENNY_WEBHOOK_JOBS_H */
