@@ -190,7 +190,6 @@ QUEUE = src/queue/cancel.o \
 	src/queue/load_one.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
-	src/queue/look.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/progress.o \
