@@ -424,6 +424,7 @@ REGRESS = install \
 	cached \
 	http \
 	plans \
+	claims \
 	job_keys \
 	job_flows \
 	dead_letters
@@ -431,6 +432,7 @@ REGRESS = install \
 ISOLATION = cache_catalog \
 	cache_fill \
 	cache_levels \
+	claim_races \
 	members \
 	strangers \
 	streams \

@@ -204,6 +204,17 @@ BEGIN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a webhook needs a secret to be signed with', HINT = 'penny.webhook_secret() makes one.';
 	ELSIF NOT _penny.queue_exists(queue) THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY404', MESSAGE = format('queue "%s" does not exist', queue);
+	-- here, and not by the checks of the table, whose errors show the row with the secret
+	ELSIF attempts NOT BETWEEN 1 AND 1000 THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'attempts of a handler must be from 1 to 1000';
+	ELSIF backoff NOT BETWEEN '0' AND '1 day' THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'backoff of a handler must be from 0 to 1 day';
+	ELSIF timeout NOT BETWEEN '1 ms' AND '7 days' THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'timeout of a handler must be from 1 ms to 7 days';
+	ELSIF access IS NULL OR access NOT IN ('user', 'agent', 'admin') THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'access of a handler must be user, agent or admin';
+	ELSIF batch IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'batch of a handler must not be null';
 	END IF;
 	PERFORM _penny.webhook_check(url, secret);
 	DELETE FROM _penny.handlers h WHERE h.kind = kind;

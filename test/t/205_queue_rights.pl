@@ -6,13 +6,14 @@ use Penny::Cluster;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $node = Penny::Cluster->serving('rights', conf => "penny.job_workers = 2\n");
+my $node = Penny::Cluster->serving('rights', conf => "penny.job_workers = 2\npenny.webhook_allow = 'hooks.example.com'\n");
 my ($ada, $eve) = map { $node->add_user($_) } qw(Ada Eve);
 
 $node->sql(q{
 	CREATE ROLE app_user LOGIN IN ROLE penny_user;
 	CREATE ROLE app_agent LOGIN IN ROLE penny_agent;
 	CREATE ROLE app_admin LOGIN IN ROLE penny_admin;
+		GRANT SET ON PARAMETER log_min_error_statement TO app_admin;
 	CREATE SCHEMA app;
 	GRANT USAGE, CREATE ON SCHEMA app TO PUBLIC;
 	SELECT penny.create_queue('free', concurrency => NULL, rate_limit => NULL, backoff => '10 ms');
@@ -180,6 +181,17 @@ subtest 'descriptors of another role\'s job' => sub {
 	$node->sql(q{SELECT penny.pause_queue('free'); SELECT penny.enqueue(kind) FROM generate_series(1, 10), unnest('{open,read}'::text[]) kind; SELECT penny.resume_queue('free')});
 	ok($node->wait_until(sub { $node->sql(q{SELECT count(*) FROM penny.jobs WHERE kind IN ('open', 'read') AND state = 'completed'}) == 60 }, 20), 'and run in one transaction');
 	is($node->sql(q{SELECT DISTINCT result FROM penny.jobs WHERE kind = 'read'}), '"none"', 'find none');
+};
+
+subtest 'the secret of a webhook' => sub {
+	my $secret = $node->sql('SELECT penny.webhook_secret()');
+	my $handle = sub { my ($rest) = @_; return as('app_admin', "SET log_min_error_statement = 'panic';\nSELECT penny.handle('hook', url => 'https://hooks.example.com/', secret => '$secret'$rest)") };
+	like($handle->(", $_"), qr/^PY400: /, $_) for q{attempts => 0}, q{backoff => '-1 s'}, q{timeout => '8 days'}, q{access => 'all'}, q{access => NULL}, 'batch => NULL';
+	is($handle->(''), '', 'a webhook');
+	is($node->sql(q{SELECT count(*) FROM _penny.handlers WHERE secret IS NOT NULL}), 1, 'has it');
+	like(as('app_admin', $_), qr/^42501: /, $_) for 'SELECT secret FROM _penny.handlers', 'TABLE _penny.handlers', 'DELETE FROM _penny.handlers RETURNING secret',
+		q{UPDATE _penny.handlers SET url = secret WHERE kind = 'hook'}, 'COPY _penny.handlers TO STDOUT';
+	unlike($node->log_text, qr/\Q$secret\E/, 'is not in the log');
 };
 
 done_testing();
