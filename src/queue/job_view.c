@@ -27,8 +27,8 @@
 #include "queue/claimers.h"
 #include "queue/ending_private.h"
 #include "queue/enqueue.h"
-#include "queue/load.h"
 #include "queue/job_view.h"
+#include "queue/load.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
 
