@@ -30,8 +30,8 @@
 #include "queue/courier_process.h"
 
 #define START_PATIENCE 10000 /* ms until it must be ready */
-#define FIRST_PAUSE 1000     /* ms */
 #define END_PATIENCE 5000    /* ms until it must have ended, with nothing left to do */
+#define FIRST_PAUSE 1000     /* ms */
 #define LONGEST_PAUSE 30000  /* ms */
 #define LOOK_PAUSE 10000     /* ms between looks at the files that a courier has read */
 
@@ -43,7 +43,6 @@ PennyCouriers penny_couriers = {
 };
 
 static int64 look_at = 0;
-static int failures = 0; /* couriers in a row that answered nothing */
 
 static void know(PennyCourierKnowledge *out);
 static void start(PennyCourierProcess *courier, const PennyCourierKnowledge *knows, int64 now);
@@ -96,8 +95,8 @@ penny_courier_consider(int64 now)
 	}
 	if (!penny_courier_runs(courier) || (!penny_couriers.look && now < look_at))
 		return;
-	penny_couriers.held = false;
 	look_at = now + LOOK_PAUSE;
+	penny_couriers.held = false;
 	know(&knows);
 	penny_child_program(program, penny_courier_program, PENNY_COURIER_NAME);
 	if (memcmp(&knows, &courier->knows, sizeof(knows)) == 0 &&
@@ -138,12 +137,13 @@ start(PennyCourierProcess *courier, const PennyCourierKnowledge *knows, int64 no
 
 	memcpy(&courier->knows, knows, sizeof(*knows));
 	courier->answered = courier->killed = courier->writing = false;
+	courier->ready = courier->closed = false;
 	courier->open = 0;
 	if (!launch(courier, fds))
 	{
-		failures++;
-		penny_couriers.start_at = now + Min(FIRST_PAUSE << Min(failures - 1, 10), LONGEST_PAUSE);
-	courier->ready = courier->closed = false;
+		penny_couriers.failures++;
+		penny_couriers.start_at =
+			now + Min(FIRST_PAUSE << Min(penny_couriers.failures - 1, 10), LONGEST_PAUSE);
 		return;
 	}
 	courier->state = PENNY_LINK_STARTING;
@@ -218,23 +218,17 @@ penny_courier_attend(PennyCourierProcess *courier, bool overdue, int64 now)
 		if (courier->child.log_fd < 0)
 			penny_couriers.version++;
 	}
+	expect_end(courier, now);
 	if (!courier->killed && (now >= courier->deadline || overdue))
 	{
 		ereport(LOG, (errcode(ERRCODE_SYSTEM_ERROR),
 					  errmsg("%s (PID %d) does not answer in time and is killed",
 							 PENNY_COURIER_NAME, (int) pid)));
 		penny_courier_end(courier);
-	expect_end(courier, now);
 	}
 	if (penny_child_ended(&courier->child, &status))
 		ended(courier, status, pid, now);
 }
-
-/* Unless it was asked to, that is a crash. */
-static void
-ended(PennyCourierProcess *courier, int status, pid_t pid, int64 now)
-{
-	bool asked = courier->state == PENNY_LINK_DRAINING && status == 0;
 
 /*
  * Who has closed its socket, or is to end and has nothing left, ends soon, or it is
@@ -252,15 +246,22 @@ expect_end(PennyCourierProcess *courier, int64 now)
 		courier->deadline = Min(courier->deadline, now + END_PATIENCE);
 }
 
+/* Unless it was asked to, that is a crash. */
+static void
+ended(PennyCourierProcess *courier, int status, pid_t pid, int64 now)
+{
+	bool asked = courier->state == PENNY_LINK_DRAINING && status == 0;
+
 	courier->state = PENNY_LINK_ENDED;
 	penny_couriers.version++;
 	penny_couriers.look = true;
 	if (asked)
 		return;
-	failures = courier->answered ? 1 : failures + 1;
+	penny_couriers.failures = courier->answered ? 1 : penny_couriers.failures + 1;
 	penny_couriers.start_at = now;
-	if (failures > 1)
-		penny_couriers.start_at += Min(FIRST_PAUSE << Min(failures - 2, 10), LONGEST_PAUSE);
+	if (penny_couriers.failures > 1)
+		penny_couriers.start_at +=
+			Min(FIRST_PAUSE << Min(penny_couriers.failures - 2, 10), LONGEST_PAUSE);
 	ereport(LOG, (errcode(ERRCODE_SYSTEM_ERROR),
 				  errmsg("%s (PID %d) ended: %s", PENNY_COURIER_NAME, (int) pid,
 						 wait_result_to_str(status)),

@@ -68,6 +68,7 @@ typedef struct PennyCouriers
 	bool look;      /* compare what the current one knows with what holds */
 	bool held;      /* the list is another, and there cannot be a successor yet */
 	int64 start_at; /* no start before */
+	int failures;   /* couriers in a row that answered nothing */
 } PennyCouriers;
 
 extern PennyCouriers penny_couriers;

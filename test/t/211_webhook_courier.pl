@@ -37,6 +37,7 @@ sub set { my ($allow) = @_; $node->sql("ALTER SYSTEM SET penny.webhook_allow = $
 sub waiting { return $node->sql("SELECT count(*) FROM penny.jobs WHERE state IN ('waiting', 'active', 'delayed')") }
 sub fails { my ($database, $sql) = @_; my ($code, $out, $err) = $node->psql($database, $sql); return $code ? $err : 'no error' }
 sub worker_in { my ($database) = @_; return $node->safe_psql($database, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'penny courier' AND datname IS NOT NULL}) }
+sub doctor { return $node->sql(q{SELECT ok, detail, remedy FROM penny.doctor() WHERE "check" = 'courier'}) }
 sub give { return $node->sql(q{SELECT penny.enqueue('call')}) }
 sub outcome { my ($id) = @_; return $node->sql("SELECT outcome || ' ' || coalesce(error, '') FROM _penny.receipt_0 WHERE id = $id AND ids IS NULL") }
 # kB of private memory of the worker
@@ -69,7 +70,11 @@ subtest 'a courier that crashes' => sub {
 	my ($before, $at) = (used(), time);
 	usleep(1_500_000);
 	cmp_ok(used() - $before, '<', 0.5, 'and in between nothing spins');
+	like(doctor(), qr/^f\|no penny-courier is ready; lately [3-9] ended without an answer\|.*penny.courier_program/, 'doctor() says so');
+	cmp_ok($node->sql(q{SELECT penny.stats()->'courier'->'courier_failures_in_a_row'}), '>', 2, 'and stats()');
 	ok(renew('hang'), 'the next one');
+	ok($node->wait_until(sub { doctor() =~ /^t\|process \d+; / }), 'and that it is well again');
+	is($node->sql(q{SELECT penny.stats()->'courier'->>'running'}), 'true', 'and stats()');
 };
 
 # Not one that kept the server's side of an agreement.
@@ -99,6 +104,18 @@ for my $mode (sort keys %abuse)
 	};
 }
 
+subtest 'a courier that is always busy' => sub {
+	ok(renew('busy'), 'runs');
+	my $id = give();
+	ok($node->wait_until(sub { requests() > 0 }), 'is asked');
+	my $n = requests();
+	usleep(2_000_000);
+	cmp_ok(requests() - $n, '<=', 4, 'and then now and then');
+	is(outcome($id), '', 'and counts for nothing');
+	ok(renew('ok'), 'another');
+	ok($node->wait_until(sub { outcome($id) =~ /^1/ }), 'takes the job');
+};
+
 subtest 'a courier that says what is no text' => sub {
 	ok(renew('text'), 'runs');
 	my $id = give();
@@ -112,6 +129,31 @@ subtest 'a result that is longer than it seems' => sub {
 	ok($node->wait_until(sub { outcome($id) ne '' }), 'and the job ends');
 	is($node->sql("SELECT outcome || ' ' || (result IS NULL) FROM _penny.receipt_0 WHERE id = $id"), '1 true', 'without it');
 	like($node->sql("SELECT penny.job($id)"), qr/"completed"/, 'and can be looked at');
+};
+
+subtest 'payloads that are large' => sub {
+	ok(renew('hang'), 'a courier that takes all');
+	my $before = memory();
+	$node->sql("SELECT count(penny.enqueue('call', jsonb_build_object('n', n, 'x', repeat('x', 1000000)))) FROM generate_series(1, 150) n");
+	ok($node->wait_until(sub { requests() >= 134 }), 'gets 128 MB of them');
+	usleep(500_000);
+	is(requests(), 135, 'and no more');
+	cmp_ok(memory() - $before, '<', 64 * 1024, 'which its worker does not keep');
+	begin('ok');
+	kill 9, children();
+	ok($node->wait_until(sub { $node->sql("SELECT count(*) FROM penny.jobs WHERE state IN ('waiting', 'active')") == 0 }), 'until it has answered');
+};
+
+subtest 'cancelled' => sub {
+	# while the worker waits for a lock to read another job
+	ok(renew('hang'), 'a courier that does not answer');
+	my $id = give();
+	ok($node->wait_until(sub { requests() == 1 }), 'has a job');
+	$node->sql(q{SELECT penny.enqueue('call', delay => '1 s')});
+	my $begun = time;
+	my $session = $node->background_sql("BEGIN; SELECT penny.cancel($id); LOCK TABLE _penny.job_0 IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(3); COMMIT;");
+	$session->finish;
+	ok($node->wait_until(sub { cancels() > 0 }, 5), 'the courier is told at once');
 };
 
 subtest 'a courier that does not want to end' => sub {
@@ -147,6 +189,73 @@ subtest 'settings that change twice' => sub {
 	is(requests(), 1, 'which alone is asked');
 	$node->sql('ALTER SYSTEM RESET penny.webhook_allow');
 	$node->reload;
+};
+
+subtest 'cancelled, and given back' => sub {
+	ok(renew('hang'), 'a courier that does not answer');
+	my $id = give();
+	ok($node->wait_until(sub { requests() == 1 }), 'has a job');
+	is($node->sql("SELECT worker FROM penny.jobs WHERE id = $id"), 'penny courier', 'that penny.jobs shows with it');
+	is($node->sql("SELECT penny.cancel($id)"), 't', 'that is cancelled');
+	ok($node->wait_until(sub { cancels() == 1 }), 'which the courier is told');
+	$node->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'penny courier'");
+	begin('ok');
+	ok($node->wait_until(sub { outcome($id) =~ /^4/ }), 'it ends as cancelled');
+	is(requests(), 0, 'and is not called again');
+};
+
+subtest 'limits of the queue' => sub {
+	ok(renew('hang'), 'a courier that does not answer');
+	$node->sql("SELECT penny.alter_queue('out', '{\"concurrency\": 3}')");
+	give() for 1 .. 6;
+	ok($node->wait_until(sub { requests() == 3 }), 'three at a time');
+	usleep(500_000);
+	is(requests(), 3, 'and not more');
+	$node->sql("SELECT penny.alter_queue('out', '{\"concurrency\": 5}')");
+	ok($node->wait_until(sub { requests() == 5 }, 3), 'five as soon as that is said');
+	begin('ok');
+	kill 9, children();
+	ok($node->wait_until(sub { waiting() == 0 }), 'all end');
+	$node->sql("SELECT penny.pause_queue('out')");
+	give();
+	usleep(300_000);
+	is(waiting(), 1, 'a queue that rests');
+	$node->sql("SELECT penny.resume_queue('out')");
+	ok($node->wait_until(sub { waiting() == 0 }, 3), 'goes on when that is said');
+	begin('ok');
+	$node->sql("SELECT penny.alter_queue('out', '{\"concurrency\": null, \"rate_limit\": 4, \"rate_window\": \"3 s\"}')");
+	my $begun = time;
+	$node->sql("SELECT count(penny.enqueue('call')) FROM generate_series(1, 10)");
+	ok($node->wait_until(sub { waiting() == 0 }), 'four in 3 s');
+	cmp_ok(time - $begun, '>', 5.5, 'so that ten take their time');
+	$node->sql("SELECT penny.alter_queue('out', '{\"rate_limit\": null}')");
+};
+
+subtest 'stopped while the list is empty' => sub {
+	ok(renew('hang'), 'a courier that does not answer');
+	my $id = give();
+	ok($node->wait_until(sub { requests() == 1 }), 'has a job');
+	set("''");
+	usleep(500_000);
+	my $begun = time;
+	$node->stop('fast');
+	cmp_ok(time - $begun, '<', 8, 'the server does not wait for it');
+	$node->start;
+	$node->sql('ALTER SYSTEM RESET penny.webhook_allow');
+	$node->reload;
+	begin('ok');
+	ok($node->wait_until(sub { outcome($id) =~ /^1/ }), 'and the job is not lost');
+};
+
+subtest 'a database that is dropped' => sub {
+	ok(renew('hang'), 'a courier that does not answer');
+	give();
+	ok($node->wait_until(sub { requests() == 1 }), 'has a job');
+	my $begun = time;
+	is(fails('template1', 'ALTER DATABASE postgres RENAME TO other'), 'no error', 'the database is renamed meanwhile');
+	cmp_ok(time - $begun, '<', 8, 'at once');
+	is(fails('template1', 'DROP DATABASE other'), 'no error', 'and dropped');
+	ok($node->wait_until(sub { !worker_in('template1') }), 'nobody is left');
 };
 
 is($node->crash_restarts, 0, 'no session noticed');
