@@ -243,11 +243,10 @@ penny_job_check_size(Jsonb *value, const char *what)
 		pfree(text.data);
 	}
 	if (bytes > PENNY_JOB_PAYLOAD_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PENNY_TOO_LARGE), errmsg("%s of a job is too large", what),
-				 errdetail("As text it has %zu bytes or more, and at most %d are allowed.", bytes,
-						   PENNY_JOB_PAYLOAD_MAX),
-				 errhint("Store it in a table and pass its key.")));
+		ereport(ERROR, (errcode(ERRCODE_PENNY_TOO_LARGE), errmsg("%s of a job is too large", what),
+						errdetail("As text it has %zu bytes or more, and at most %d are allowed.",
+								  bytes, PENNY_JOB_PAYLOAD_MAX),
+						errhint("Store it in a table and pass its key.")));
 }
 
 static int64

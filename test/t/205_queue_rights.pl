@@ -55,6 +55,21 @@ subtest 'arguments that make no sense' => sub {
 	is($node->crash_restarts, $crashes, 'nothing crashes');
 };
 
+subtest 'what an error tells' => sub {
+	$node->sql(q{CREATE TABLE app.salaries (who text, amount integer CHECK (amount < 0));
+		CREATE FUNCTION app.pay(j jsonb) RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO app.salaries VALUES ('Bob', 4711) RETURNING NULL::jsonb $$;
+		SELECT penny.handle('pay', 'app.pay', queue => 'free', access => 'user', attempts => 1)});
+	my $id = act($ada, q{SELECT penny.enqueue('pay')});
+	ok($node->wait_until(sub { state_of($id) eq 'failed' }, 20), 'a job fails');
+	like($node->sql("SELECT error FROM penny.dead_letters WHERE id = $id"), qr/Failing row contains \(Bob, 4711\)/, 'agents see the details');
+	for my $from ("error FROM penny.dead_letters WHERE id = $id", "errors::text FROM penny.dead_letters WHERE id = $id", "error FROM penny.jobs WHERE id = $id", "penny.job($id)::text")
+	{
+		my $told = act($ada, "SELECT $from");
+		like($told, qr/violates check constraint/, "$from: its user is told what failed");
+		unlike($told, qr/4711|SQLSTATE/, 'and no details');
+	}
+};
+
 subtest 'keys of others' => sub {
 	my $victim = $node->sql(q{SELECT penny.enqueue('secret', key => 'billing', delay => '4 min')});
 	my $adas = act($ada, q{SELECT penny.enqueue('outside', key => 'hers', delay => '4 min');});
