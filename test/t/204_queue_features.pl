@@ -179,6 +179,19 @@ is($node->sql(q{SELECT penny.redrive('normal', rate => 10)}), 5, 'redriven at a 
 ok(runs_until(q{what ->> 'of' = 'rate'}, 5), 'they run');
 my @times = split /\n/, $node->sql(q{SELECT extract(epoch FROM at - min(at) OVER ()) FROM public.runs WHERE what ->> 'of' = 'rate' ORDER BY at});
 cmp_ok($times[4], '>', 0.3, 'one after the other') or diag("@times");
+$node->sql(q{INSERT INTO public.broken VALUES (1)});
+for (1 .. 2)
+{
+	my $dead = $node->sql(q{SELECT penny.enqueue('maybe', '{"n": 1}', key => 'once')});
+	$node->wait_until(sub { $node->sql("SELECT penny.job($dead) ->> 'state'") eq 'failed' });
+}
+$node->sql('DELETE FROM public.broken');
+for my $left (1, 0)
+{
+	is($node->sql(q{SELECT penny.redrive('normal')}), 1, 'of dead letters with one key the eldest is redriven');
+	$node->wait_until(sub { $node->sql(q{SELECT count(*) FROM _penny.job_keys WHERE key = 'once'}) == 0 });
+	is($node->sql('SELECT count(*) FROM penny.dead_letters'), $left, "$left left");
+}
 
 my ($rc, $stdout, $stderr);
 
