@@ -135,6 +135,37 @@ is($node->sql(q{SELECT count(*) FROM (SELECT FROM penny.jobs WHERE queue = 'keys
 $node->wait_until(sub { $node->sql('CALL public.work()'); $node->sql(q{SELECT count(*) FROM penny.jobs WHERE queue = 'keys' AND key <> '0' AND state IN ('waiting', 'delayed', 'blocked', 'active')}) == 0 });
 is($node->sql(q{SELECT count(*) FROM _penny.job_keys WHERE key <> '0'}), 0, 'no key is left when all have ended');
 
+# Who cancels, who replaces, and who ends a job take their locks in one order.
+sub held_up
+{
+	my ($n) = @_;
+	return $node->wait_until(sub { $node->sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%penny.%'}) >= $n }, 20);
+}
+my $holder = $node->background_psql('postgres');
+$node->sql(q{SELECT penny.enqueue('work', queue => 'keys', key => 'order'); SELECT count(*) FROM penny.claim('keys')});
+my $after = $node->sql(q{SELECT penny.enqueue('work', queue => 'keys', key => 'order', key_mode => 'replace')});
+is($node->sql("SELECT penny.job($after) ->> 'state'"), 'blocked', 'a job waits for the one that has its key');
+$holder->query_safe("BEGIN; SELECT FROM _penny.jobs_deferred WHERE id = $after FOR UPDATE");
+my $cancel = $node->background_sql("SELECT penny.cancel($after)");
+held_up(1);
+my $replace = $node->background_sql(q{SELECT penny.enqueue('work', queue => 'keys', key => 'order', key_mode => 'replace') > 0});
+held_up(2);
+$holder->query_safe('COMMIT');
+is($cancel->finish . $replace->finish, "t\nt\n", 'it is cancelled while another takes its place');
+$node->sql(q{SELECT penny.cancel(id) FROM penny.jobs WHERE queue = 'keys' AND state IN ('active', 'blocked', 'waiting')});
+
+my $parent = $node->sql(q{SELECT penny.enqueue_flow('{"kind": "gather", "children": [{"kind": "leaf", "queue": "keys"}, {"kind": "leaf", "queue": "keys"}]}')});
+my @leaf = map { [ split /\|/ ] } split /\n/, $node->sql(q{SELECT id, token FROM penny.claim('keys', 2) ORDER BY id});
+$holder->query_safe("BEGIN; SELECT FROM _penny.job_edges WHERE child = $leaf[0][0] FOR UPDATE");
+$cancel = $node->background_sql("SELECT penny.cancel($parent)");
+held_up(1);
+my $complete = $node->background_sql("SELECT penny.complete($leaf[1][0], $leaf[1][1])");
+$node->wait_until(sub { $node->sql("SELECT penny.job($leaf[1][0]) ->> 'state'") eq 'completed' || held_up(2) }, 20);
+$holder->query_safe('COMMIT');
+is($cancel->finish . $complete->finish, "t\nt\n", 'a parent is cancelled while its children end');
+$holder->quit;
+$node->sql("SELECT penny.complete($leaf[0][0], $leaf[0][1])");
+
 # ---- flows of SQL handlers ---------------------------------------------------------------
 
 sub flow
@@ -226,7 +257,7 @@ $node->sql(q{CREATE FUNCTION public.slow(job jsonb) RETURNS jsonb LANGUAGE plpgs
 		RETURN NULL;
 	END $$;
 	SELECT penny.handle('slow', 'public.slow', access => 'user')});
-my $holder = $node->background_psql('postgres');
+$holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(204)');
 $node->act($ada, 'penny_user', q{SELECT penny.enqueue('slow')});
 $told = $ws->wait_for(sub { ($_[0]{event}{type} // '') eq 'job.progress' });
