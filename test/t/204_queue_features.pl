@@ -77,6 +77,14 @@ cmp_ok(my $all = missed('all', '3 hours'), '>=', 17, 'or one for each run');
 cmp_ok($all, '<=', 19, 'and no more');
 my $skipped = missed('skip', '3 hours');
 ok($skipped == 0 || $node->sql(q{SELECT extract(minute FROM now())::integer % 10}) == 0, 'or none');
+# Runs that are late, but not missed.
+for my $policy ('once', 'skip')
+{
+	$node->sql(qq{SELECT penny.schedule('late', '* * * * * *', 'note', '{"of": "late $policy"}', missed => '$policy');
+		UPDATE _penny.schedules SET next_at = date_trunc('second', now()) - interval '20 s' WHERE name = 'late'});
+	ok(runs_until("what ->> 'of' = 'late $policy'", 20), "$policy: a run that is late by seconds is made");
+	$node->sql(q{SELECT penny.unschedule('late')});
+}
 # A schedule that cannot enqueue stops no other.
 $node->sql(q{SELECT penny.create_queue('short'), penny.schedule('lost', '0 * * * *', 'note', '{"of": "lost"}', queue => 'short'), penny.drop_queue('short');
 	UPDATE _penny.schedules SET next_at = date_trunc('hour', now()) WHERE name IN ('lost', 'hourly')});
