@@ -80,8 +80,9 @@ FROM (
 		(_penny.job_attempt(r.id)).result, (_penny.job_attempt(r.id)).error, r.key, r.group_key, r.room, r.user_id, r.parent
 	FROM _penny.job_rows r
 	UNION ALL
+	-- one whose row is here has not ended, though its segment may have
 	SELECT d.id, d.queue, d.kind, CASE WHEN d.pending > 0 THEN 'blocked'
-			ELSE coalesce(_penny.job_state(d.id, d.due), CASE WHEN d.due > clock_timestamp() THEN 'delayed' ELSE 'waiting' END) END, d.priority,
+			ELSE coalesce(nullif(_penny.job_state(d.id, d.due), 'completed'), CASE WHEN d.due > clock_timestamp() THEN 'delayed' ELSE 'waiting' END) END, d.priority,
 		CASE WHEN d.pending > 0 THEN d.made ELSE greatest((_penny.job_attempt(d.id)).attempt, d.made) END, nullif(d.attempts, 0), d.payload,
 		coalesce((_penny.job_attempt(d.id)).due, d.due), d.enqueued_at, (_penny.job_attempt(d.id)).started_at,
 		NULL, (_penny.job_attempt(d.id)).lease_until, (_penny.job_attempt(d.id)).worker,

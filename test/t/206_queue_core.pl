@@ -175,6 +175,18 @@ subtest 'ids that go on' => sub {
 	runs_once('taker', 1, 'and jobs run');
 };
 
+subtest 'a job whose segment is gone' => sub {
+	$node->sql(q{CREATE FUNCTION fails(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not now'; END$$;
+		SELECT penny.handle('fails', 'public.fails', attempts => 2, backoff => '20 min')});
+	my $id = $node->sql(q{SELECT penny.enqueue('fails')});
+	my $look = "SELECT j ->> 'state', j ->> 'attempt' FROM penny.job($id) j";
+	ok($node->wait_until(sub { $node->sql($look) eq 'delayed|1' }, 20), 'it failed and waits for long');
+	move_on();
+	ok($node->wait_until(sub { $node->sql("SELECT _penny.rotate_jobs(); SELECT count(*) FROM _penny.job_rows WHERE id = $id") =~ /0$/ }, 20), 'its segment is emptied');
+	is($node->sql($look), 'delayed|1', 'it still waits');
+	is($node->sql("SELECT penny.cancel($id)"), 't', 'until it is cancelled');
+};
+
 subtest 'a job that moves while it is cancelled' => sub {
 	my $id = $node->sql(q{SELECT penny.enqueue('run', '{"note":"cancelled"}', delay => '250 s')});
 	my $table = job_table();
