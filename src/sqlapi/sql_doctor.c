@@ -66,6 +66,7 @@ static void check_certificate(ReturnSetInfo *out);
 static void check_identity(ReturnSetInfo *out);
 static void check_quarantine(ReturnSetInfo *out);
 static void check_jobs(ReturnSetInfo *out);
+static void check_courier(ReturnSetInfo *out);
 static void check_others(ReturnSetInfo *out);
 static void check_redis(ReturnSetInfo *out);
 static char *missing_membership(const char *roles);
@@ -95,6 +96,7 @@ penny_doctor(PG_FUNCTION_ARGS)
 		check_identity(out);
 		check_quarantine(out);
 		check_jobs(out);
+		check_courier(out);
 	}
 	check_others(out);
 	return (Datum) 0;
@@ -503,6 +505,30 @@ check_jobs(ReturnSetInfo *out)
 		out, "jobs", !held,
 		pstrdup(held ? "restored jobs wait for penny.load_jobs()" : "jobs are loaded as they come"),
 		"When they may run: SELECT penny.load_jobs().");
+}
+
+/* Webhooks: a worker and its program. */
+static void
+check_courier(ReturnSetInfo *out)
+{
+	uint32 child = pg_atomic_read_u32(&penny_registry()->courier_child);
+	uint32 failures = pg_atomic_read_u32(&penny_registry()->courier_failures);
+	bool worker = penny_staff_held(&penny_registry()->courier);
+
+	if (penny_webhook_allow[0] == '\0')
+	{
+		report(out, "courier", true, pstrdup("\"penny.webhook_allow\" is empty: webhooks are off"),
+			   NULL);
+		return;
+	}
+	report(out, "courier", worker && child != 0,
+		   psprintf("%s; lately %u ended without an answer",
+					!worker      ? "penny courier does not run"
+					: child != 0 ? psprintf("process %u", child)
+								 : "no penny-courier is ready",
+					failures),
+		   "Look into the server's log for lines of penny-courier; the program must lie beside "
+		   "postgres or where \"penny.courier_program\" says.");
 }
 
 static void

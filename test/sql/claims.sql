@@ -5,6 +5,10 @@ SET client_min_messages = warning;
 DO $$ BEGIN WHILE NOT coalesce((SELECT loaded FROM _penny.queue_facts()), false) LOOP PERFORM pg_sleep(0.02); END LOOP; END $$;
 DO $$ BEGIN PERFORM penny.create_queue('claims', concurrency => NULL, rate_limit => NULL, backoff => '0 s', attempts => 3); END $$;
 DO $$ BEGIN PERFORM penny.handle('dig', queue => 'claims'); END $$;
+-- the queue is known to the scheduler when a job can be claimed
+SELECT penny.enqueue('dig') > 0 AS enqueued;
+CALL penny.claim_wait('claims', 1, '30 s') \gset first_
+SELECT penny.complete((:'first_jobs'::jsonb -> 0 ->> 'id')::bigint, (:'first_jobs'::jsonb -> 0 ->> 'token')::bigint);
 
 -- groups take turns, whatever the priority; a worker that gives no name is external
 SELECT penny.enqueue('dig', '{"n": 1}') AS one \gset
