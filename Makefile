@@ -229,6 +229,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/webhook_check.o \
 	src/queue/webhook_jobs.o \
 	src/queue/webhook_judge.o \
+	src/queue/webhook_request.o \
 	src/queue/webhook_result.o \
 	src/queue/webhook_sign.o \
 	src/queue/worker.o

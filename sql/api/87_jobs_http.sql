@@ -186,7 +186,7 @@ END
 $$;
 COMMENT ON FUNCTION _penny.http_jobs_claim(penny.request) IS 'POST /api/v1/queues/{queue}/claim';
 
--- {"jobs": [{"id", "token", …}]}: each an object of these members, ids and tokens as strings of digits.
+-- {"jobs": [{"id", "token", ...}]}: each an object of these members, ids and tokens as strings of digits.
 CREATE OR REPLACE FUNCTION _penny.check_claims(doc jsonb, members jsonb, further jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp

@@ -343,4 +343,9 @@ penny_queue_config_apply(void)
 	/* a limit may have opened, a queue gone on, a kind lost its handler */
 	penny_claimers_wake_all();
 	pfree(list);
+	/* what may start now that could not before */
+	penny_queue_wake(PENNY_RUNNER_WEBHOOK, 0);
+	for (int i = 0; i < PENNY_SCHED_QUEUES; i++)
+		if (queue_index[i] >= 0)
+			penny_queue_wake(PENNY_RUNNER_EXTERNAL, (uint16) i);
 }

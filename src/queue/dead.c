@@ -13,7 +13,8 @@
  * children that are dead letters, and waits for them; what a child that is gone gave
  * stays as it was.
  *
- * A key is taken again as by key_mode keep; while another job holds it, PY409.
+ * A key is taken again as by key_mode keep; while another job holds it, PY409.  Who
+ * redrives a queue leaves those that have to wait for their key.
  *
  *-------------------------------------------------------------------------
  */
@@ -62,10 +63,13 @@ static PennyQueueStatement count_children = {
 	1,
 	{INT8OID},
 	NULL};
+/* Of those that want one key the eldest, if nobody has it. */
 static PennyQueueStatement dead_of_queue = {
-	"SELECT d.id FROM _penny.jobs_dead d WHERE d.queue" PENNY_SQL_EQ
-	"$1 AND NOT EXISTS (SELECT FROM _penny.job_keys k WHERE k.queue" PENNY_SQL_EQ
-	"d.queue AND k.key" PENNY_SQL_EQ "d.key) ORDER BY d.died_at, d.id LIMIT $2",
+	"SELECT d.id FROM (SELECT f.id, f.key, f.died_at, pg_catalog.row_number() OVER (PARTITION BY "
+	"f.key ORDER BY f.died_at, f.id) AS nth FROM _penny.jobs_dead f WHERE f.queue" PENNY_SQL_EQ
+	"$1) d WHERE d.key IS NULL OR (d.nth" PENNY_SQL_EQ
+	"1 AND NOT EXISTS (SELECT FROM _penny.job_keys k WHERE k.queue" PENNY_SQL_EQ
+	"$1 AND k.key" PENNY_SQL_EQ "d.key)) ORDER BY d.died_at, d.id LIMIT $2",
 	2,
 	{INT2OID, INT8OID},
 	NULL};

@@ -5,9 +5,10 @@
  *		waits on; its children are forgotten.  What the modes mean is in flow.h.
  *
  * Children of one parent that end at once queue up at the parent's row, so the
- * last of them sees 0, and its commit offers the parent.  Transactions that end
- * children of several parents in different orders may deadlock; PostgreSQL ends
- * one, and the jobs of that transaction are done again.
+ * last of them sees 0, and its commit offers the parent.  Workers end the children
+ * of younger parents first, and who cancels a flow locks it in that order.
+ * Transactions that end children of several parents in other orders may deadlock;
+ * PostgreSQL ends one, and the jobs of that transaction are done again.
  *
  *-------------------------------------------------------------------------
  */

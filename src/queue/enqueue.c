@@ -204,21 +204,50 @@ is_short(Jsonb *value)
 	return bytes <= PENNY_JOB_PAYLOAD_MAX;
 }
 
+/* Bytes of all its numbers as text, or of as many as are too much: 1e100000 is short only here. */
+static Size
+number_bytes(Jsonb *value)
+{
+	Size bytes = 0;
+	JsonbIterator *it = JsonbIteratorInit(&value->root);
+	JsonbIteratorToken token;
+	JsonbValue item;
+
+	while (bytes <= PENNY_JOB_PAYLOAD_MAX &&
+		   (token = JsonbIteratorNext(&it, &item, false)) != WJB_DONE)
+	{
+		char *text;
+
+		if ((token != WJB_VALUE && token != WJB_ELEM) || item.type != jbvNumeric)
+			continue;
+		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(item.val.numeric)));
+		bytes += strlen(text);
+		pfree(text);
+	}
+	return bytes;
+}
+
 void
 penny_job_check_size(Jsonb *value, const char *what)
 {
 	StringInfoData text;
+	Size bytes;
 
 	if (is_short(value))
 		return;
-	initStringInfo(&text);
-	(void) JsonbToCString(&text, &value->root, VARSIZE(value));
-	if (text.len > PENNY_JOB_PAYLOAD_MAX)
+	bytes = number_bytes(value);
+	if (bytes <= PENNY_JOB_PAYLOAD_MAX)
+	{
+		initStringInfo(&text);
+		(void) JsonbToCString(&text, &value->root, VARSIZE(value));
+		bytes = (Size) text.len;
+		pfree(text.data);
+	}
+	if (bytes > PENNY_JOB_PAYLOAD_MAX)
 		ereport(ERROR, (errcode(ERRCODE_PENNY_TOO_LARGE), errmsg("%s of a job is too large", what),
-						errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
-								  PENNY_JOB_PAYLOAD_MAX),
+						errdetail("As text it has %zu bytes or more, and at most %d are allowed.",
+								  bytes, PENNY_JOB_PAYLOAD_MAX),
 						errhint("Store it in a table and pass its key.")));
-	pfree(text.data);
 }
 
 static int64

@@ -106,6 +106,8 @@ view_live(const PennyJob *job, PennyJobView *view)
 		view->until = job->until;
 		view->worker = penny_claimer_name(job->holder);
 	}
+	else if (job->runner == PENNY_RUNNER_WEBHOOK)
+		view->worker = pstrdup("penny courier");
 	else
 		view->worker = psprintf("penny worker %u", job->holder);
 }

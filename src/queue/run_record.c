@@ -62,6 +62,29 @@ compare_items(const void *a, const void *b)
 	return (*one)->job.id < (*two)->job.id ? -1 : (*one)->job.id > (*two)->job.id;
 }
 
+/* Children of younger parents first: as who cancels a flow locks it (waiting.c). */
+static int
+compare_special(const void *a, const void *b)
+{
+	const PennyBatchItem *const *one = a;
+	const PennyBatchItem *const *two = b;
+
+	if ((*one)->row.parent != (*two)->row.parent)
+		return (*one)->row.parent > (*two)->row.parent ? -1 : 1;
+	return compare_items(a, b);
+}
+
+static void
+record_special(PennyBatchItem **special, int n, const PennyBatchItem **current)
+{
+	qsort(special, n, sizeof(special[0]), compare_special);
+	for (int i = 0; i < n; i++)
+	{
+		*current = special[i];
+		penny_run_record_one(special[i]);
+	}
+}
+
 /* One receipt for all that are plain. */
 static void
 record_plain(PennyBatchItem **plain, int n)
@@ -101,8 +124,10 @@ penny_run_record(PennyBatchItem *items, int n, const PennyBatchItem **current)
 {
 	static PennyJobRef refs[PENNY_BATCH_MAX];
 	static PennyBatchItem *plain[PENNY_BATCH_MAX];
+	static PennyBatchItem *special[PENNY_BATCH_MAX];
 	int owned = 0;
 	int plain_n = 0;
+	int special_n = 0;
 	bool told = false;
 
 	for (int i = 0; i < n; i++)
@@ -124,8 +149,9 @@ penny_run_record(PennyBatchItem *items, int n, const PennyBatchItem **current)
 		if (is_plain(item))
 			plain[plain_n++] = item;
 		else
-			penny_run_record_one(item);
+			special[special_n++] = item;
 	}
+	record_special(special, special_n, current);
 	if (plain_n > 0)
 		record_plain(plain, plain_n);
 	if (!told && !penny_job_synchronous_commit)

@@ -11,7 +11,7 @@
  * there); a run that is late by less is made in any case:
  *
  *	skip	nothing for what was missed
- *	once	one job for all of it, for the last moment
+ *	once	one job for all of it, for the last moment, unless one that is late comes
  *	all		one job for each moment, at most the last PENNY_SCHEDULE_MISSED_MAX
  *
  * A job of a schedule finds in its payload, if that is an object, "_schedule":
@@ -179,30 +179,31 @@ enqueue(const Schedule *schedule, TimestampTz at, TimestampTz now)
 }
 
 /* Enqueue for the moments that are to be made up for; how many there were. */
-static size_t
+static int
 enqueue_missed(const Schedule *schedule, TimestampTz now, TimestampTz *last_at, int64 *last_job)
 {
 	bool all = strcmp(schedule->missed, "all") == 0;
-	bool skip = strcmp(schedule->missed, "skip") == 0;
-	size_t max = all ? PENNY_SCHEDULE_MISSED_MAX : 1;
-	int64_t *moments = palloc(max * sizeof(*moments));
+	bool once = strcmp(schedule->missed, "once") == 0;
+	int64_t *moments = palloc(PENNY_SCHEDULE_MISSED_MAX * sizeof(*moments));
 	PennyCronZone zone = penny_schedule_zone(schedule->timezone);
 	PennyCron cron;
 	size_t n;
+	int made = 0;
 
 	penny_schedule_parse(schedule->cron, &cron);
 	n = penny_cron_last(&cron, &zone, penny_schedule_seconds(schedule->next_at) - 1,
-						penny_schedule_seconds(now), moments, max);
+						penny_schedule_seconds(now), moments, PENNY_SCHEDULE_MISSED_MAX);
 	for (size_t i = 0; i < n; i++)
 	{
 		TimestampTz at = penny_schedule_timestamp(moments[i]);
 
-		if (skip && at < now - PENNY_SCHEDULE_GRACE)
-			return 0;
+		if (at < now - PENNY_SCHEDULE_GRACE && !all && !(once && i == n - 1))
+			continue;
 		*last_at = at;
 		*last_job = enqueue(schedule, at, now);
+		made++;
 	}
-	return n;
+	return made;
 }
 
 bool

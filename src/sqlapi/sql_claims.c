@@ -21,7 +21,6 @@
 
 #include "base/error.h"
 #include "queue/claim.h"
-#include "queue/flow.h"
 #include "queue/queue.h"
 #include "queue/statements.h"
 #include "queue/wait.h"
@@ -122,7 +121,7 @@ static void
 claim_values(const PennyClaimed *claimed, Datum *values, bool *nulls)
 {
 	const PennyJobRow *row = &claimed->row;
-	Jsonb *children = penny_flow_is_parent(row) ? penny_flow_children(row->id) : NULL;
+	Jsonb *children = claimed->children;
 
 	values[0] = Int64GetDatum(row->id);
 	values[1] = CStringGetTextDatum(row->kind);
@@ -214,8 +213,7 @@ claims_as_json(const PennyClaimed *claimed, int n)
 			push_string(&state, "key", row->key);
 		if (row->group_key != NULL)
 			push_string(&state, "group", row->group_key);
-		if (penny_flow_is_parent(row))
-			push_json(&state, "children", penny_flow_children(row->id));
+		push_json(&state, "children", claimed[i].children);
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	all = pushJsonbValue(&state, WJB_END_ARRAY, NULL);

@@ -2,9 +2,9 @@
  *
  * sql_doctor_jobs.c
  *		The rows of penny.doctor() about jobs: workers, what is held after a
- *		restore, what waits for long, memory.
+ *		restore, what waits for long, memory; webhooks.
  *
- * Asked in another database than penny's, nothing is said: jobs are there.
+ * Asked in another database than penny's, nothing is said of jobs.
  *
  *-------------------------------------------------------------------------
  */
@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 
 #include "base/registry.h"
+#include "base/staff.h"
 #include "config/config.h"
 #include "queue/crew.h"
 #include "queue/queue.h"
@@ -27,6 +28,7 @@ static void check_loaded(ReturnSetInfo *out);
 static void check_waiting(ReturnSetInfo *out, const PennyQueueCounts *counts, int64 now);
 static const char *why_it_waits(const PennyQueueConfig *queue, const PennyQueueCounts *counts);
 static void check_memory(ReturnSetInfo *out, const PennyQueueCounts *counts);
+static void check_courier(ReturnSetInfo *out);
 
 void
 penny_doctor_jobs(ReturnSetInfo *out)
@@ -34,6 +36,7 @@ penny_doctor_jobs(ReturnSetInfo *out)
 	PennyQueueCounts *counts;
 	int64 now;
 
+	check_courier(out);
 	if (!penny_queue_here())
 		return;
 	counts = palloc(sizeof(*counts) * PENNY_SCHED_QUEUES);
@@ -134,4 +137,29 @@ check_memory(ReturnSetInfo *out, const PennyQueueCounts *counts)
 						psprintf(UINT64_FORMAT " jobs, room for %d%s", jobs, penny_jobs_in_memory,
 								 missed ? "; others wait in their tables" : ""),
 						NULL);
+}
+
+/* Webhooks: a worker and its program. */
+static void
+check_courier(ReturnSetInfo *out)
+{
+	uint32 child = pg_atomic_read_u32(&penny_registry()->courier_child);
+	uint32 failures = pg_atomic_read_u32(&penny_registry()->courier_failures);
+	bool worker = penny_staff_held(&penny_registry()->courier);
+
+	if (penny_webhook_allow[0] == '\0')
+	{
+		penny_doctor_report(out, "courier", true,
+							"\"penny.webhook_allow\" is empty: webhooks are off", NULL);
+		return;
+	}
+	penny_doctor_report(
+		out, "courier", worker && child != 0,
+		psprintf("%s; lately %u ended without an answer",
+				 !worker      ? "penny courier does not run"
+				 : child != 0 ? psprintf("process %u", child)
+							  : "no penny-courier is ready",
+				 failures),
+		"Look into the server's log for lines of penny-courier; the program must lie beside "
+		"postgres or where \"penny.courier_program\" says.");
 }

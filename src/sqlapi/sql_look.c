@@ -199,7 +199,8 @@ penny_queue_facts_sql(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("return type must be a row")));
-	values[0] = BoolGetDatum(pg_atomic_read_u32(&penny_queue_shared->load) == PENNY_QUEUE_LOADED);
+	values[0] = BoolGetDatum(penny_queue_current() &&
+							 pg_atomic_read_u32(&penny_queue_shared->load) == PENNY_QUEUE_LOADED);
 	values[1] = Int32GetDatum(penny_jobs_in_memory);
 	values[2] = BoolGetDatum(pg_atomic_read_u32(&penny_queue_shared->any_missed) != 0);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull));

@@ -63,6 +63,7 @@ static void append_executors(StringInfo out);
 static void append_workers(StringInfo out);
 static void append_jobs(StringInfo out);
 static void append_gateway(StringInfo out, int number);
+static void append_courier(StringInfo out);
 
 /* penny.epoch() */
 Datum
@@ -108,7 +109,9 @@ penny_stats(PG_FUNCTION_ARGS)
 			appendStringInfoChar(&out, ',');
 		append_gateway(&out, i);
 	}
-	appendStringInfoString(&out, "],\"redis\":");
+	appendStringInfoString(&out, "],\"courier\":");
+	append_courier(&out);
+	appendStringInfoString(&out, ",\"redis\":");
 	penny_redis_stats(&out);
 	appendStringInfoChar(&out, '}');
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
@@ -186,4 +189,18 @@ append_gateway(StringInfo out, int number)
 		appendStringInfo(out, "%s\"%s\":" UINT64_FORMAT, i == 0 ? "" : ",", counter_names[i],
 						 penny_counter(penny_plane(), number, i));
 	appendStringInfoString(out, "}}");
+}
+
+/* The worker of webhooks, and the life of its penny-courier. */
+static void
+append_courier(StringInfo out)
+{
+	PennyRegistry *registry = penny_registry();
+
+	appendStringInfo(
+		out, "{\"running\":%s,\"busy\":%s,\"courier_pid\":%u,\"courier_failures_in_a_row\":%u}",
+		penny_staff_held(&registry->courier) ? "true" : "false",
+		pg_atomic_read_u32(&registry->courier.busy) != 0 ? "true" : "false",
+		pg_atomic_read_u32(&registry->courier_child),
+		pg_atomic_read_u32(&registry->courier_failures));
 }

@@ -13,7 +13,7 @@ subtest 'a healthy server' => sub {
 	is($node->sql('SELECT string_agg("check" || \': \' || detail, \'; \') FROM penny.doctor() WHERE ok IS NOT TRUE'), '', 'all is well');
 	is($node->sql('SELECT count(*) FROM penny.doctor() WHERE remedy IS NOT NULL'), 0, 'nothing to do');
 	for my $check ('preload', 'server version', 'extension version', 'database', 'encoding', 'worker slots', 'executors', 'service',
-		'port', 'edge', 'roles', 'token roles', 'token secret', 'token keys', 'development user', 'quarantine', 'job workers', 'jobs', 'waiting jobs', 'memory of jobs', 'prepared transactions', 'redis', 'store')
+		'port', 'edge', 'roles', 'token roles', 'token secret', 'token keys', 'development user', 'quarantine', 'job workers', 'jobs', 'waiting jobs', 'memory of jobs', 'courier', 'prepared transactions', 'redis', 'store')
 	{
 		is($node->sql(qq{SELECT count(*) FROM penny.doctor() WHERE "check" = '$check'}), 1, $check);
 	}

@@ -77,6 +77,14 @@ cmp_ok(my $all = missed('all', '3 hours'), '>=', 17, 'or one for each run');
 cmp_ok($all, '<=', 19, 'and no more');
 my $skipped = missed('skip', '3 hours');
 ok($skipped == 0 || $node->sql(q{SELECT extract(minute FROM now())::integer % 10}) == 0, 'or none');
+# Runs that are late, but not missed.
+for my $policy ('once', 'skip')
+{
+	$node->sql(qq{SELECT penny.schedule('late', '* * * * * *', 'note', '{"of": "late $policy"}', missed => '$policy');
+		UPDATE _penny.schedules SET next_at = date_trunc('second', now()) - interval '20 s' WHERE name = 'late'});
+	ok(runs_until("what ->> 'of' = 'late $policy'", 20), "$policy: a run that is late by seconds is made");
+	$node->sql(q{SELECT penny.unschedule('late')});
+}
 # A schedule that cannot enqueue stops no other.
 $node->sql(q{SELECT penny.create_queue('short'), penny.schedule('lost', '0 * * * *', 'note', '{"of": "lost"}', queue => 'short'), penny.drop_queue('short');
 	UPDATE _penny.schedules SET next_at = date_trunc('hour', now()) WHERE name IN ('lost', 'hourly')});
@@ -135,6 +143,37 @@ is($node->sql(q{SELECT count(*) FROM (SELECT FROM penny.jobs WHERE queue = 'keys
 $node->wait_until(sub { $node->sql('CALL public.work()'); $node->sql(q{SELECT count(*) FROM penny.jobs WHERE queue = 'keys' AND key <> '0' AND state IN ('waiting', 'delayed', 'blocked', 'active')}) == 0 });
 is($node->sql(q{SELECT count(*) FROM _penny.job_keys WHERE key <> '0'}), 0, 'no key is left when all have ended');
 
+# Who cancels, who replaces, and who ends a job take their locks in one order.
+sub held_up
+{
+	my ($n) = @_;
+	return $node->wait_until(sub { $node->sql(q{SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%penny.%'}) >= $n }, 20);
+}
+my $holder = $node->background_psql('postgres');
+$node->sql(q{SELECT penny.enqueue('work', queue => 'keys', key => 'order'); SELECT count(*) FROM penny.claim('keys')});
+my $after = $node->sql(q{SELECT penny.enqueue('work', queue => 'keys', key => 'order', key_mode => 'replace')});
+is($node->sql("SELECT penny.job($after) ->> 'state'"), 'blocked', 'a job waits for the one that has its key');
+$holder->query_safe("BEGIN; SELECT FROM _penny.jobs_deferred WHERE id = $after FOR UPDATE");
+my $cancel = $node->background_sql("SELECT penny.cancel($after)");
+held_up(1);
+my $replace = $node->background_sql(q{SELECT penny.enqueue('work', queue => 'keys', key => 'order', key_mode => 'replace') > 0});
+held_up(2);
+$holder->query_safe('COMMIT');
+is($cancel->finish . $replace->finish, "t\nt\n", 'it is cancelled while another takes its place');
+$node->sql(q{SELECT penny.cancel(id) FROM penny.jobs WHERE queue = 'keys' AND state IN ('active', 'blocked', 'waiting')});
+
+my $parent = $node->sql(q{SELECT penny.enqueue_flow('{"kind": "gather", "children": [{"kind": "leaf", "queue": "keys"}, {"kind": "leaf", "queue": "keys"}]}')});
+my @leaf = map { [ split /\|/ ] } split /\n/, $node->sql(q{SELECT id, token FROM penny.claim('keys', 2) ORDER BY id});
+$holder->query_safe("BEGIN; SELECT FROM _penny.job_edges WHERE child = $leaf[0][0] FOR UPDATE");
+$cancel = $node->background_sql("SELECT penny.cancel($parent)");
+held_up(1);
+my $complete = $node->background_sql("SELECT penny.complete($leaf[1][0], $leaf[1][1])");
+$node->wait_until(sub { $node->sql("SELECT penny.job($leaf[1][0]) ->> 'state'") eq 'completed' || held_up(2) }, 20);
+$holder->query_safe('COMMIT');
+is($cancel->finish . $complete->finish, "t\nt\n", 'a parent is cancelled while its children end');
+$holder->quit;
+$node->sql("SELECT penny.complete($leaf[0][0], $leaf[0][1])");
+
 # ---- flows of SQL handlers ---------------------------------------------------------------
 
 sub flow
@@ -179,6 +218,19 @@ is($node->sql(q{SELECT penny.redrive('normal', rate => 10)}), 5, 'redriven at a 
 ok(runs_until(q{what ->> 'of' = 'rate'}, 5), 'they run');
 my @times = split /\n/, $node->sql(q{SELECT extract(epoch FROM at - min(at) OVER ()) FROM public.runs WHERE what ->> 'of' = 'rate' ORDER BY at});
 cmp_ok($times[4], '>', 0.3, 'one after the other') or diag("@times");
+$node->sql(q{INSERT INTO public.broken VALUES (1)});
+for (1 .. 2)
+{
+	my $dead = $node->sql(q{SELECT penny.enqueue('maybe', '{"n": 1}', key => 'once')});
+	$node->wait_until(sub { $node->sql("SELECT penny.job($dead) ->> 'state'") eq 'failed' });
+}
+$node->sql('DELETE FROM public.broken');
+for my $left (1, 0)
+{
+	is($node->sql(q{SELECT penny.redrive('normal')}), 1, 'of dead letters with one key the eldest is redriven');
+	$node->wait_until(sub { $node->sql(q{SELECT count(*) FROM _penny.job_keys WHERE key = 'once'}) == 0 });
+	is($node->sql('SELECT count(*) FROM penny.dead_letters'), $left, "$left left");
+}
 
 my ($rc, $stdout, $stderr);
 
@@ -213,7 +265,7 @@ $node->sql(q{CREATE FUNCTION public.slow(job jsonb) RETURNS jsonb LANGUAGE plpgs
 		RETURN NULL;
 	END $$;
 	SELECT penny.handle('slow', 'public.slow', access => 'user')});
-my $holder = $node->background_psql('postgres');
+$holder = $node->background_psql('postgres');
 $holder->query_safe('SELECT pg_advisory_lock(204)');
 $node->act($ada, 'penny_user', q{SELECT penny.enqueue('slow')});
 $told = $ws->wait_for(sub { ($_[0]{event}{type} // '') eq 'job.progress' });

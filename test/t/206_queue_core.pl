@@ -132,6 +132,15 @@ subtest 'upkeep that fails' => sub {
 	runs_once('failed', 1, 'they run when they can');
 };
 
+subtest 'an error that upkeep deals with itself' => sub {
+	$node->sql(q{SELECT penny.create_queue('short'), penny.schedule('lost', '0 * * * *', 'run', queue => 'short'), penny.drop_queue('short');
+		UPDATE _penny.schedules SET next_at = date_trunc('hour', now());
+		SELECT _penny.rotate_jobs()});
+	ok($node->wait_until(sub { $node->sql(q{SELECT last_error IS NOT NULL FROM _penny.schedules}) eq 't' }, 20), 'a schedule cannot enqueue');
+	$node->sql(q{SELECT penny.unschedule('lost'); SELECT penny.enqueue('run', '{"note":"unharmed"}', attempts => 1) FROM generate_series(1, 3)});
+	runs_once('unharmed', 3, 'which costs no job an attempt');
+};
+
 subtest 'an end that is not written down' => sub {
 	$node->sql(q{CREATE SEQUENCE odd;
 		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN
@@ -164,6 +173,18 @@ subtest 'ids that go on' => sub {
 	$taker->quit;
 	ok(move_on(), 'afterwards');
 	runs_once('taker', 1, 'and jobs run');
+};
+
+subtest 'a job whose segment is gone' => sub {
+	$node->sql(q{CREATE FUNCTION fails(p jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not now'; END$$;
+		SELECT penny.handle('fails', 'public.fails', attempts => 2, backoff => '20 min')});
+	my $id = $node->sql(q{SELECT penny.enqueue('fails')});
+	my $look = "SELECT j ->> 'state', j ->> 'attempt' FROM penny.job($id) j";
+	ok($node->wait_until(sub { $node->sql($look) eq 'delayed|1' }, 20), 'it failed and waits for long');
+	move_on();
+	ok($node->wait_until(sub { $node->sql("SELECT _penny.rotate_jobs(); SELECT count(*) FROM _penny.job_rows WHERE id = $id") =~ /0$/ }, 20), 'its segment is emptied');
+	is($node->sql($look), 'delayed|1', 'it still waits');
+	is($node->sql("SELECT penny.cancel($id)"), 't', 'until it is cancelled');
 };
 
 subtest 'a job that moves while it is cancelled' => sub {
