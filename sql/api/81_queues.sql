@@ -88,7 +88,9 @@ BEGIN
 	-- a number that was never used before those of queues that were dropped
 	SELECT n INTO number FROM generate_series(0, 255) n
 		WHERE NOT EXISTS (SELECT FROM _penny.queues q WHERE q.id = n) AND NOT _penny.queue_in_use(n)
-		ORDER BY n < (SELECT max(q.id) FROM _penny.queues q), n LIMIT 1;
+		-- not one of which dead letters or what has completed are remembered, while there is another
+		ORDER BY EXISTS (SELECT FROM _penny.jobs_dead d WHERE d.queue = n) OR EXISTS (SELECT FROM _penny.jobs_history h WHERE h.queue = n),
+			n < (SELECT max(q.id) FROM _penny.queues q), n LIMIT 1;
 	IF number IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'there are 256 queues already',
 			HINT = 'Let queues be few: tenants or users are groups of a queue (group_key).';
