@@ -243,11 +243,14 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/shelf.o \
 	src/gateway/supervisor.o \
 	src/gateway/watch.o \
-	src/gateway/worker.o
+	src/gateway/worker.o \
+	src/gateway/worker_slot.o
 
 SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_claims.o \
 	src/sqlapi/sql_doctor.o \
+	src/sqlapi/sql_doctor_identity.o \
+	src/sqlapi/sql_doctor_jobs.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_jobs.o \
 	src/sqlapi/sql_look.o \

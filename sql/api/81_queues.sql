@@ -88,7 +88,9 @@ BEGIN
 	-- a number that was never used before those of queues that were dropped
 	SELECT n INTO number FROM generate_series(0, 255) n
 		WHERE NOT EXISTS (SELECT FROM _penny.queues q WHERE q.id = n) AND NOT _penny.queue_in_use(n)
-		ORDER BY n < (SELECT max(q.id) FROM _penny.queues q), n LIMIT 1;
+		-- not one of which dead letters or what has completed are remembered, while there is another
+		ORDER BY EXISTS (SELECT FROM _penny.jobs_dead d WHERE d.queue = n) OR EXISTS (SELECT FROM _penny.jobs_history h WHERE h.queue = n),
+			n < (SELECT max(q.id) FROM _penny.queues q), n LIMIT 1;
 	IF number IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'there are 256 queues already',
 			HINT = 'Let queues be few: tenants or users are groups of a queue (group_key).';
@@ -237,7 +239,7 @@ BEGIN
 			HINT = 'A kind is named by 1 to 128 letters, digits and any of _ . : / -';
 	ELSIF url IS NOT NULL AND secret IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a webhook needs a secret to be signed with', HINT = 'penny.webhook_secret() makes one.';
-	ELSIF NOT _penny.queue_exists(queue) THEN
+	ELSIF NOT coalesce(_penny.has_queue(queue), false) THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY404', MESSAGE = format('queue "%s" does not exist', queue), HINT = 'Make it with penny.create_queue().';
 	-- here, and not by the checks of the table, whose errors show the row with the secret
 	ELSIF attempts NOT BETWEEN 1 AND 1000 THEN
@@ -259,11 +261,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean) IS 'penny.handle() with the function looked up';
-
-CREATE OR REPLACE FUNCTION _penny.queue_exists(name text) RETURNS boolean
-LANGUAGE c VOLATILE PARALLEL RESTRICTED
-AS 'MODULE_PATHNAME', 'penny_queue_exists';
-COMMENT ON FUNCTION _penny.queue_exists(text) IS 'Is there a queue of this name?';
 
 -- Without a search_path of its own, and with a body that needs none: the job's function
 -- is looked up in the caller's.
@@ -306,14 +303,14 @@ REVOKE EXECUTE ON FUNCTION _penny.queue_settings_changed(), _penny.restore_queue
 	penny.create_queue(text, integer, integer, interval, integer, integer, interval, integer, interval, text, real, interval, integer, integer, boolean),
 	penny.alter_queue(text, jsonb), _penny.queue_in_use(integer), penny.drop_queue(text), _penny.set_paused(text, boolean),
 	penny.pause_queue(text), penny.resume_queue(text), _penny.check_handler(), _penny.job_function(text),
-	_penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean), _penny.queue_exists(text),
+	_penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean),
 	penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean), penny.unhandle(text),
 	penny.job_id(), penny.job_context() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	penny.create_queue(text, integer, integer, interval, integer, integer, interval, integer, interval, text, real, interval, integer, integer, boolean),
 	penny.alter_queue(text, jsonb), penny.drop_queue(text), penny.pause_queue(text), penny.resume_queue(text),
 	_penny.job_function(text), _penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean),
-	_penny.queue_exists(text), penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean),
+	penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean),
 	penny.unhandle(text) TO penny_admin;
 GRANT EXECUTE ON FUNCTION penny.job_id(), penny.job_context() TO penny_user;
 GRANT EXECUTE ON FUNCTION _penny.set_paused(text, boolean), _penny.queue_in_use(integer), _penny.restore_queue(), _penny.check_queue(), _penny.check_handler(),

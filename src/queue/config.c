@@ -27,10 +27,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "port/atomics.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "base/error.h"
 #include "base/shmem.h"
 #include "queue/claimers.h"
 #include "queue/config.h"
@@ -230,6 +232,19 @@ penny_queue_by_name(const char *name, PennyQueueConfig *out)
 		}
 	}
 	return false;
+}
+
+uint16
+penny_queue_find(const char *name)
+{
+	PennyQueueConfig config;
+
+	if (!penny_queue_by_name(name, &config))
+		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND),
+						errmsg("queue \"%.*s\" does not exist",
+							   pg_mbcliplen(name, (int) strlen(name), NAMEDATALEN - 1), name),
+						errhint("Make it with penny.create_queue().")));
+	return config.id;
 }
 
 bool

@@ -30,6 +30,7 @@
 #include "utils/uuid.h"
 
 #include "auth/identity.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "plane/event.h"
 #include "queue/enqueue.h"
@@ -252,8 +253,7 @@ penny_job_check_size(Jsonb *value, const char *what)
 static int64
 interval_ms(const char *name, const Interval *interval, int64 max)
 {
-	double us = ((double) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY +
-				(double) interval->time;
+	double us = penny_interval_us(interval);
 
 	if (us < 0 || us > (double) max * 1000)
 		ereport(ERROR,
@@ -301,18 +301,6 @@ is_own_room(const char *room, const PennyIdentity *identity)
 								uuid_out, UUIDPGetDatum(&identity->user_id)))) == 0;
 }
 
-static void
-find_queue(const char *name, PennyJobRow *row)
-{
-	PennyQueueConfig config;
-
-	if (strlen(name) >= NAMEDATALEN || !penny_queue_by_name(name, &config))
-		ereport(ERROR,
-				(errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("queue \"%.63s\" does not exist", name),
-				 errhint("Make it with penny.create_queue().")));
-	row->queue = config.id;
-}
-
 void
 penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 {
@@ -335,10 +323,9 @@ penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 						errmsg("payload of a job must not be null"),
 						errhint("The JSON value null is allowed.")));
 	penny_job_check_size(what->payload, "payload");
-	find_queue(what->queue != NULL ? what->queue
-			   : handler != NULL   ? handler->queue
-								   : "normal",
-			   row);
+	row->queue = penny_queue_find(what->queue != NULL ? what->queue
+								  : handler != NULL   ? handler->queue
+													  : "normal");
 	if (what->queue != NULL)
 		check_queue(what->queue, what->kind, handler);
 	row->kind = what->kind;

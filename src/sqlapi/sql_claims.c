@@ -100,7 +100,7 @@ penny_claim_sql(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("queue, n and lease must not be null")));
 	penny_queue_require();
-	queue = penny_queue_arg(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = penny_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	InitMaterializedSRF(fcinfo, 0);
 	n = penny_claim(queue, claim_count(PG_GETARG_INT32(1)),
 					penny_interval_arg(PG_GETARG_INTERVAL_P(2), "lease", MIN_LEASE, MAX_LEASE),
@@ -353,7 +353,7 @@ penny_claim_wait_sql(PG_FUNCTION_ARGS)
 							errmsg("queue, n, wait and lease must not be null")));
 	penny_queue_require();
 	penny_require_alone(fcinfo, "penny.claim_wait()");
-	queue = penny_queue_arg(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = penny_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	n = claim_count(PG_GETARG_INT32(1));
 	until =
 		penny_queue_now() + penny_interval_arg(PG_GETARG_INTERVAL_P(2), "wait", 0, PENNY_MAX_WAIT);

@@ -127,18 +127,12 @@ penny_queue_counts_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *out = (ReturnSetInfo *) fcinfo->resultinfo;
 	PennyQueueCounts *counts;
-	int64 now;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!penny_queue_here())
 		return (Datum) 0;
 	counts = palloc(sizeof(*counts) * PENNY_SCHED_QUEUES);
-	now = penny_queue_now();
-	penny_queue_lock();
-	penny_sched_drain(penny_queue_sched(), now);
-	for (uint16 q = 0; q < PENNY_SCHED_QUEUES; q++)
-		penny_sched_counts(penny_queue_sched(), q, now, &counts[q]);
-	penny_queue_unlock();
+	(void) penny_queue_counts_all(counts);
 	for (int q = 0; q < PENNY_SCHED_QUEUES; q++)
 	{
 		const PennyQueueCounts *of = &counts[q];

@@ -23,6 +23,8 @@
 #include "base/staff.h"
 #include "config/config.h"
 #include "plane/call.h"
+#include "queue/crew.h"
+#include "queue/shared.h"
 #include "redis/redis.h"
 
 PG_FUNCTION_INFO_V1(penny_epoch);
@@ -58,6 +60,8 @@ static const char *const counter_names[PENNY_COUNTERS] = {
 };
 
 static void append_executors(StringInfo out);
+static void append_workers(StringInfo out);
+static void append_jobs(StringInfo out);
 static void append_gateway(StringInfo out, int number);
 static void append_courier(StringInfo out);
 
@@ -94,6 +98,10 @@ penny_stats(PG_FUNCTION_ARGS)
 					 ",\"epoch\":\"%s\",\"events_published\":" UINT64_FORMAT ",\"executors\":",
 					 penny_epoch_text(), (uint64) atomic_load(&penny_plane()->p->ev_tail));
 	append_executors(&out);
+	appendStringInfoString(&out, ",\"workers\":");
+	append_workers(&out);
+	appendStringInfoString(&out, ",\"jobs\":");
+	append_jobs(&out);
 	appendStringInfoString(&out, ",\"gateways\":[");
 	for (int i = 0; i < penny_gateways; i++)
 	{
@@ -125,6 +133,43 @@ append_executors(StringInfo out)
 					 "\"served\":" UINT64_FORMAT ",\"backlog\":%u}",
 					 penny_executors_min, Max(penny_executors_min, penny_executors_max), running,
 					 busy, running - busy, served, penny_call_backlog(penny_plane()));
+}
+
+/* Of jobs. */
+static void
+append_workers(StringInfo out)
+{
+	int running;
+	int busy;
+
+	penny_crew_count(&running, &busy);
+	appendStringInfo(out, "{\"maximum\":%d,\"running\":%d,\"busy\":%d,\"idle\":%d}",
+					 penny_job_workers, running, busy, running - busy);
+}
+
+/* Totals of all queues, of what is in memory; penny.queue_stats() has the rest. */
+static void
+append_jobs(StringInfo out)
+{
+	PennyQueueCounts *counts = palloc(sizeof(*counts) * PENNY_SCHED_QUEUES);
+	PennyQueueCounts sum = {0};
+	uint64 waiting = 0;
+
+	(void) penny_queue_counts_all(counts);
+	for (int q = 0; q < PENNY_SCHED_QUEUES; q++)
+	{
+		for (int runner = 0; runner < PENNY_RUNNERS; runner++)
+			waiting += counts[q].ready[runner];
+		sum.delayed += counts[q].delayed;
+		sum.active += counts[q].active + counts[q].ending;
+		sum.started += counts[q].started;
+		sum.ended += counts[q].ended;
+	}
+	appendStringInfo(out,
+					 "{\"waiting\":" UINT64_FORMAT ",\"delayed\":" UINT64_FORMAT
+					 ",\"active\":" UINT64_FORMAT ",\"started\":" UINT64_FORMAT
+					 ",\"ended\":" UINT64_FORMAT "}",
+					 waiting, sum.delayed, sum.active, sum.started, sum.ended);
 }
 
 /* A gateway, the life of its edges, and what they counted. */

@@ -231,8 +231,13 @@ for my $left (1, 0)
 	$node->wait_until(sub { $node->sql(q{SELECT count(*) FROM _penny.job_keys WHERE key = 'once'}) == 0 });
 	is($node->sql('SELECT count(*) FROM penny.dead_letters'), $left, "$left left");
 }
-
-my ($rc, $stdout, $stderr);
+$node->sql(q{INSERT INTO public.broken VALUES (1); SELECT penny.create_queue('passing', rate_limit => NULL)});
+my $left = $node->sql(q{SELECT penny.enqueue('maybe', '{"n": 1}', queue => 'passing')});
+ok($node->wait_until(sub { $node->sql("SELECT penny.job($left) ->> 'state'") eq 'failed' }), 'a dead letter of a queue');
+$node->sql(q{DELETE FROM public.broken; SELECT penny.drop_queue('passing'), penny.create_queue('other')});
+is($node->sql("SELECT queue IS NULL FROM penny.dead_letters WHERE id = $left"), 't', 'that is dropped does not go to another');
+my ($rc, $stdout, $stderr) = $node->psql('postgres', "SELECT penny.redrive($left)");
+like($stderr, qr/queue of job $left does not exist any more/, 'and is not redriven');
 
 # ---- listeners ---------------------------------------------------------------------------
 
