@@ -190,7 +190,6 @@ QUEUE = src/queue/cancel.o \
 	src/queue/load_one.o \
 	src/queue/load_prepared.o \
 	src/queue/load_rows.o \
-	src/queue/look.o \
 	src/queue/marks.o \
 	src/queue/pace.o \
 	src/queue/progress.o \
@@ -230,6 +229,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/webhook_check.o \
 	src/queue/webhook_jobs.o \
 	src/queue/webhook_judge.o \
+	src/queue/webhook_request.o \
 	src/queue/webhook_result.o \
 	src/queue/webhook_sign.o \
 	src/queue/worker.o
@@ -243,11 +243,14 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/shelf.o \
 	src/gateway/supervisor.o \
 	src/gateway/watch.o \
-	src/gateway/worker.o
+	src/gateway/worker.o \
+	src/gateway/worker_slot.o
 
 SQLAPI = src/sqlapi/sql_cache.o \
 	src/sqlapi/sql_claims.o \
 	src/sqlapi/sql_doctor.o \
+	src/sqlapi/sql_doctor_identity.o \
+	src/sqlapi/sql_doctor_jobs.o \
 	src/sqlapi/sql_identity.o \
 	src/sqlapi/sql_jobs.o \
 	src/sqlapi/sql_look.o \
@@ -425,6 +428,7 @@ REGRESS = install \
 	cached \
 	http \
 	plans \
+	claims \
 	job_keys \
 	job_flows \
 	dead_letters
@@ -432,6 +436,7 @@ REGRESS = install \
 ISOLATION = cache_catalog \
 	cache_fill \
 	cache_levels \
+	claim_races \
 	members \
 	strangers \
 	streams \

@@ -118,11 +118,12 @@ UNIT_TESTS = http \
 	edge_sse \
 	webhook \
 	courier \
+	courier_address \
 	webhook_sign \
 	webhook_judge \
 	fake_gateway
 
-UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/edge/*.h src/program/*.h src/queue/*.h test/unit/*.h)
+UNIT_DEPS = $(wildcard src/plane/*.h src/redis/*.h src/auth/*.h src/courier/*.h src/edge/*.h src/program/*.h src/queue/*.h test/unit/*.h)
 UNIT_PROGRAMS = $(addprefix .build/unit/,$(UNIT_TESTS))
 UNIT_ASAN_PROGRAMS = $(addprefix .build/unit-asan/,$(UNIT_TESTS))
 
@@ -179,6 +180,10 @@ UNIT_PG_CFLAGS = -I$(shell $(PG_CONFIG) --includedir-server) -Wno-unused-paramet
 .build/unit/courier: .build/unit/obj/test/unit/courier_server.o
 .build/unit-asan/courier: .build/unit-asan/obj/test/unit/courier_server.o
 .build/unit/courier .build/unit-asan/courier: UNIT_LIBS += -lssl -lcrypto
+# What libcurl is told, without the rest of the program.
+.build/unit/courier_address: .build/unit/obj/src/courier/request.o
+.build/unit-asan/courier_address: .build/unit-asan/obj/src/courier/request.o
+.build/unit/courier_address .build/unit-asan/courier_address: UNIT_LIBS += -lcurl
 
 .PRECIOUS: .build/unit/obj/%.o .build/unit-asan/obj/%.o
 

@@ -14,7 +14,7 @@ LANGUAGE c VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'penny_stats';
 
 COMMENT ON FUNCTION penny.stats() IS
-'Counters of executors, gateways and edges since the server started';
+'Counters of executors, workers, jobs, gateways and edges since the server started, and whether webhooks are called';
 
 -- All checks but that of the store.
 CREATE OR REPLACE FUNCTION _penny.doctor(

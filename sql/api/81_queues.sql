@@ -28,6 +28,41 @@ COMMENT ON FUNCTION _penny.restore_queue() IS 'Trigger of _penny.queues: a queue
 CREATE OR REPLACE TRIGGER restore_queue BEFORE INSERT ON _penny.queues
 	FOR EACH ROW EXECUTE FUNCTION _penny.restore_queue();
 ALTER TABLE _penny.queues ENABLE ALWAYS TRIGGER restore_queue;
+-- Before the checks of the table, whose errors name a constraint.
+CREATE OR REPLACE FUNCTION _penny.check_queue() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	wrong text := CASE
+		WHEN (NEW.name ~ '^[a-z0-9][a-z0-9_.-]{0,62}$') IS NOT TRUE
+			THEN 'name of a queue must have 1 to 63 small letters, digits and any of _ . - and begin with a letter or digit'
+		WHEN NEW.concurrency < 1 THEN 'concurrency of a queue must be at least 1, or null for no limit'
+		WHEN NEW.rate_limit < 1 THEN 'rate_limit of a queue must be at least 1, or null for no limit'
+		WHEN (NEW.rate_window BETWEEN '1 ms' AND '1 day') IS NOT TRUE THEN 'rate_window of a queue must be from 1 ms to 1 day'
+		WHEN NEW.group_concurrency < 1 THEN 'group_concurrency of a queue must be at least 1, or null for no limit'
+		WHEN NEW.group_rate_limit < 1 THEN 'group_rate_limit of a queue must be at least 1, or null for no limit'
+		WHEN (NEW.group_rate_window BETWEEN '1 ms' AND '1 day') IS NOT TRUE THEN 'group_rate_window of a queue must be from 1 ms to 1 day'
+		WHEN (NEW.attempts BETWEEN 1 AND 1000) IS NOT TRUE THEN 'attempts of a queue must be from 1 to 1000'
+		WHEN (NEW.backoff BETWEEN '0' AND '1 day') IS NOT TRUE THEN 'backoff of a queue must be from 0 to 1 day'
+		WHEN (NEW.backoff_type IN ('exponential', 'fixed')) IS NOT TRUE THEN 'backoff_type of a queue must be exponential or fixed'
+		WHEN (NEW.jitter BETWEEN 0 AND 1) IS NOT TRUE THEN 'jitter of a queue must be from 0 to 1'
+		WHEN (NEW.timeout BETWEEN '1 ms' AND '7 days') IS NOT TRUE THEN 'timeout of a queue must be from 1 ms to 7 days'
+		WHEN (NEW.keep_completed >= 0) IS NOT TRUE THEN 'keep_completed of a queue must be at least 0'
+		WHEN (NEW.keep_failed >= 0) IS NOT TRUE THEN 'keep_failed of a queue must be at least 0'
+		WHEN NEW.urgent IS NULL THEN 'urgent of a queue must not be null'
+	END;
+BEGIN
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = wrong;
+	END IF;
+	RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION _penny.check_queue() IS 'Trigger of _penny.queues: PY400, in words, for a setting that cannot be';
+
+CREATE OR REPLACE TRIGGER check_queue BEFORE INSERT OR UPDATE ON _penny.queues
+	FOR EACH ROW EXECUTE FUNCTION _penny.check_queue();
 CREATE OR REPLACE TRIGGER settings_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON _penny.queues
 	FOR EACH STATEMENT EXECUTE FUNCTION _penny.queue_settings_changed();
 ALTER TABLE _penny.queues ENABLE ALWAYS TRIGGER settings_changed;
@@ -204,8 +239,19 @@ BEGIN
 			HINT = 'A kind is named by 1 to 128 letters, digits and any of _ . : / -';
 	ELSIF url IS NOT NULL AND secret IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'a webhook needs a secret to be signed with', HINT = 'penny.webhook_secret() makes one.';
-	ELSIF NOT _penny.queue_exists(queue) THEN
-		RAISE EXCEPTION USING ERRCODE = 'PY404', MESSAGE = format('queue "%s" does not exist', queue);
+	ELSIF NOT coalesce(_penny.has_queue(queue), false) THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY404', MESSAGE = format('queue "%s" does not exist', queue), HINT = 'Make it with penny.create_queue().';
+	-- here, and not by the checks of the table, whose errors show the row with the secret
+	ELSIF attempts NOT BETWEEN 1 AND 1000 THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'attempts of a handler must be from 1 to 1000';
+	ELSIF backoff NOT BETWEEN '0' AND '1 day' THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'backoff of a handler must be from 0 to 1 day';
+	ELSIF timeout NOT BETWEEN '1 ms' AND '7 days' THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'timeout of a handler must be from 1 ms to 7 days';
+	ELSIF access IS NULL OR access NOT IN ('user', 'agent', 'admin') THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'access of a handler must be user, agent or admin';
+	ELSIF batch IS NULL THEN
+		RAISE EXCEPTION USING ERRCODE = 'PY400', MESSAGE = 'batch of a handler must not be null';
 	END IF;
 	PERFORM _penny.webhook_check(url, secret);
 	DELETE FROM _penny.handlers h WHERE h.kind = kind;
@@ -215,11 +261,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION _penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean) IS 'penny.handle() with the function looked up';
-
-CREATE OR REPLACE FUNCTION _penny.queue_exists(name text) RETURNS boolean
-LANGUAGE c VOLATILE PARALLEL RESTRICTED
-AS 'MODULE_PATHNAME', 'penny_queue_exists';
-COMMENT ON FUNCTION _penny.queue_exists(text) IS 'Is there a queue of this name?';
 
 -- Without a search_path of its own, and with a body that needs none: the job's function
 -- is looked up in the caller's.
@@ -258,21 +299,21 @@ AS 'MODULE_PATHNAME', 'penny_job_context';
 COMMENT ON FUNCTION penny.job_context() IS
 'In a handler: id, kind, queue, attempt, attempts, key, group, parent, user_id of who enqueued it, enqueued_at, and what the children of a flow gave; else null';
 
-REVOKE EXECUTE ON FUNCTION _penny.queue_settings_changed(), _penny.restore_queue(),
+REVOKE EXECUTE ON FUNCTION _penny.queue_settings_changed(), _penny.restore_queue(), _penny.check_queue(),
 	penny.create_queue(text, integer, integer, interval, integer, integer, interval, integer, interval, text, real, interval, integer, integer, boolean),
 	penny.alter_queue(text, jsonb), _penny.queue_in_use(integer), penny.drop_queue(text), _penny.set_paused(text, boolean),
 	penny.pause_queue(text), penny.resume_queue(text), _penny.check_handler(), _penny.job_function(text),
-	_penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean), _penny.queue_exists(text),
+	_penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean),
 	penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean), penny.unhandle(text),
 	penny.job_id(), penny.job_context() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
 	penny.create_queue(text, integer, integer, interval, integer, integer, interval, integer, interval, text, real, interval, integer, integer, boolean),
 	penny.alter_queue(text, jsonb), penny.drop_queue(text), penny.pause_queue(text), penny.resume_queue(text),
 	_penny.job_function(text), _penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean),
-	_penny.queue_exists(text), penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean),
+	penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean),
 	penny.unhandle(text) TO penny_admin;
 GRANT EXECUTE ON FUNCTION penny.job_id(), penny.job_context() TO penny_user;
-GRANT EXECUTE ON FUNCTION _penny.set_paused(text, boolean), _penny.queue_in_use(integer), _penny.restore_queue(), _penny.check_handler(),
+GRANT EXECUTE ON FUNCTION _penny.set_paused(text, boolean), _penny.queue_in_use(integer), _penny.restore_queue(), _penny.check_queue(), _penny.check_handler(),
 	_penny.queue_settings_changed() TO penny_admin;
 GRANT SELECT, INSERT, UPDATE, DELETE ON _penny.queues TO penny_admin;
 -- Not the secret: who wrote it has it.

@@ -118,7 +118,7 @@ BEGIN
 		WHEN pg_catalog.jsonb_extract_path_text(job, 'state') OPERATOR(pg_catalog.<>) 'completed' THEN
 			RAISE EXCEPTION USING ERRCODE = 'external_routine_exception',
 				MESSAGE = pg_catalog.format('job %s has %s', job_id,
-					CASE pg_catalog.jsonb_extract_path_text(job, 'state') WHEN 'cancelled' THEN 'been cancelled' ELSE 'failed' END),
+					CASE WHEN pg_catalog.jsonb_extract_path_text(job, 'state') OPERATOR(pg_catalog.=) 'cancelled' THEN 'been cancelled' ELSE 'failed' END),
 				DETAIL = coalesce(pg_catalog.jsonb_extract_path_text(job, 'error'), '');
 		ELSE
 			result := pg_catalog.jsonb_extract_path(job, 'result');

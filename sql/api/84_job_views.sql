@@ -49,9 +49,29 @@ END
 $$;
 COMMENT ON VIEW _penny.job_rows IS 'Jobs in segments, ended or not';
 
+-- What PostgreSQL adds to the message of an error may show rows of tables that a
+-- user cannot read; agents see all of it.
+CREATE OR REPLACE FUNCTION _penny.error_told(error text) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN _penny.is_agent() THEN error ELSE split_part(error, E'\n', 1) END
+$$;
+COMMENT ON FUNCTION _penny.error_told(text) IS 'An error of a job as the caller is told it: users the message alone, without details';
+
+CREATE OR REPLACE FUNCTION _penny.errors_told(errors jsonb) RETURNS jsonb
+LANGUAGE sql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE WHEN _penny.is_agent() THEN errors ELSE (
+		SELECT coalesce(jsonb_agg(e || jsonb_build_object('error', _penny.error_told(e ->> 'error')) ORDER BY n), '[]')
+		FROM jsonb_array_elements(errors) WITH ORDINALITY AS a (e, n)) END
+$$;
+COMMENT ON FUNCTION _penny.errors_told(jsonb) IS 'The errors of a job as the caller is told them';
+
 CREATE OR REPLACE VIEW penny.jobs WITH (security_barrier) AS
 SELECT j.id, q.name AS queue, j.kind, j.state, j.priority, j.attempt, j.attempts, j.payload, j.run_at, j.enqueued_at, j.started_at,
-	j.ended_at, j.lease_until, j.worker, j.result, j.error, j.key, j.group_key, j.room, j.user_id, j.parent
+	j.ended_at, j.lease_until, j.worker, j.result, _penny.error_told(j.error) AS error, j.key, j.group_key, j.room, j.user_id, j.parent
 FROM (
 	SELECT r.id, r.queue, r.kind, _penny.job_state(r.id, r.due) AS state, r.priority,
 		(_penny.job_attempt(r.id)).attempt, nullif(r.attempts, 0) AS attempts, r.payload,
@@ -81,7 +101,7 @@ WHERE ((SELECT _penny.is_agent()) OR j.user_id = (SELECT penny.user_id())) AND j
 COMMENT ON VIEW penny.jobs IS 'Jobs: those that wait, are delayed, blocked by children or active, dead letters (failed), and of those that have ended at least the last that their queues keep. A user sees what it enqueued, agents see all';
 
 CREATE OR REPLACE VIEW penny.dead_letters WITH (security_barrier) AS
-SELECT d.id, q.name AS queue, d.kind, d.payload, d.reason, d.made AS attempts, d.errors -> -1 ->> 'error' AS error, d.errors,
+SELECT d.id, q.name AS queue, d.kind, d.payload, d.reason, d.made AS attempts, _penny.error_told(d.errors -> -1 ->> 'error') AS error, _penny.errors_told(d.errors) AS errors,
 	d.enqueued_at, d.died_at, d.key, d.group_key, d.room, d.user_id, d.parent, d.redriven_from
 FROM _penny.jobs_dead d LEFT JOIN _penny.queues q ON q.id = d.queue
 WHERE (SELECT _penny.is_agent()) OR d.user_id = (SELECT penny.user_id());
@@ -134,7 +154,7 @@ BEGIN
 		|| coalesce((SELECT jsonb_build_object('progress', p) FROM _penny.job_progress(id) p WHERE p IS NOT NULL), '{}')
 		|| CASE WHEN job.result IS NULL THEN '{}' ELSE jsonb_build_object('result', job.result) END
 		|| CASE WHEN job.attempt = 0 THEN '{}' ELSE coalesce((SELECT jsonb_build_object('errors', e)
-			FROM coalesce(dead.errors, _penny.job_errors(id)) e WHERE e <> '[]'), '{}') END
+			FROM _penny.errors_told(coalesce(dead.errors, _penny.job_errors(id))) e WHERE e <> '[]'), '{}') END
 		|| coalesce((SELECT jsonb_build_object('children', c) FROM _penny.job_children(id) c WHERE c IS NOT NULL), '{}');
 END
 $$;
@@ -166,10 +186,10 @@ AS $$
 $$;
 COMMENT ON FUNCTION penny.queue_stats() IS 'Of each queue its jobs by state, the age in ms of the one that has been ready for longest, and counts since the server started; how full memory is and whether jobs wait for room there (missed); segments with their sizes; deferred jobs and dead letters. Needs penny_agent';
 
-REVOKE EXECUTE ON FUNCTION _penny.job_state(bigint, timestamptz), _penny.job_attempt(bigint), _penny.job_errors(bigint),
+REVOKE EXECUTE ON FUNCTION _penny.error_told(text), _penny.errors_told(jsonb), _penny.job_state(bigint, timestamptz), _penny.job_attempt(bigint), _penny.job_errors(bigint),
 	_penny.job_children(bigint), _penny.queue_counts(), _penny.queue_segments(), _penny.queue_facts(), penny.job(bigint),
 	penny.queue_stats() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION _penny.job_state(bigint, timestamptz), _penny.job_attempt(bigint), _penny.job_errors(bigint),
+GRANT EXECUTE ON FUNCTION _penny.error_told(text), _penny.errors_told(jsonb), _penny.job_state(bigint, timestamptz), _penny.job_attempt(bigint), _penny.job_errors(bigint),
 	_penny.job_children(bigint), penny.job(bigint) TO penny_user;
 GRANT EXECUTE ON FUNCTION _penny.queue_counts(), _penny.queue_segments(), _penny.queue_facts(), penny.queue_stats() TO penny_agent;
 REVOKE ALL ON _penny.job_rows, _penny.deferred_counts, penny.jobs, penny.dead_letters, penny.queues, penny.schedules FROM PUBLIC;

@@ -122,6 +122,7 @@ AS $$
 DECLARE
 	waits boolean := _penny.wait_asked(request.query);
 	job jsonb;
+	headers jsonb;
 BEGIN
 	PERFORM _penny.check_query(request.query, '{wait}');
 	IF waits THEN
@@ -131,10 +132,11 @@ BEGIN
 	IF job IS NULL THEN
 		PERFORM _penny.job_not_found(_penny.path_job(request.params));
 	END IF;
-	RETURN (200, _penny.job_headers(job, waits), job)::penny.response;
+	headers := _penny.job_headers(job, waits);
+	RETURN (CASE WHEN headers = '{}' THEN 200 ELSE 202 END, headers, job)::penny.response;
 END
 $$;
-COMMENT ON FUNCTION _penny.http_get_job(penny.request) IS 'GET /api/v1/jobs/{id}';
+COMMENT ON FUNCTION _penny.http_get_job(penny.request) IS 'GET /api/v1/jobs/{id}: 202 when it was to wait, and the job has not ended';
 
 CREATE OR REPLACE FUNCTION _penny.http_cancel_job(request penny.request) RETURNS penny.response
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -184,7 +186,7 @@ END
 $$;
 COMMENT ON FUNCTION _penny.http_jobs_claim(penny.request) IS 'POST /api/v1/queues/{queue}/claim';
 
--- {"jobs": [{"id", "token", …}]}: each an object of these members, ids and tokens as strings of digits.
+-- {"jobs": [{"id", "token", ...}]}: each an object of these members, ids and tokens as strings of digits.
 CREATE OR REPLACE FUNCTION _penny.check_claims(doc jsonb, members jsonb, further jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp

@@ -34,3 +34,10 @@ penny_clock_timeout(int64 now, int64 at)
 		return -1;
 	return (long) Max(Min(at - now, INT_MAX), 0);
 }
+
+double
+penny_interval_us(const Interval *interval)
+{
+	return ((double) interval->month * DAYS_PER_MONTH + interval->day) * (double) USECS_PER_DAY +
+		   (double) interval->time;
+}

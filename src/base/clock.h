@@ -11,6 +11,8 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
 #define PENNY_NEVER PG_INT64_MAX
 
 /* Now; the same scale in all processes of the machine. */
@@ -19,5 +21,7 @@ extern int64 penny_clock_ms(void);
 extern uint64 penny_clock_ns(void);
 /* Timeout for a wait until `at`: at least 0, -1 for PENNY_NEVER. */
 extern long penny_clock_timeout(int64 now, int64 at);
+/* Microseconds of an interval; a month has 30 days, as where intervals are compared. */
+extern double penny_interval_us(const Interval *interval);
 
 #endif /* PENNY_CLOCK_H */

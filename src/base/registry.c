@@ -104,6 +104,7 @@ registry_create(void)
 		penny_staff_create(&registry->worker[i]);
 	penny_staff_create(&registry->courier);
 	pg_atomic_init_u32(&registry->courier_child, 0);
+	pg_atomic_init_u32(&registry->courier_failures, 0);
 	for (int i = 0; i < PENNY_MAX_EDGES; i++)
 	{
 		PennyGatewayEntry *entry = &registry->gateway[i];

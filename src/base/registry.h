@@ -97,7 +97,8 @@ typedef struct PennyRegistry
 	PennyStaffEntry executor[PENNY_MAX_EXECUTORS]; /* those below penny.executors_min are static */
 	PennyStaffEntry worker[PENNY_MAX_WORKERS];
 	PennyStaffEntry courier;
-	pg_atomic_uint32 courier_child; /* pid of its penny-courier, 0 = none */
+	pg_atomic_uint32 courier_child;    /* pid of its penny-courier, 0 = none is ready; courier */
+	pg_atomic_uint32 courier_failures; /* of those in a row without an answer; likewise */
 	PennyGatewayEntry gateway[PENNY_MAX_EDGES];
 } PennyRegistry;
 

@@ -31,7 +31,7 @@
 #include "program/log.h"
 
 /* Requests and responses in memory, all together. */
-#define PENNY_COURIER_MEMORY (UINT64_C(256) << 20)
+#define PENNY_COURIER_MEMORY (2 * (uint64_t) PENNY_COURIER_BYTES_OPEN)
 
 typedef struct PennyCourier
 {

@@ -16,6 +16,7 @@
  *
  *-------------------------------------------------------------------------
  */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,7 @@ check_address(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
 	PennyTransfer *transfer = arg;
 	PennyAddress address;
 	uint16_t port;
+	int fd;
 
 	if (purpose != CURLSOCKTYPE_IPCXN || to->addrlen > sizeof(struct sockaddr_storage) ||
 		!penny_address_of(&to->addr, &address, &port) || port != transfer->url.port ||
@@ -52,7 +54,10 @@ check_address(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
 		transfer->refused = true;
 		return CURL_SOCKET_BAD;
 	}
-	return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+	fd = socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+	if (fd < 0 && errno != EAFNOSUPPORT)
+		transfer->unable = true;
+	return fd < 0 ? CURL_SOCKET_BAD : fd;
 }
 
 static CURLcode
@@ -255,7 +260,9 @@ penny_request_outcome(const PennyTransfer *transfer, CURLcode result)
 		case CURLE_COULDNT_RESOLVE_HOST:
 			return PENNY_COURIER_NO_NAME;
 		case CURLE_COULDNT_CONNECT:
-			return transfer->refused ? PENNY_COURIER_REFUSED : PENNY_COURIER_NO_CONNECT;
+			return transfer->refused  ? PENNY_COURIER_REFUSED
+				   : transfer->unable ? PENNY_COURIER_BUSY
+									  : PENNY_COURIER_NO_CONNECT;
 		case CURLE_SSL_CONNECT_ERROR:
 		case CURLE_PEER_FAILED_VERIFICATION:
 		case CURLE_SSL_CACERT_BADFILE:

@@ -40,15 +40,17 @@ allow_sockets(void *filter)
 {
 	static const int families[] = {AF_INET, AF_INET6};
 	static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
+	static const int protocols[] = {IPPROTO_TCP, IPPROTO_UDP}; /* of those types */
 	int failed = 0;
 
 	for (int i = 0; i < 2; i++)
 	{
-		for (int j = 0; j < 2; j++)
-			failed |=
-				seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 2,
-								 SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) families[i]),
-								 SCMP_A1(SCMP_CMP_MASKED_EQ, TYPE_MASK, (scmp_datum_t) types[j]));
+		for (int j = 0; j < 4; j++)
+			failed |= seccomp_rule_add(
+				filter, SCMP_ACT_ALLOW, SCMP_SYS(socket), 3,
+				SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) families[i]),
+				SCMP_A1(SCMP_CMP_MASKED_EQ, TYPE_MASK, (scmp_datum_t) types[j / 2]),
+				SCMP_A2(SCMP_CMP_EQ, j % 2 == 0 ? 0 : (scmp_datum_t) protocols[j / 2]));
 	}
 	failed |= seccomp_rule_add(filter, SCMP_ACT_KILL_PROCESS, SCMP_SYS(socket), 1,
 							   SCMP_A0(SCMP_CMP_EQ, AF_UNIX));

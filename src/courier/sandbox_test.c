@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "courier/courier.h"
@@ -48,6 +49,21 @@ static bool
 raw_socket(void)
 {
 	return socket(AF_INET, SOCK_RAW, IPPROTO_ICMP) >= 0;
+}
+
+static bool
+lite_socket(void)
+{
+	return socket(AF_INET, SOCK_DGRAM, IPPROTO_UDPLITE) >= 0;
+}
+
+/* What poll() is on machines without that call. */
+static bool
+poll_as_elsewhere(void)
+{
+	struct timespec none = {0};
+
+	return syscall(SYS_ppoll, NULL, 0, &none, NULL, 0) == 0;
 }
 
 static bool
@@ -116,11 +132,13 @@ static const PennyTry tries[] = {
 	{"listen", PENNY_KILLED, listen_socket},
 	{"accept a connection", PENNY_KILLED, accept_socket},
 	{"make a raw socket", PENNY_REFUSED, raw_socket},
+	{"make a socket of another protocol", PENNY_REFUSED, lite_socket},
 	{"make a packet socket", PENNY_REFUSED, packet_socket},
 	{"make a netlink socket", PENNY_REFUSED, netlink_socket},
 	{"make a pair of local sockets", PENNY_KILLED, socket_pair},
 	{"make the worker's socket blocking", PENNY_REFUSED, make_blocking},
 	{"copy a descriptor", PENNY_REFUSED, copy_descriptor},
+	{"poll", PENNY_WORKS, poll_as_elsewhere},
 	{"connect", PENNY_WORKS, connect_out},
 	{"write to the worker", PENNY_WORKS, write_worker},
 	{"make a request", PENNY_WORKS, call_somebody},

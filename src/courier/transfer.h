@@ -42,6 +42,7 @@ typedef struct PennyTransfer
 	bool headers_large;
 	bool refused;   /* an address that may not be connected to */
 	bool exhausted; /* no memory for the response */
+	bool unable;    /* no descriptor for a connection */
 	char error[PENNY_COURIER_ERROR_MAX];
 } PennyTransfer;
 

@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "postmaster/bgworker.h"
-#include "utils/memutils.h"
 
 #include "base/clock.h"
 #include "base/registry.h"
@@ -20,8 +19,7 @@
 #include "base/worker.h"
 #include "config/config.h"
 #include "gateway/courier_start.h"
-
-#define SLOT_PAUSE 10000 /* ms until a start is tried again that found no slot */
+#include "gateway/worker_slot.h"
 
 static BackgroundWorkerHandle *asked = NULL; /* until it has taken its place */
 static int64 start_at = PENNY_NEVER;
@@ -56,21 +54,7 @@ penny_courier_start_at(void)
 static void
 start(int64 now)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-	start_at = PENNY_NEVER;
-	if (penny_worker_start(PENNY_COURIER, 0, &asked))
-		told_slots = false;
-	else
-	{
-		asked = NULL;
-		start_at = now + SLOT_PAUSE;
-		if (!told_slots)
-			ereport(LOG,
-					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-					 errmsg("no background worker slot is free for penny courier"),
-					 errhint("Set \"max_worker_processes\" to %d.", penny_config_worker_slots())));
-		told_slots = true;
-	}
-	MemoryContextSwitchTo(old);
+	start_at = penny_slot_start(PENNY_COURIER, 0, "penny courier", &asked, &told_slots)
+				   ? PENNY_NEVER
+				   : now + PENNY_SLOT_PAUSE;
 }

@@ -18,9 +18,7 @@
  */
 #include "postgres.h"
 
-#include "miscadmin.h"
 #include "postmaster/bgworker.h"
-#include "utils/memutils.h"
 
 #include "base/clock.h"
 #include "base/registry.h"
@@ -28,11 +26,11 @@
 #include "base/worker.h"
 #include "config/config.h"
 #include "gateway/job_workers.h"
+#include "gateway/worker_slot.h"
 #include "queue/crew.h"
 #include "queue/queue.h"
 
-#define PATIENCE 20      /* ms that jobs wait before another worker starts */
-#define SLOT_PAUSE 10000 /* ms until a start is tried again that found no slot */
+#define PATIENCE 20 /* ms that jobs wait before another worker starts */
 
 /* Workers asked for that have not taken their number yet. */
 static BackgroundWorkerHandle *pending[PENNY_MAX_WORKERS];
@@ -132,27 +130,15 @@ look_for_more(int64 now, int running, int busy)
 static void
 start(int64 now)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
 	for (int i = 0; i < Max(penny_job_workers, 1); i++)
 	{
 		if (pending[i] != NULL || penny_staff_held(&penny_registry()->worker[i]))
 			continue;
-		if (penny_worker_start(PENNY_WORKER, i, &pending[i]))
+		if (!penny_slot_start(PENNY_WORKER, i, "another penny worker", &pending[i], &told_slots))
 		{
-			told_slots = false;
-			break;
+			slot_at = now + PENNY_SLOT_PAUSE;
+			start_at = slot_at;
 		}
-		pending[i] = NULL;
-		slot_at = now + SLOT_PAUSE;
-		start_at = slot_at;
-		if (!told_slots)
-			ereport(LOG, (errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-						  errmsg("no background worker slot is free for another penny worker"),
-						  errhint("Set \"max_worker_processes\" to %d.",
-								  Max(penny_config_worker_slots(), max_worker_processes + 1))));
-		told_slots = true;
 		break;
 	}
-	MemoryContextSwitchTo(old);
 }

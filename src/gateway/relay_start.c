@@ -13,18 +13,17 @@
 #include "postgres.h"
 
 #include "postmaster/bgworker.h"
-#include "utils/memutils.h"
 
 #include "base/clock.h"
 #include "base/worker.h"
 #include "config/config.h"
 #include "gateway/relay_start.h"
+#include "gateway/worker_slot.h"
 #include "redis/redis.h"
 
-#define LIVED 2000       /* ms; a relay that ran so long was well */
-#define PAUSE_MIN 1000   /* ms */
-#define PAUSE_MAX 30000  /* ms */
-#define SLOT_PAUSE 10000 /* ms until a start is tried again that found no slot */
+#define LIVED 2000      /* ms; a relay that ran so long was well */
+#define PAUSE_MIN 1000  /* ms */
+#define PAUSE_MAX 30000 /* ms */
 
 static BackgroundWorkerHandle *asked = NULL; /* of the one asked for, until it has ended */
 static int64 pause_ms = 0;
@@ -80,21 +79,7 @@ still_there(void)
 static void
 start(int64 now)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-	start_at = PENNY_NEVER;
-	if (!penny_worker_start(PENNY_RELAY, 0, &asked))
-	{
-		asked = NULL;
-		start_at = now + SLOT_PAUSE;
-		if (!told_slots)
-			ereport(LOG,
-					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-					 errmsg("no background worker slot is free for penny relay"),
-					 errhint("Set \"max_worker_processes\" to %d.", penny_config_worker_slots())));
-		told_slots = true;
-	}
-	else
-		told_slots = false;
-	MemoryContextSwitchTo(old);
+	start_at = penny_slot_start(PENNY_RELAY, 0, "penny relay", &asked, &told_slots)
+				   ? PENNY_NEVER
+				   : now + PENNY_SLOT_PAUSE;
 }

@@ -53,7 +53,6 @@
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/memutils.h"
 #include "utils/ps_status.h"
 #include "utils/rel.h"
 
@@ -70,6 +69,7 @@
 #include "gateway/courier_start.h"
 #include "gateway/job_workers.h"
 #include "gateway/relay_start.h"
+#include "gateway/worker_slot.h"
 #include "plane/call.h"
 #include "plane/event.h"
 #include "realtime/prepared.h"
@@ -79,7 +79,6 @@
 #define SWEEP_PAUSE 1000        /* ms between sweeps while transactions are prepared */
 #define STREAMS_PAUSE 5000      /* ms, at most, between looks for dead producers */
 #define EXECUTIONS_PAUSE 300000 /* ms, at most, between looks for tools that do not end */
-#define SLOT_PAUSE 10000        /* ms until a start is tried again that found no slot */
 #define AUTHENTICATOR "penny_authenticator"
 
 extern PGDLLEXPORT void penny_supervisor_main(Datum main_arg);
@@ -369,26 +368,19 @@ static void
 start_executor(int64 now)
 {
 	PennyRegistry *registry = penny_registry();
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	bool told = pg_atomic_read_u32(&registry->slots_reported) != 0;
 
 	for (int i = penny_executors_min; i < (int) penny_plane()->config.executors; i++)
 	{
 		if (pending[i] != NULL || registry->executor[i].pid != 0)
 			continue;
-		if (!penny_worker_start(PENNY_EXECUTOR, i, &pending[i]))
+		if (!penny_slot_start(PENNY_EXECUTOR, i, "another penny executor", &pending[i], &told))
 		{
-			pending[i] = NULL;
-			slot_at = now + SLOT_PAUSE;
-			if (pg_atomic_exchange_u32(&registry->slots_reported, 1) == 0)
-				ereport(LOG,
-						(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
-						 errmsg("no background worker slot is free for another penny executor"),
-						 errhint("Set \"max_worker_processes\" to %d.",
-								 Max(penny_config_worker_slots(), max_worker_processes + 1))));
+			slot_at = now + PENNY_SLOT_PAUSE;
+			pg_atomic_write_u32(&registry->slots_reported, 1);
 		}
 		break;
 	}
-	MemoryContextSwitchTo(old);
 }
 
 /* Those that took their number, or ended before. */

@@ -38,7 +38,9 @@
 #define PENNY_COURIER_REQUESTS_MAX 1000
 #define PENNY_COURIER_BODY_MAX (2 * 1024 * 1024) /* bytes of a request's body */
 #define PENNY_COURIER_RESPONSE_MAX (1024 * 1024) /* bytes of a response's body */
-#define PENNY_COURIER_HEADERS_MAX 16384          /* bytes of a request's headers */
+/* Bytes of the requests that a worker has with its courier, which has as many for responses. */
+#define PENNY_COURIER_BYTES_OPEN ((size_t) 128 * 1024 * 1024)
+#define PENNY_COURIER_HEADERS_MAX 16384 /* bytes of a request's headers */
 #define PENNY_COURIER_HEADER_COUNT 32
 #define PENNY_COURIER_TIMEOUT_MAX (10 * 60 * 1000) /* ms */
 #define PENNY_COURIER_PATH_MAX 1024                /* bytes of a path, and of the resolvers */

@@ -35,6 +35,7 @@
 #include "queue/claim.h"
 #include "queue/claimers.h"
 #include "queue/config.h"
+#include "queue/flow.h"
 #include "queue/queue.h"
 #include "queue/shared.h"
 
@@ -149,7 +150,7 @@ remember(const PennyJob *jobs, int n)
 
 /*
  * The rows of what was taken and noted last; jobs whose rows are gone are dropped.
- * When there are enough bytes of payloads the others go back for the next claim: an
+ * When there are enough bytes of what they carry the others go back for the next claim: an
  * answer that is too large to be made would come to nothing each time.
  */
 static int
@@ -168,8 +169,13 @@ read_rows(const PennyJob *jobs, int n, PennyClaimed *out)
 		}
 		if (penny_job_read(&jobs[i], &out[found].row))
 		{
-			bytes += VARSIZE(out[found].row.payload);
-			out[found++].job = jobs[i];
+			PennyClaimed *claimed = &out[found++];
+
+			claimed->job = jobs[i];
+			claimed->children =
+				penny_flow_is_parent(&claimed->row) ? penny_flow_children(claimed->row.id) : NULL;
+			bytes += VARSIZE(claimed->row.payload);
+			bytes += claimed->children != NULL ? VARSIZE(claimed->children) : 0;
 		}
 		else
 			vanished(jobs[i].id, jobs[i].token);

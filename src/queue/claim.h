@@ -13,12 +13,13 @@
 #include "queue/queue.h"
 
 #define PENNY_CLAIM_MAX 1000
-#define PENNY_CLAIM_BYTES (64 * 1024 * 1024) /* of payloads, after which no more are given */
+#define PENNY_CLAIM_BYTES (64 * 1024 * 1024) /* of what they carry, after which no more are given */
 
 typedef struct PennyClaimed
 {
 	PennyJob job; /* as it was taken */
 	PennyJobRow row;
+	Jsonb *children; /* what they gave, or NULL */
 } PennyClaimed;
 
 /* Transaction callbacks; from penny_queue_init(). */

@@ -27,10 +27,12 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "mb/pg_wchar.h"
 #include "port/atomics.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "base/error.h"
 #include "base/shmem.h"
 #include "queue/claimers.h"
 #include "queue/config.h"
@@ -234,6 +236,19 @@ penny_queue_by_name(const char *name, PennyQueueConfig *out)
 	return false;
 }
 
+uint16
+penny_queue_find(const char *name)
+{
+	PennyQueueConfig config;
+
+	if (!penny_queue_by_name(name, &config))
+		ereport(ERROR, (errcode(ERRCODE_PENNY_NOT_FOUND),
+						errmsg("queue \"%.*s\" does not exist",
+							   pg_mbcliplen(name, (int) strlen(name), NAMEDATALEN - 1), name),
+						errhint("Make it with penny.create_queue().")));
+	return config.id;
+}
+
 bool
 penny_queue_by_id(uint16 id, PennyQueueConfig *out)
 {
@@ -334,4 +349,9 @@ penny_queue_config_apply(void)
 	/* a limit may have opened, a queue gone on, a kind lost its handler */
 	penny_claimers_wake_all();
 	pfree(list);
+	/* what may start now that could not before */
+	penny_queue_wake(PENNY_RUNNER_WEBHOOK, 0);
+	for (int i = 0; i < PENNY_SCHED_QUEUES; i++)
+		if (queue_index[i] >= 0)
+			penny_queue_wake(PENNY_RUNNER_EXTERNAL, (uint16) i);
 }

@@ -22,6 +22,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "queue/config.h"
 
 /* A table that is read, by the names of its columns. */
@@ -125,7 +126,7 @@ text_column(const Reader *reader, const char *name)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-/* Microseconds; a month has 30 days, as where intervals are compared. */
+/* Microseconds. */
 static int64
 interval_column(const Reader *reader, const char *name, int64 missing)
 {
@@ -133,10 +134,7 @@ interval_column(const Reader *reader, const char *name, int64 missing)
 	Datum value = column(reader, name, &isnull);
 	const Interval *interval = isnull ? NULL : DatumGetIntervalP(value);
 
-	if (interval == NULL)
-		return missing;
-	return interval->time +
-		   ((int64) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY;
+	return interval == NULL ? missing : (int64) penny_interval_us(interval);
 }
 
 /* ---- queues ----------------------------------------------------------------------- */

@@ -37,12 +37,14 @@ typedef struct Slot
 	uint64 cookie;
 	int courier;
 	int64 deadline;
-	bool lost; /* to be told so */
+	size_t len; /* bytes that the courier keeps of it */
+	bool lost;  /* to be told so */
 } Slot;
 
 static Slot slots[SLOTS];
 static int open_slots = 0;
 static int lost_slots = 0;
+static size_t open_bytes = 0; /* of requests sent and not answered */
 static uint64 tickets = 0;
 static bool stopping = false;
 
@@ -123,7 +125,8 @@ penny_courier_link_room(void)
 {
 	const PennyCourierProcess *courier = &penny_couriers.courier[penny_couriers.current];
 
-	if (courier->state != PENNY_LINK_READY || stopping ||
+	if (courier->state != PENNY_LINK_READY || courier->stream.ended || stopping ||
+		penny_couriers.held || open_bytes >= PENNY_COURIER_BYTES_OPEN ||
 		penny_courier_stream_waiting(&courier->stream) > UNSENT_MAX)
 		return 0;
 	return courier->knows.requests - open_slots;
@@ -135,6 +138,7 @@ penny_courier_link_send(uint64 cookie, const PennyCourierRequest *request)
 	static int next = 0;
 	PennyCourierProcess *courier = &penny_couriers.courier[penny_couriers.current];
 	char *payload;
+	size_t len = penny_courier_request_size(request);
 	Slot *slot;
 	uint64 ticket;
 
@@ -144,17 +148,18 @@ penny_courier_link_send(uint64 cookie, const PennyCourierRequest *request)
 		next = (next + 1) % SLOTS;
 	slot = &slots[next];
 	ticket = ++tickets << SLOT_BITS | (uint64) next;
-	payload = penny_courier_stream_push(&courier->stream, PENNY_COURIER_REQUEST, ticket,
-										penny_courier_request_size(request));
+	payload = penny_courier_stream_push(&courier->stream, PENNY_COURIER_REQUEST, ticket, len);
 	if (payload == NULL)
 		return false;
 	penny_courier_request_write(request, payload);
 	*slot = (Slot){.ticket = ticket,
 				   .cookie = cookie,
 				   .courier = penny_couriers.current,
-				   .deadline = penny_clock_ms() + request->timeout + GRACE};
+				   .deadline = penny_clock_ms() + request->timeout + GRACE,
+				   .len = len};
 	courier->open++;
 	open_slots++;
+	open_bytes += len;
 	return true;
 }
 
@@ -182,7 +187,15 @@ penny_courier_link_open(void)
 int
 penny_courier_link_pid(void)
 {
-	return (int) penny_couriers.courier[penny_couriers.current].child.pid;
+	const PennyCourierProcess *courier = &penny_couriers.courier[penny_couriers.current];
+
+	return courier->state == PENNY_LINK_READY ? (int) courier->child.pid : 0;
+}
+
+int
+penny_courier_link_failures(void)
+{
+	return penny_couriers.courier[penny_couriers.current].answered ? 0 : penny_couriers.failures;
 }
 
 /* ---- answers ------------------------------------------------------------------- */
@@ -205,13 +218,15 @@ take(int number, uint64 *cookie, PennyCourierAnswer *answer)
 	PennyCourierProcess *courier = &penny_couriers.courier[number];
 	PennyCourierStream *stream = &courier->stream;
 	PennyCourierFrame frame;
+	size_t rest;
 
 	for (;;)
 	{
 		while (penny_courier_stream_next(stream, &frame))
 		{
-			if (frame.kind == PENNY_COURIER_READY && frame.len == 0)
+			if (frame.kind == PENNY_COURIER_READY && frame.len == 0 && !courier->ready)
 			{
+				courier->ready = true;
 				if (courier->state != PENNY_LINK_STARTING)
 					continue;
 				courier->state = PENNY_LINK_READY;
@@ -224,7 +239,11 @@ take(int number, uint64 *cookie, PennyCourierAnswer *answer)
 		}
 		if (courier->state != PENNY_LINK_ENDED || stream->ended || stream->broken)
 			break;
+		/* nothing more comes, even if somebody else still has its end of the socket */
+		rest = stream->in_end - stream->in_start;
 		penny_courier_stream_fill(stream);
+		if (stream->in_end - stream->in_start == rest)
+			break;
 	}
 	if (courier->state == PENNY_LINK_ENDED)
 		lose(number);
@@ -297,6 +316,7 @@ tell_lost(uint64 *cookie, PennyCourierAnswer *answer)
 static void
 release(Slot *slot)
 {
+	open_bytes -= slot->len;
 	memset(slot, 0, sizeof(*slot));
 	open_slots--;
 }
@@ -340,8 +360,11 @@ penny_courier_link_due(void)
 		if (penny_couriers.courier[i].state != PENNY_LINK_NONE && !penny_couriers.courier[i].killed)
 			due = Min(due, penny_couriers.courier[i].deadline);
 	}
-	if (penny_couriers.courier[penny_couriers.current].state == PENNY_LINK_NONE && !stopping &&
-		penny_webhook_allow[0] != '\0')
+	/* the next one, or a successor */
+	if ((penny_couriers.courier[penny_couriers.current].state == PENNY_LINK_NONE ||
+		 (penny_couriers.look &&
+		  penny_couriers.courier[1 - penny_couriers.current].state == PENNY_LINK_NONE)) &&
+		!stopping && penny_webhook_allow[0] != '\0')
 		due = Min(due, penny_couriers.start_at);
 	for (int i = 0; i < SLOTS && open_slots > lost_slots; i++)
 	{

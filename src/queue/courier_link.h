@@ -64,7 +64,9 @@ extern int64 penny_courier_link_due(void);
 
 /* No new courier, no new request; those that run have until `deadline`. */
 extern void penny_courier_link_stop(int64 deadline);
-/* Pid of the courier that gets requests, 0 = none; for who looks. */
+/* Pid of the courier that gets requests, 0 = none is ready; for who looks. */
 extern int penny_courier_link_pid(void);
+/* Couriers in a row that ended unasked without an answer. */
+extern int penny_courier_link_failures(void);
 
 #endif /* PENNY_COURIER_LINK_H */

@@ -6,7 +6,8 @@
  * There is one courier, and for a while two: the settings that a courier has
  * hold for its life, so when they change (or the program, /etc/hosts,
  * /etc/resolv.conf, the file of certificates) another is started and the old
- * one is told to DRAIN.  While the old one still runs there is no third.
+ * one is told to DRAIN.  While the old one still runs there is no third, and if
+ * it is the list that has changed, no request either.
  *
  *	NONE -> STARTING -> READY -> DRAINING		any -> ENDED -> NONE
  *
@@ -29,6 +30,7 @@
 #include "queue/courier_process.h"
 
 #define START_PATIENCE 10000 /* ms until it must be ready */
+#define END_PATIENCE 5000    /* ms until it must have ended, with nothing left to do */
 #define FIRST_PAUSE 1000     /* ms */
 #define LONGEST_PAUSE 30000  /* ms */
 #define LOOK_PAUSE 10000     /* ms between looks at the files that a courier has read */
@@ -41,11 +43,11 @@ PennyCouriers penny_couriers = {
 };
 
 static int64 look_at = 0;
-static int failures = 0; /* couriers in a row that answered nothing */
 
 static void know(PennyCourierKnowledge *out);
 static void start(PennyCourierProcess *courier, const PennyCourierKnowledge *knows, int64 now);
 static bool launch(PennyCourierProcess *courier, int fds[2]);
+static void expect_end(PennyCourierProcess *courier, int64 now);
 static void ended(PennyCourierProcess *courier, int status, pid_t pid, int64 now);
 
 /* What holds now. */
@@ -94,6 +96,7 @@ penny_courier_consider(int64 now)
 	if (!penny_courier_runs(courier) || (!penny_couriers.look && now < look_at))
 		return;
 	look_at = now + LOOK_PAUSE;
+	penny_couriers.held = false;
 	know(&knows);
 	penny_child_program(program, penny_courier_program, PENNY_COURIER_NAME);
 	if (memcmp(&knows, &courier->knows, sizeof(knows)) == 0 &&
@@ -111,7 +114,11 @@ penny_courier_consider(int64 now)
 		start(other, &knows, now);
 	}
 	else
-		return; /* once more when the old one has ended */
+	{
+		/* once more when the old one has ended; what is not allowed any more waits */
+		penny_couriers.held = strcmp(knows.allow, courier->knows.allow) != 0;
+		return;
+	}
 	penny_couriers.look = false;
 }
 
@@ -130,11 +137,13 @@ start(PennyCourierProcess *courier, const PennyCourierKnowledge *knows, int64 no
 
 	memcpy(&courier->knows, knows, sizeof(*knows));
 	courier->answered = courier->killed = courier->writing = false;
+	courier->ready = courier->closed = false;
 	courier->open = 0;
 	if (!launch(courier, fds))
 	{
-		failures++;
-		penny_couriers.start_at = now + Min(FIRST_PAUSE << Min(failures - 1, 10), LONGEST_PAUSE);
+		penny_couriers.failures++;
+		penny_couriers.start_at =
+			now + Min(FIRST_PAUSE << Min(penny_couriers.failures - 1, 10), LONGEST_PAUSE);
 		return;
 	}
 	courier->state = PENNY_LINK_STARTING;
@@ -182,7 +191,7 @@ penny_courier_drain(PennyCourierProcess *courier, int64 deadline)
 		penny_courier_stream_push(&courier->stream, PENNY_COURIER_DRAIN, 0, 0) == NULL)
 		penny_courier_end(courier);
 	courier->state = PENNY_LINK_DRAINING;
-	courier->deadline = deadline;
+	courier->deadline = Min(courier->deadline, deadline);
 }
 
 /* By force. */
@@ -209,6 +218,7 @@ penny_courier_attend(PennyCourierProcess *courier, bool overdue, int64 now)
 		if (courier->child.log_fd < 0)
 			penny_couriers.version++;
 	}
+	expect_end(courier, now);
 	if (!courier->killed && (now >= courier->deadline || overdue))
 	{
 		ereport(LOG, (errcode(ERRCODE_SYSTEM_ERROR),
@@ -218,6 +228,22 @@ penny_courier_attend(PennyCourierProcess *courier, bool overdue, int64 now)
 	}
 	if (penny_child_ended(&courier->child, &status))
 		ended(courier, status, pid, now);
+}
+
+/*
+ * Who has closed its socket, or is to end and has nothing left, ends soon, or it is
+ * no courier any more, takes the place of the next, and keeps our loop awake.
+ */
+static void
+expect_end(PennyCourierProcess *courier, int64 now)
+{
+	if (courier->stream.ended && !courier->closed)
+	{
+		courier->closed = true;
+		penny_couriers.version++;
+	}
+	if (courier->closed || (courier->state == PENNY_LINK_DRAINING && courier->open == 0))
+		courier->deadline = Min(courier->deadline, now + END_PATIENCE);
 }
 
 /* Unless it was asked to, that is a crash. */
@@ -231,10 +257,11 @@ ended(PennyCourierProcess *courier, int status, pid_t pid, int64 now)
 	penny_couriers.look = true;
 	if (asked)
 		return;
-	failures = courier->answered ? 1 : failures + 1;
+	penny_couriers.failures = courier->answered ? 1 : penny_couriers.failures + 1;
 	penny_couriers.start_at = now;
-	if (failures > 1)
-		penny_couriers.start_at += Min(FIRST_PAUSE << Min(failures - 2, 10), LONGEST_PAUSE);
+	if (penny_couriers.failures > 1)
+		penny_couriers.start_at +=
+			Min(FIRST_PAUSE << Min(penny_couriers.failures - 2, 10), LONGEST_PAUSE);
 	ereport(LOG, (errcode(ERRCODE_SYSTEM_ERROR),
 				  errmsg("%s (PID %d) ended: %s", PENNY_COURIER_NAME, (int) pid,
 						 wait_result_to_str(status)),

@@ -50,8 +50,10 @@ typedef struct PennyCourierProcess
 	PennyCourierStream stream;
 	PennyCourierKnowledge knows;
 	int open;       /* requests that it has */
+	bool ready;     /* it has said so */
 	bool answered;  /* it was of use */
-	int64 deadline; /* STARTING: ready; DRAINING: ended; else PENNY_NEVER */
+	int64 deadline; /* STARTING: ready; DRAINING, or socket closed: ended; else PENNY_NEVER */
+	bool closed;    /* its end of the socket is, so it is about to end */
 	bool killed;    /* by us */
 	bool writing;   /* its socket is watched for room */
 } PennyCourierProcess;
@@ -64,7 +66,9 @@ typedef struct PennyCouriers
 	int current;    /* gets the requests */
 	uint64 version; /* raised when other descriptors are to be watched */
 	bool look;      /* compare what the current one knows with what holds */
+	bool held;      /* the list is another, and there cannot be a successor yet */
 	int64 start_at; /* no start before */
+	int failures;   /* couriers in a row that answered nothing */
 } PennyCouriers;
 
 extern PennyCouriers penny_couriers;

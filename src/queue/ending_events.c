@@ -66,6 +66,7 @@ tell(const PennyEnding *ending, const char *room)
 	static const char *const types[] = {[PENNY_OUTCOME_COMPLETED] = "job.completed",
 										[PENNY_OUTCOME_FAILED] = "job.failed",
 										[PENNY_OUTCOME_CANCELLED] = "job.cancelled"};
+	const char *error = ending->error != NULL ? ending->error : "";
 	StringInfoData frame;
 
 	begin(&frame, room, types[ending->outcome], ending->row);
@@ -74,7 +75,8 @@ tell(const PennyEnding *ending, const char *room)
 	if (ending->outcome == PENNY_OUTCOME_FAILED)
 	{
 		appendStringInfoString(&frame, ",\"error\":");
-		escape_json(&frame, ending->error != NULL ? ending->error : "");
+		/* its details may be of what a user may not read */
+		escape_json(&frame, pnstrdup(error, strcspn(error, "\n")));
 	}
 	appendStringInfoString(&frame, "}}");
 	penny_publish_hint(room, frame.data, frame.len);

@@ -30,6 +30,7 @@
 #include "utils/uuid.h"
 
 #include "auth/identity.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "plane/event.h"
 #include "queue/enqueue.h"
@@ -203,28 +204,56 @@ is_short(Jsonb *value)
 	return bytes <= PENNY_JOB_PAYLOAD_MAX;
 }
 
+/* Bytes of all its numbers as text, or of as many as are too much: 1e100000 is short only here. */
+static Size
+number_bytes(Jsonb *value)
+{
+	Size bytes = 0;
+	JsonbIterator *it = JsonbIteratorInit(&value->root);
+	JsonbIteratorToken token;
+	JsonbValue item;
+
+	while (bytes <= PENNY_JOB_PAYLOAD_MAX &&
+		   (token = JsonbIteratorNext(&it, &item, false)) != WJB_DONE)
+	{
+		char *text;
+
+		if ((token != WJB_VALUE && token != WJB_ELEM) || item.type != jbvNumeric)
+			continue;
+		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(item.val.numeric)));
+		bytes += strlen(text);
+		pfree(text);
+	}
+	return bytes;
+}
+
 void
 penny_job_check_size(Jsonb *value, const char *what)
 {
 	StringInfoData text;
+	Size bytes;
 
 	if (is_short(value))
 		return;
-	initStringInfo(&text);
-	(void) JsonbToCString(&text, &value->root, VARSIZE(value));
-	if (text.len > PENNY_JOB_PAYLOAD_MAX)
+	bytes = number_bytes(value);
+	if (bytes <= PENNY_JOB_PAYLOAD_MAX)
+	{
+		initStringInfo(&text);
+		(void) JsonbToCString(&text, &value->root, VARSIZE(value));
+		bytes = (Size) text.len;
+		pfree(text.data);
+	}
+	if (bytes > PENNY_JOB_PAYLOAD_MAX)
 		ereport(ERROR, (errcode(ERRCODE_PENNY_TOO_LARGE), errmsg("%s of a job is too large", what),
-						errdetail("As text it has %d bytes, and at most %d are allowed.", text.len,
-								  PENNY_JOB_PAYLOAD_MAX),
+						errdetail("As text it has %zu bytes or more, and at most %d are allowed.",
+								  bytes, PENNY_JOB_PAYLOAD_MAX),
 						errhint("Store it in a table and pass its key.")));
-	pfree(text.data);
 }
 
 static int64
 interval_ms(const char *name, const Interval *interval, int64 max)
 {
-	double us = ((double) interval->month * DAYS_PER_MONTH + interval->day) * USECS_PER_DAY +
-				(double) interval->time;
+	double us = penny_interval_us(interval);
 
 	if (us < 0 || us > (double) max * 1000)
 		ereport(ERROR,
@@ -272,18 +301,6 @@ is_own_room(const char *room, const PennyIdentity *identity)
 								uuid_out, UUIDPGetDatum(&identity->user_id)))) == 0;
 }
 
-static void
-find_queue(const char *name, PennyJobRow *row)
-{
-	PennyQueueConfig config;
-
-	if (strlen(name) >= NAMEDATALEN || !penny_queue_by_name(name, &config))
-		ereport(ERROR,
-				(errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("queue \"%.63s\" does not exist", name),
-				 errhint("Make it with penny.create_queue().")));
-	row->queue = config.id;
-}
-
 void
 penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 {
@@ -306,10 +323,9 @@ penny_enqueue_row(const PennyEnqueue *what, PennyJobRow *row)
 						errmsg("payload of a job must not be null"),
 						errhint("The JSON value null is allowed.")));
 	penny_job_check_size(what->payload, "payload");
-	find_queue(what->queue != NULL ? what->queue
-			   : handler != NULL   ? handler->queue
-								   : "normal",
-			   row);
+	row->queue = penny_queue_find(what->queue != NULL ? what->queue
+								  : handler != NULL   ? handler->queue
+													  : "normal");
 	if (what->queue != NULL)
 		check_queue(what->queue, what->kind, handler);
 	row->kind = what->kind;

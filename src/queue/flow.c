@@ -35,10 +35,12 @@ static PennyQueueStatement insert_edge = {
 	NULL};
 static PennyQueueStatement children = {
 	"SELECT pg_catalog.jsonb_agg(" SQL_CHILD " OPERATOR(pg_catalog.||) CASE WHEN e.result IS NULL "
-	"THEN '{}' ELSE pg_catalog.jsonb_build_object('result', e.result) END ORDER BY e.position) "
-	"FROM _penny.job_edges e WHERE e.parent" PENNY_SQL_EQ "$1",
-	1,
-	{INT8OID},
+	"THEN '{}' WHEN e.bytes" PENNY_SQL_GT "$2 THEN '{\"omitted\": true}' "
+	"ELSE pg_catalog.jsonb_build_object('result', e.result) END ORDER BY e.position) "
+	"FROM (SELECT j.*, pg_catalog.sum(pg_catalog.octet_length(j.result::pg_catalog.text)) OVER "
+	"(ORDER BY j.position) AS bytes FROM _penny.job_edges j WHERE j.parent" PENNY_SQL_EQ "$1) e",
+	2,
+	{INT8OID, INT8OID},
 	NULL};
 
 typedef struct Flow
@@ -71,10 +73,10 @@ read_children(const Datum *values, const bool *nulls, void *arg)
 Jsonb *
 penny_flow_children(int64 parent)
 {
-	Datum value = Int64GetDatum(parent);
+	Datum values[2] = {Int64GetDatum(parent), Int64GetDatum(PENNY_FLOW_RESULTS)};
 	Jsonb *result = NULL;
 
-	(void) penny_queue_run(&children, &value, NULL, false, read_children, &result);
+	(void) penny_queue_run(&children, values, NULL, false, read_children, &result);
 	return result;
 }
 

@@ -26,6 +26,7 @@
 
 #include "queue/queue.h"
 
+#define PENNY_FLOW_RESULTS (64 * 1024 * 1024) /* bytes of results of children, as text */
 #define PENNY_FLOW_DEPTH 32
 #define PENNY_FLOW_JOBS 10000
 
@@ -40,7 +41,8 @@ penny_flow_is_parent(const PennyJobRow *row)
 /*
  * What the children of a job gave, in the order in which they were enqueued, by
  * a snapshot of its own: [{"id", "kind", "state", "result" | "error"}], or NULL:
- * it has none.
+ * it has none.  Results beyond PENNY_FLOW_RESULTS bytes in all are left out, and
+ * "omitted": true says so: penny.job() of the child has them.
  */
 extern Jsonb *penny_flow_children(int64 parent);
 /* Children wait for this parent: note them. */

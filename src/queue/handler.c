@@ -89,8 +89,11 @@ penny_job_function_check(const char *signature, Oid role)
 	oid = to_regprocedure(fcinfo);
 	tuple = fcinfo->isnull ? NULL : SearchSysCache1(PROCOID, oid);
 	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
-						errmsg("function %s does not exist", signature)));
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function %s does not exist", signature),
+				 errhint("What runs jobs is a function (jsonb) RETURNS jsonb; name its schema, "
+						 "or set search_path.")));
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	fits = proc->prokind == PROKIND_FUNCTION && !proc->proretset && proc->pronargs == 1 &&
 		   proc->proargtypes.values[0] == JSONBOID && proc->prorettype == JSONBOID;

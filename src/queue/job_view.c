@@ -24,10 +24,11 @@
 #include "utils/timestamp.h"
 
 #include "auth/identity.h"
+#include "queue/claimers.h"
 #include "queue/ending_private.h"
 #include "queue/enqueue.h"
-#include "queue/load.h"
 #include "queue/job_view.h"
+#include "queue/load.h"
 #include "queue/shared.h"
 #include "queue/storage.h"
 
@@ -101,7 +102,12 @@ view_live(const PennyJob *job, PennyJobView *view)
 	view->attempt++;
 	view->started = job->started;
 	if (job->until != PENNY_SCHED_NEVER)
+	{
 		view->until = job->until;
+		view->worker = penny_claimer_name(job->holder);
+	}
+	else if (job->runner == PENNY_RUNNER_WEBHOOK)
+		view->worker = pstrdup("penny courier");
 	else
 		view->worker = psprintf("penny worker %u", job->holder);
 }

@@ -126,7 +126,7 @@ penny_job_insert_keyed(PennyJobRow *row, PennyKeyMode mode, bool caller)
 	if (strlen(row->key) == 0 || strlen(row->key) > PENNY_JOB_KEY_MAX)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("the key of a job has 1 to %d bytes", PENNY_JOB_KEY_MAX)));
-	if (mode == PENNY_KEY_DEBOUNCE && row->due <= GetCurrentTransactionStartTimestamp())
+	if (mode == PENNY_KEY_DEBOUNCE && row->due <= row->enqueued_at)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("key_mode debounce needs a delay"),
 						errhint("The job runs when no other has come for that long.")));

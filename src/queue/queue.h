@@ -109,6 +109,8 @@ typedef struct PennyQueueConfig
  */
 extern bool penny_queue_by_name(const char *name, PennyQueueConfig *out);
 extern bool penny_queue_by_id(uint16 id, PennyQueueConfig *out);
+/* The number of a queue that is there, or PY404. */
+extern uint16 penny_queue_find(const char *name);
 
 typedef struct PennyHandler
 {

@@ -158,14 +158,10 @@ enqueue(const Schedule *schedule, TimestampTz at, TimestampTz now)
 	const char *queue = schedule->queue != NULL ? schedule->queue
 						: handler != NULL       ? handler->queue
 												: "normal";
-	PennyQueueConfig config;
 	PennyJobRow row;
 
-	if (!penny_queue_by_name(queue, &config))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("queue \"%s\" does not exist", queue)));
 	memset(&row, 0, sizeof(row));
-	row.queue = config.id;
+	row.queue = penny_queue_find(queue);
 	row.priority = schedule->priority;
 	row.backoff_ms = -1;
 	row.due = now;

@@ -384,3 +384,18 @@ penny_queue_awake(PennyRunner runner, uint32 number)
 			break;
 	}
 }
+
+/* ---- for who looks ---------------------------------------------------------------- */
+
+int64
+penny_queue_counts_all(PennyQueueCounts *counts)
+{
+	int64 now = penny_queue_now();
+
+	penny_queue_lock();
+	penny_sched_drain(penny_queue_sched(), now);
+	for (uint16 q = 0; q < PENNY_SCHED_QUEUES; q++)
+		penny_sched_counts(penny_queue_sched(), q, now, &counts[q]);
+	penny_queue_unlock();
+	return now;
+}

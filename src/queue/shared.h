@@ -116,6 +116,8 @@ extern void penny_queue_missed_all(int64 id);
 extern void penny_queue_upkeep_by(int64 at);
 /* The same, and the worker that sleeps until a later time is woken. */
 extern void penny_queue_mind(int64 at);
+/* Counts of all queues at this moment, PENNY_SCHED_QUEUES of them; gives when that is. */
+extern int64 penny_queue_counts_all(PennyQueueCounts *counts);
 /* Places in penny_queue_claimer. */
 extern int penny_queue_claimers_max(void);
 

@@ -32,7 +32,7 @@
 #define ERROR_PAUSE 1000000 /* us, after an error, or without the extension */
 
 static void abandon(int code, Datum arg);
-static int64 attend(int64 now, volatile bool *ready);
+static int64 attend(int64 now, volatile bool *ready, volatile bool *held);
 
 /* One process at a time; false: another does it. */
 static bool
@@ -88,7 +88,7 @@ forget_tables(void)
 
 /* In a transaction; when to go on. */
 static int64
-attend(int64 now, volatile bool *ready)
+attend(int64 now, volatile bool *ready, volatile bool *held)
 {
 	PennyQueueShared *s = penny_queue_shared;
 	uint32 reload = pg_atomic_read_u32(&s->reload);
@@ -113,18 +113,20 @@ attend(int64 now, volatile bool *ready)
 	next = Min(next, penny_load_deferred(now));
 	next = Min(next, penny_history_trim(now));
 	next = Min(next, penny_claims_upkeep());
+	*held = penny_jobs_held();
 	*ready = true;
 	return Min(next, penny_rescan(now));
 }
 
 /* Outside a transaction: schedules, and dead letters that are too many. */
 static int64
-attend_clock(int64 now)
+attend_clock(int64 now, bool held)
 {
-	int64 schedules;
+	int64 schedules = PENNY_SCHED_NEVER;
 	int64 dead;
 
-	(void) penny_schedules_run(now, &schedules);
+	if (!held)
+		(void) penny_schedules_run(now, &schedules);
 	penny_dead_trim(now, &dead);
 	return Min(schedules, dead);
 }
@@ -142,6 +144,7 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 	static bool begun = false;
 	volatile int64 next = now + ERROR_PAUSE;
 	volatile bool ready = false;
+	volatile bool held = false; /* nothing is to run from a restore by itself */
 
 	*again_at = PENNY_SCHED_NEVER;
 	if (s == NULL || RecoveryInProgress())
@@ -165,12 +168,12 @@ penny_queue_upkeep(int64 now, int64 *again_at)
 	{
 		StartTransactionCommand();
 		if (penny_queue_here())
-			next = attend(now, &ready);
+			next = attend(now, &ready, &held);
 		CommitTransactionCommand();
 		if (ready)
 		{
 			next = Min(next, penny_rotate(now));
-			next = Min(next, attend_clock(now));
+			next = Min(next, attend_clock(now, held));
 		}
 	}
 	PG_FINALLY();

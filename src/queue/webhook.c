@@ -127,6 +127,8 @@ turn(bool stopping)
 		penny_webhook_jobs_answer(cookie, &answer, stopping);
 	penny_webhook_jobs_record();
 	pg_atomic_write_u32(&penny_registry()->courier_child, (uint32) penny_courier_link_pid());
+	pg_atomic_write_u32(&penny_registry()->courier_failures,
+						(uint32) penny_courier_link_failures());
 	pg_atomic_write_u32(&entry->busy, penny_webhook_jobs_open() > 0);
 }
 
@@ -134,14 +136,18 @@ turn(bool stopping)
 static void
 drain(void)
 {
-	int64 patience = ShutdownRequestPending || penny_readiness() != PENNY_READY
-						 ? penny_drain_timeout
-						 : Max(penny_drain_timeout, penny_webhook_timeout);
-	int64 deadline = penny_clock_ms() + patience;
+	int64 deadline = penny_clock_ms() + Max(penny_drain_timeout, penny_webhook_timeout);
+	bool hurried = false;
 
 	penny_courier_link_stop(deadline);
 	while (penny_webhook_jobs_open() > 0 && penny_clock_ms() < deadline + 1000)
 	{
+		if (!hurried && (ShutdownRequestPending || penny_readiness() != PENNY_READY))
+		{
+			hurried = true;
+			deadline = Min(deadline, penny_clock_ms() + penny_drain_timeout);
+			penny_courier_link_stop(deadline);
+		}
 		turn(true);
 		if (penny_webhook_jobs_open() == 0)
 			break;
@@ -178,13 +184,13 @@ sleep_time(bool stopping)
 
 	if (stopping)
 		return timeout < 0 ? 100 : Min(timeout, 100);
-	if (penny_courier_link_room() <= 0)
+	if (penny_webhook_jobs_room() == 0)
 		return timeout;
 	penny_queue_lock();
 	waits = penny_sched_waits(sched, PENNY_RUNNER_WEBHOOK, PENNY_SCHED_ANY, now);
 	next = penny_sched_next(sched, PENNY_RUNNER_WEBHOOK, now);
 	penny_queue_unlock();
-	if (waits && penny_webhook_jobs_open() < penny_webhook_concurrency)
+	if (waits)
 		return 0;
 	if (next != PENNY_SCHED_NEVER)
 	{
@@ -203,9 +209,12 @@ wait_for_work(bool stopping)
 	long stats = pgstat_report_stat(false);
 	long timeout;
 
+	penny_queue_asleep(PENNY_RUNNER_WEBHOOK, 0);
+	/* who asked for an end before that did not wake us */
+	penny_webhook_jobs_cancel();
+	penny_courier_link_flush();
 	if (wait_set == NULL || set_version != penny_courier_link_version())
 		build_wait_set();
-	penny_queue_asleep(PENNY_RUNNER_WEBHOOK, 0);
 	timeout = sleep_time(stopping);
 	if (stats > 0)
 		timeout = timeout < 0 ? stats : Min(timeout, stats);
@@ -224,6 +233,7 @@ courier_exit(int code, Datum arg)
 	penny_queue_awake(PENNY_RUNNER_WEBHOOK, 0);
 	penny_webhook_jobs_exit();
 	pg_atomic_write_u32(&penny_registry()->courier_child, 0);
+	pg_atomic_write_u32(&penny_registry()->courier_failures, 0);
 	penny_staff_leave(entry);
 	penny_supervisor_wake();
 }

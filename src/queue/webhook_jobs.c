@@ -19,8 +19,6 @@
  */
 #include "postgres.h"
 
-#include <time.h>
-
 #include "access/xact.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -43,6 +41,7 @@
 #define AT_ONCE 64       /* in one transaction */
 #define HOLDER 64        /* no worker has this number */
 #define AGAIN_AFTER 5000 /* ms */
+#define BUSY_PAUSE 1000  /* ms, after a courier had no room */
 
 typedef enum CallState
 {
@@ -80,11 +79,13 @@ static Call calls[CALLS];
 static int open_calls = 0;
 static Call *batch[AT_ONCE]; /* of the present transaction */
 static int batch_n;
+static int at_once = AT_ONCE; /* fewer while a courier has no room for so many */
+static int64 pause_until = 0; /* ms: nothing is taken before */
 
 static void prepare(void *arg);
 static void prepare_one(Call *call);
-static void make_request(Call *call, const PennyJobRow *row, const PennyHandler *handler);
 static bool settle(void);
+static bool cancelled(const Call *call);
 static void record(void *arg);
 static void record_one(Call *call);
 static void release(Call *call);
@@ -146,14 +147,22 @@ take(int max)
 	open_calls += batch_n;
 }
 
+int
+penny_webhook_jobs_room(void)
+{
+	int room = Min(penny_courier_link_room(), CALLS - open_calls);
+
+	/* what is done and cannot be written down counts */
+	room = Min(room, penny_webhook_concurrency - open_calls);
+	return penny_clock_ms() < pause_until ? 0 : Max(room, 0);
+}
+
 bool
 penny_webhook_jobs_begin(void)
 {
-	int max = Min(Min(penny_courier_link_room(), CALLS - open_calls), AT_ONCE);
+	int max = Min(penny_webhook_jobs_room(), at_once);
 
-	/* what is done and cannot be written down counts */
-	max = Min(max, penny_webhook_concurrency - open_calls);
-	if (max <= 0)
+	if (max == 0)
 		return false;
 	take(max);
 	if (batch_n == 0)
@@ -197,7 +206,7 @@ prepare_one(Call *call)
 			wrong = "The handler has no secret to sign with.";
 		call->fate = wrong == NULL ? FATE_SEND : FATE_DONE;
 		if (wrong == NULL)
-			make_request(call, &row, handler);
+			penny_webhook_request(&row, handler, call->job.attempt + 1, &call->request);
 		else
 		{
 			call->end.verdict = PENNY_WEBHOOK_PERMANENT;
@@ -208,70 +217,39 @@ prepare_one(Call *call)
 	MemoryContextSwitchTo(old);
 }
 
-/* "Name: value" and a zero byte. */
-static void
-add_header(StringInfo headers, const char *name, const char *value)
-{
-	appendStringInfo(headers, "%s: %s", name, value);
-	appendStringInfoChar(headers, '\0');
-}
-
-/*
- * The id is the same at every attempt, also after a restore, and another one for
- * a job of another server that has the same number.
- */
-static void
-make_request(Call *call, const PennyJobRow *row, const PennyHandler *handler)
-{
-	char *body = JsonbToCString(NULL, &row->payload->root, VARSIZE(row->payload));
-	char *id = psprintf("job_" INT64_FORMAT "_" UINT64_FORMAT, row->id, (uint64) row->enqueued_at);
-	int64 now = (int64) time(NULL);
-	char *signature = penny_webhook_sign(handler->secret, id, now, body, strlen(body));
-	StringInfoData headers;
-	PennyJobTerms terms;
-
-	if (signature == NULL)
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not sign a webhook")));
-	initStringInfo(&headers);
-	add_header(&headers, "Content-Type", "application/json");
-	add_header(&headers, "User-Agent", "penny/" PENNY_VERSION);
-	add_header(&headers, "webhook-id", id);
-	add_header(&headers, "webhook-timestamp", psprintf(INT64_FORMAT, now));
-	add_header(&headers, "webhook-signature", signature);
-	add_header(&headers, "Idempotency-Key", id);
-	add_header(&headers, "penny-job", psprintf(INT64_FORMAT, row->id));
-	add_header(&headers, "penny-kind", row->kind);
-	add_header(&headers, "penny-attempt", psprintf("%d", call->job.attempt + 1));
-
-	penny_job_terms(row, handler, &terms);
-	call->request = (PennyCourierRequest){
-		.timeout = (uint32) Min(Max(terms.timeout / 1000, 1), penny_webhook_timeout),
-		.response_max = (uint32) penny_webhook_max_response,
-		.headers = {headers.data, (uint32) headers.len},
-		.body = {body, (uint32) strlen(body)},
-	};
-	call->request.url.bytes = pstrdup(handler->url);
-	call->request.url.len = (uint32) strlen(handler->url);
-}
-
 /* After the transaction: send, or give back.  Was anything sent? */
 static bool
 settle(void)
 {
 	PennySched *sched = penny_queue_sched();
-	bool sent = false;
+	int sent = 0;
+	bool all = true;
 
 	for (int i = 0; i < batch_n; i++)
 	{
 		Call *call = batch[i];
 
+		/* an end that was asked for before it was taken, or meanwhile */
+		if (call->fate == FATE_SEND && cancelled(call))
+		{
+			call->fate = FATE_DONE;
+			call->end.verdict = PENNY_WEBHOOK_FAILED;
+			call->end.retry_in = -1;
+			strlcpy(call->end.error, "the job was cancelled", sizeof(call->end.error));
+		}
 		if (call->fate == FATE_DONE)
 			call->state = CALL_DONE;
 		else if (call->fate == FATE_SEND &&
 				 penny_courier_link_send((uint64) (call - calls), &call->request))
+		{
 			call->state = CALL_SENT;
-		sent |= call->state == CALL_SENT;
+			MemoryContextReset(call->context); /* the courier has it now */
+		}
+		sent += call->state == CALL_SENT;
+		all &= call->state != CALL_TAKEN || call->fate != FATE_SEND;
 	}
+	/* large ones: what is read for nothing is read again */
+	at_once = all ? Min(at_once * 2, AT_ONCE) : Max(sent, 1);
 	penny_queue_lock();
 	for (int i = 0; i < batch_n; i++)
 	{
@@ -296,7 +274,7 @@ settle(void)
 		if (batch[i]->state == CALL_TAKEN)
 			release(batch[i]);
 	}
-	return sent;
+	return sent > 0;
 }
 
 /* ---- ends ------------------------------------------------------------------------ */
@@ -328,6 +306,8 @@ penny_webhook_jobs_answer(uint64 cookie, const PennyCourierAnswer *answer, bool 
 	{
 		put_back(call);
 		release(call);
+		if (answer->outcome == PENNY_COURIER_BUSY)
+			pause_until = penny_clock_ms() + BUSY_PAUSE;
 		return;
 	}
 	MemoryContextReset(call->context);
@@ -412,20 +392,21 @@ forget_recorded(void)
 	}
 }
 
-/* Those whose entries say that they are to end. */
-static void
-cancel(void)
+/* Does its entry say that it is to end, or is it somebody else's? */
+static bool
+cancelled(const Call *call)
 {
-	PennySched *sched = penny_queue_sched();
+	const PennyJob *job = penny_sched_job(penny_queue_sched(), call->ref);
 
+	return job->token != call->job.token || (job->flags & PENNY_JOB_CANCEL) != 0;
+}
+
+void
+penny_webhook_jobs_cancel(void)
+{
 	for (int i = 0; i < CALLS && open_calls > 0; i++)
 	{
-		const PennyJob *job;
-
-		if (calls[i].state != CALL_SENT || calls[i].told)
-			continue;
-		job = penny_sched_job(sched, calls[i].ref);
-		if (job->token == calls[i].job.token && (job->flags & PENNY_JOB_CANCEL) == 0)
+		if (calls[i].state != CALL_SENT || calls[i].told || !cancelled(&calls[i]))
 			continue;
 		calls[i].told = true;
 		penny_courier_link_cancel((uint64) i);
@@ -439,7 +420,6 @@ penny_webhook_jobs_record(void)
 	Call *all[AT_ONCE];
 	int n = 0;
 
-	cancel();
 	for (int i = 0; i < CALLS && n < AT_ONCE && open_calls > 0; i++)
 	{
 		if (calls[i].state == CALL_DONE && now >= calls[i].record_at)
@@ -468,7 +448,7 @@ penny_webhook_jobs_record(void)
 int64
 penny_webhook_jobs_due(void)
 {
-	int64 due = PENNY_NEVER;
+	int64 due = penny_clock_ms() < pause_until ? pause_until : PENNY_NEVER;
 
 	for (int i = 0; i < CALLS && open_calls > 0; i++)
 	{

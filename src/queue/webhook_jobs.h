@@ -14,22 +14,33 @@
 #include "utils/jsonb.h"
 
 #include "plane/courier.h"
+#include "queue/queue.h"
 
 /* Once in the process, connected. */
 extern void penny_webhook_jobs_init(void);
+/* How many may be taken now. */
+extern int penny_webhook_jobs_room(void);
 /* Take what may start now, read and send it; true: something was sent, there may be more. */
 extern bool penny_webhook_jobs_begin(void);
 /* What came of one that was sent; `stopping`: what was lost goes back. */
 extern void penny_webhook_jobs_answer(uint64 cookie, const PennyCourierAnswer *answer,
 									  bool stopping);
-/* Write down what has ended, and end what is to be cancelled. */
+/* Ask for the end of what is to be cancelled. */
+extern void penny_webhook_jobs_cancel(void);
+/* Write down what has ended. */
 extern void penny_webhook_jobs_record(void);
-/* ms of penny_clock_ms() at which that is to be tried again; PENNY_NEVER. */
+/* ms of penny_clock_ms() at which that, or taking, is to be tried again; PENNY_NEVER. */
 extern int64 penny_webhook_jobs_due(void);
 /* How many are not done. */
 extern int penny_webhook_jobs_open(void);
 /* The process ends: all go back. */
 extern void penny_webhook_jobs_exit(void);
+
+/* ---- webhook_request.c ----------------------------------------------------------- */
+
+/* Make it in the current memory context. */
+extern void penny_webhook_request(const PennyJobRow *row, const PennyHandler *handler, int attempt,
+								  PennyCourierRequest *request);
 
 /* ---- webhook_result.c ------------------------------------------------------------ */
 

@@ -29,6 +29,15 @@ is_permanent(uint32_t status)
 	return false;
 }
 
+/* What the courier says is made printable here too: it is not trusted. */
+static void
+copy_printable(char *to, const char *from, uint32_t len)
+{
+	for (uint32_t i = 0; i < len; i++)
+		to[i] = (char) (from[i] >= ' ' && from[i] <= '~' ? from[i] : ' ');
+	to[len] = '\0';
+}
+
 /* The error of a status, with the beginning of the body. */
 static void
 describe(const PennyCourierAnswer *answer, char *error)
@@ -37,13 +46,7 @@ describe(const PennyCourierAnswer *answer, char *error)
 					   (unsigned) answer->status, answer->body.len > 0 ? ": " : "");
 	uint32_t shown = answer->body.len < SHOWN ? answer->body.len : SHOWN;
 
-	for (uint32_t i = 0; i < shown; i++)
-	{
-		char c = answer->body.bytes[i];
-
-		error[len++] = (char) (c >= ' ' && c <= '~' ? c : ' ');
-	}
-	error[len] = '\0';
+	copy_printable(error + len, answer->body.bytes, shown);
 }
 
 static void
@@ -70,8 +73,9 @@ penny_webhook_judge(const PennyCourierAnswer *answer, PennyWebhookEnd *end)
 {
 	memset(end, 0, sizeof(*end));
 	end->retry_in = -1;
-	snprintf(end->error, sizeof(end->error), "%.*s", (int) answer->error.len,
-			 answer->error.len > 0 ? answer->error.bytes : "");
+	copy_printable(end->error, answer->error.bytes,
+				   answer->error.len < PENNY_WEBHOOK_ERROR_MAX ? answer->error.len
+															   : PENNY_WEBHOOK_ERROR_MAX - 1);
 	switch (answer->outcome)
 	{
 		case PENNY_COURIER_ANSWERED:

@@ -4,7 +4,8 @@
  *		What a webhook answered, as JSON.
  *
  * A stranger may have sent anything, and what jsonb refuses it refuses by an error
- * (no number so large, no \u0000): so it is read in a subtransaction.
+ * (no number so large, no \u0000), as is what would be longer than a payload may be
+ * when it is written again: so it is read in a subtransaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,6 +16,7 @@
 #include "utils/jsonb.h"
 #include "utils/resowner.h"
 
+#include "queue/enqueue.h"
 #include "queue/webhook_jobs.h"
 
 Jsonb *
@@ -29,6 +31,7 @@ penny_webhook_parse(char *text)
 	PG_TRY();
 	{
 		result = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+		penny_job_check_size(result, "the result");
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

@@ -76,8 +76,7 @@ penny_cached(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("function and ttl must not be null")));
 	ttl = PG_GETARG_INTERVAL_P(2);
-	ms = ((double) ttl->month * DAYS_PER_MONTH + ttl->day) * SECS_PER_DAY * 1000.0 +
-		 (double) ttl->time / 1000.0;
+	ms = penny_interval_us(ttl) / 1000.0;
 	if (ms < 1 || ms > 366.0 * SECS_PER_DAY * 1000.0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						errmsg("ttl must be from 1 millisecond to 366 days")));

@@ -21,7 +21,6 @@
 
 #include "base/error.h"
 #include "queue/claim.h"
-#include "queue/flow.h"
 #include "queue/queue.h"
 #include "queue/statements.h"
 #include "queue/wait.h"
@@ -101,7 +100,7 @@ penny_claim_sql(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 						errmsg("queue, n and lease must not be null")));
 	penny_queue_require();
-	queue = penny_queue_arg(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = penny_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	InitMaterializedSRF(fcinfo, 0);
 	n = penny_claim(queue, claim_count(PG_GETARG_INT32(1)),
 					penny_interval_arg(PG_GETARG_INTERVAL_P(2), "lease", MIN_LEASE, MAX_LEASE),
@@ -122,7 +121,7 @@ static void
 claim_values(const PennyClaimed *claimed, Datum *values, bool *nulls)
 {
 	const PennyJobRow *row = &claimed->row;
-	Jsonb *children = penny_flow_is_parent(row) ? penny_flow_children(row->id) : NULL;
+	Jsonb *children = claimed->children;
 
 	values[0] = Int64GetDatum(row->id);
 	values[1] = CStringGetTextDatum(row->kind);
@@ -214,8 +213,7 @@ claims_as_json(const PennyClaimed *claimed, int n)
 			push_string(&state, "key", row->key);
 		if (row->group_key != NULL)
 			push_string(&state, "group", row->group_key);
-		if (penny_flow_is_parent(row))
-			push_json(&state, "children", penny_flow_children(row->id));
+		push_json(&state, "children", claimed[i].children);
 		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	}
 	all = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
@@ -355,7 +353,7 @@ penny_claim_wait_sql(PG_FUNCTION_ARGS)
 							errmsg("queue, n, wait and lease must not be null")));
 	penny_queue_require();
 	penny_require_alone(fcinfo, "penny.claim_wait()");
-	queue = penny_queue_arg(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	queue = penny_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	n = claim_count(PG_GETARG_INT32(1));
 	until =
 		penny_queue_now() + penny_interval_arg(PG_GETARG_INTERVAL_P(2), "wait", 0, PENNY_MAX_WAIT);

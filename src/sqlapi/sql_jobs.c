@@ -19,15 +19,16 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
 #include "auth/identity.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "queue/cancel.h"
 #include "queue/claim.h"
+#include "queue/enqueue.h"
 #include "queue/job_view.h"
 #include "queue/keys.h"
 #include "queue/progress.h"
@@ -48,24 +49,10 @@ PG_FUNCTION_INFO_V1(penny_has_queue_sql);
 
 /* ---- what functions about jobs have in common ------------------------------------------- */
 
-uint16
-penny_queue_arg(const char *name)
-{
-	PennyQueueConfig queue;
-
-	if (!penny_queue_by_name(name, &queue))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("queue \"%s\" does not exist", name),
-				 errhint("Make it with penny.create_queue().")));
-	return queue.id;
-}
-
 int64
 penny_interval_arg(const Interval *interval, const char *what, int64 low, int64 high)
 {
-	double us =
-		((double) interval->month * DAYS_PER_MONTH + interval->day) * (double) USECS_PER_DAY +
-		(double) interval->time;
+	double us = penny_interval_us(interval);
 
 	if (us < (double) low || us > (double) high)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -99,18 +86,6 @@ penny_procedure_result(FunctionCallInfo fcinfo, Datum value, bool isnull)
 
 /* ---- cancelling ------------------------------------------------------------------------- */
 
-/* Is it the caller's own job, or is the caller an agent? */
-static bool
-is_own(int64 id)
-{
-	const PennyIdentity *identity = penny_identity_get();
-	PennyJobRow row;
-
-	return has_privs_of_role(GetUserId(), get_role_oid("penny_agent", false)) ||
-		   (identity->has_user && penny_job_read_id(id, &row) && row.user_id != NULL &&
-			memcmp(row.user_id, &identity->user_id, sizeof(pg_uuid_t)) == 0);
-}
-
 /* penny.cancel(id bigint) */
 Datum
 penny_cancel_sql(PG_FUNCTION_ARGS)
@@ -119,14 +94,14 @@ penny_cancel_sql(PG_FUNCTION_ARGS)
 
 	penny_queue_require();
 	PreventCommandIfReadOnly("penny.cancel()");
-	PG_RETURN_BOOL(is_own(id) && penny_job_cancel(id));
+	PG_RETURN_BOOL(penny_job_view_allowed(id) && penny_job_cancel(id));
 }
 
 /* _penny.job_of_key(queue text, key text) */
 Datum
 penny_job_of_key_sql(PG_FUNCTION_ARGS)
 {
-	int64 id = penny_key_holder(penny_queue_arg(text_to_cstring(PG_GETARG_TEXT_PP(0))),
+	int64 id = penny_key_holder(penny_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(0))),
 								text_to_cstring(PG_GETARG_TEXT_PP(1)));
 
 	if (id == 0 || !penny_job_view_allowed(id))
@@ -163,7 +138,7 @@ penny_progress_sql(PG_FUNCTION_ARGS)
 	penny_queue_require();
 	if (!PG_ARGISNULL(1))
 	{
-		if (!has_privs_of_role(GetUserId(), get_role_oid("penny_agent", false)))
+		if (!penny_enqueue_has_role('a'))
 			ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 							errmsg("progress of a claimed job needs role penny_agent")));
 		id = PG_GETARG_INT64(1);
@@ -186,7 +161,8 @@ Datum
 penny_job_progress_sql(PG_FUNCTION_ARGS)
 {
 	int64 id = PG_GETARG_INT64(0);
-	Jsonb *progress = penny_queue_here() && is_own(id) ? penny_progress_get(id) : NULL;
+	Jsonb *progress =
+		penny_queue_here() && penny_job_view_allowed(id) ? penny_progress_get(id) : NULL;
 
 	if (progress == NULL)
 		PG_RETURN_NULL();
@@ -210,7 +186,7 @@ penny_await_job_sql(PG_FUNCTION_ARGS)
 	id = PG_GETARG_INT64(0);
 	penny_queue_require();
 	penny_require_alone(fcinfo, "waiting for a job");
-	if (!is_own(id))
+	if (!penny_job_view_allowed(id))
 		ereport(ERROR,
 				(errcode(ERRCODE_PENNY_NOT_FOUND), errmsg("job " INT64_FORMAT " not found", id),
 				 errdetail("There is no such job that the caller may see.")));

@@ -15,8 +15,6 @@
 
 #define PENNY_MAX_WAIT (INT64CONST(3600) * USECS_PER_SEC) /* us */
 
-/* The number of a queue that is there, or an error. */
-extern uint16 penny_queue_arg(const char *name);
 /* In us; an error when it is not within these. */
 extern int64 penny_interval_arg(const Interval *interval, const char *what, int64 low, int64 high);
 /* In a procedure that commits, called `what`: an error within a transaction block. */

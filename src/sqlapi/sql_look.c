@@ -127,18 +127,12 @@ penny_queue_counts_sql(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *out = (ReturnSetInfo *) fcinfo->resultinfo;
 	PennyQueueCounts *counts;
-	int64 now;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!penny_queue_here())
 		return (Datum) 0;
 	counts = palloc(sizeof(*counts) * PENNY_SCHED_QUEUES);
-	now = penny_queue_now();
-	penny_queue_lock();
-	penny_sched_drain(penny_queue_sched(), now);
-	for (uint16 q = 0; q < PENNY_SCHED_QUEUES; q++)
-		penny_sched_counts(penny_queue_sched(), q, now, &counts[q]);
-	penny_queue_unlock();
+	(void) penny_queue_counts_all(counts);
 	for (int q = 0; q < PENNY_SCHED_QUEUES; q++)
 	{
 		const PennyQueueCounts *of = &counts[q];
@@ -205,7 +199,8 @@ penny_queue_facts_sql(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("return type must be a row")));
-	values[0] = BoolGetDatum(pg_atomic_read_u32(&penny_queue_shared->load) == PENNY_QUEUE_LOADED);
+	values[0] = BoolGetDatum(penny_queue_current() &&
+							 pg_atomic_read_u32(&penny_queue_shared->load) == PENNY_QUEUE_LOADED);
 	values[1] = Int32GetDatum(penny_jobs_in_memory);
 	values[2] = BoolGetDatum(pg_atomic_read_u32(&penny_queue_shared->any_missed) != 0);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, isnull));

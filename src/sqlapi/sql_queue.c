@@ -26,17 +26,9 @@ PG_FUNCTION_INFO_V1(penny_purge_dead_sql);
 static uint16
 queue_arg(FunctionCallInfo fcinfo, int n)
 {
-	PennyQueueConfig queue;
-	char *name;
-
 	if (PG_ARGISNULL(n))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("queue must not be null")));
-	name = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	if (!penny_queue_by_name(name, &queue))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("queue \"%s\" does not exist", name),
-				 errhint("Make it with penny.create_queue().")));
-	return queue.id;
+	return penny_queue_find(text_to_cstring(PG_GETARG_TEXT_PP(n)));
 }
 
 /* A positive number, or what null stands for. */

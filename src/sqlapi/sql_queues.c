@@ -26,7 +26,6 @@
 
 PG_FUNCTION_INFO_V1(penny_queue_settings_changed);
 PG_FUNCTION_INFO_V1(penny_queue_in_use);
-PG_FUNCTION_INFO_V1(penny_queue_exists);
 PG_FUNCTION_INFO_V1(penny_job_function_signature);
 PG_FUNCTION_INFO_V1(penny_job_id);
 PG_FUNCTION_INFO_V1(penny_job_context);
@@ -63,16 +62,6 @@ penny_queue_in_use(PG_FUNCTION_ARGS)
 	for (int i = 0; i < PENNY_RUNNERS; i++)
 		jobs += counts.ready[i];
 	PG_RETURN_BOOL(jobs > 0 || penny_queue_has_deferred((uint16) queue));
-}
-
-/* _penny.queue_exists(name text) */
-Datum
-penny_queue_exists(PG_FUNCTION_ARGS)
-{
-	PennyQueueConfig queue;
-
-	PG_RETURN_BOOL(!PG_ARGISNULL(0) &&
-				   penny_queue_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)), &queue));
 }
 
 /* _penny.job_function(function text): a name alone will do. */

@@ -23,6 +23,8 @@
 #include "base/staff.h"
 #include "config/config.h"
 #include "plane/call.h"
+#include "queue/crew.h"
+#include "queue/shared.h"
 #include "redis/redis.h"
 
 PG_FUNCTION_INFO_V1(penny_epoch);
@@ -58,7 +60,10 @@ static const char *const counter_names[PENNY_COUNTERS] = {
 };
 
 static void append_executors(StringInfo out);
+static void append_workers(StringInfo out);
+static void append_jobs(StringInfo out);
 static void append_gateway(StringInfo out, int number);
+static void append_courier(StringInfo out);
 
 /* penny.epoch() */
 Datum
@@ -93,6 +98,10 @@ penny_stats(PG_FUNCTION_ARGS)
 					 ",\"epoch\":\"%s\",\"events_published\":" UINT64_FORMAT ",\"executors\":",
 					 penny_epoch_text(), (uint64) atomic_load(&penny_plane()->p->ev_tail));
 	append_executors(&out);
+	appendStringInfoString(&out, ",\"workers\":");
+	append_workers(&out);
+	appendStringInfoString(&out, ",\"jobs\":");
+	append_jobs(&out);
 	appendStringInfoString(&out, ",\"gateways\":[");
 	for (int i = 0; i < penny_gateways; i++)
 	{
@@ -100,7 +109,9 @@ penny_stats(PG_FUNCTION_ARGS)
 			appendStringInfoChar(&out, ',');
 		append_gateway(&out, i);
 	}
-	appendStringInfoString(&out, "],\"redis\":");
+	appendStringInfoString(&out, "],\"courier\":");
+	append_courier(&out);
+	appendStringInfoString(&out, ",\"redis\":");
 	penny_redis_stats(&out);
 	appendStringInfoChar(&out, '}');
 	PG_RETURN_DATUM(DirectFunctionCall1(jsonb_in, CStringGetDatum(out.data)));
@@ -124,6 +135,43 @@ append_executors(StringInfo out)
 					 busy, running - busy, served, penny_call_backlog(penny_plane()));
 }
 
+/* Of jobs. */
+static void
+append_workers(StringInfo out)
+{
+	int running;
+	int busy;
+
+	penny_crew_count(&running, &busy);
+	appendStringInfo(out, "{\"maximum\":%d,\"running\":%d,\"busy\":%d,\"idle\":%d}",
+					 penny_job_workers, running, busy, running - busy);
+}
+
+/* Totals of all queues, of what is in memory; penny.queue_stats() has the rest. */
+static void
+append_jobs(StringInfo out)
+{
+	PennyQueueCounts *counts = palloc(sizeof(*counts) * PENNY_SCHED_QUEUES);
+	PennyQueueCounts sum = {0};
+	uint64 waiting = 0;
+
+	(void) penny_queue_counts_all(counts);
+	for (int q = 0; q < PENNY_SCHED_QUEUES; q++)
+	{
+		for (int runner = 0; runner < PENNY_RUNNERS; runner++)
+			waiting += counts[q].ready[runner];
+		sum.delayed += counts[q].delayed;
+		sum.active += counts[q].active + counts[q].ending;
+		sum.started += counts[q].started;
+		sum.ended += counts[q].ended;
+	}
+	appendStringInfo(out,
+					 "{\"waiting\":" UINT64_FORMAT ",\"delayed\":" UINT64_FORMAT
+					 ",\"active\":" UINT64_FORMAT ",\"started\":" UINT64_FORMAT
+					 ",\"ended\":" UINT64_FORMAT "}",
+					 waiting, sum.delayed, sum.active, sum.started, sum.ended);
+}
+
 /* A gateway, the life of its edges, and what they counted. */
 static void
 append_gateway(StringInfo out, int number)
@@ -141,4 +189,18 @@ append_gateway(StringInfo out, int number)
 		appendStringInfo(out, "%s\"%s\":" UINT64_FORMAT, i == 0 ? "" : ",", counter_names[i],
 						 penny_counter(penny_plane(), number, i));
 	appendStringInfoString(out, "}}");
+}
+
+/* The worker of webhooks, and the life of its penny-courier. */
+static void
+append_courier(StringInfo out)
+{
+	PennyRegistry *registry = penny_registry();
+
+	appendStringInfo(
+		out, "{\"running\":%s,\"busy\":%s,\"courier_pid\":%u,\"courier_failures_in_a_row\":%u}",
+		penny_staff_held(&registry->courier) ? "true" : "false",
+		pg_atomic_read_u32(&registry->courier.busy) != 0 ? "true" : "false",
+		pg_atomic_read_u32(&registry->courier_child),
+		pg_atomic_read_u32(&registry->courier_failures));
 }

@@ -65,7 +65,8 @@ SELECT take(9);
 SELECT finish('21');
 
 -- debounce: the time begins again
-SELECT put('30', 'debounce');
+SELECT penny.enqueue('work', queue => 'keys', key => 'k', key_mode => 'debounce');
+SELECT put('30', 'debounce', delay => '1 min');
 SELECT put('30', 'debounce', delay => '1 min'), put('31', 'debounce', delay => '10 min');
 SELECT payload, state FROM jobs WHERE payload BETWEEN '30' AND '39';
 SELECT penny.cancel_key('keys', 'k'), penny.cancel_key('keys', 'k');

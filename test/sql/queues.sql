@@ -72,9 +72,9 @@ ROLLBACK;
 BEGIN;
 SELECT penny.create_queue('prepared');
 PREPARE TRANSACTION 'queues';
-SELECT _penny.queue_exists('prepared');
+SELECT _penny.has_queue('prepared');
 COMMIT PREPARED 'queues';
-SELECT _penny.queue_exists('prepared');
+SELECT _penny.has_queue('prepared');
 SELECT penny.drop_queue('prepared');
 -- numbers are not used again as long as there are others
 SELECT penny.create_queue('a');

@@ -184,6 +184,21 @@ subtest 'change' => sub {
 	is($node->sql("SELECT count(*) FROM chat.messages WHERE conversation_id = '$talk'"), 0, 'with its messages');
 };
 
+subtest 'jobs' => sub {
+	my $agent = $node->token($node->add_user('a worker'), 'penny_agent');
+	$node->sql("CREATE FUNCTION twice(p jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb((p -> ''n'')::int * 2)'");
+	$node->sql("SELECT penny.handle('twice', function => 'twice', access => 'user'); SELECT penny.handle('outside', access => 'user')");
+	my $answer = $http->request('POST', '/api/v1/jobs?wait=20', json => { kind => 'twice', payload => { n => 21 } });
+	is("$answer->{status} $answer->{json}{state} $answer->{json}{result}", '200 completed 42', 'a job and its result');
+	my $job = $http->request('POST', '/api/v1/jobs', json => { kind => 'outside' })->{json}{id};
+	my $worker = $node->http(token => $agent);
+	my $claim = $worker->request('POST', '/api/v1/queues/normal/claim?wait=20', json => { worker => 'smoke' })->{json}{data}[0];
+	is($claim->{id}, $job, 'an external worker claims');
+	is($worker->request('POST', '/api/v1/jobs/complete', json => { jobs => [ { id => $job, token => $claim->{token}, result => 'done' } ] })->{status}, 200, 'and completes');
+	is($http->request('GET', "/api/v1/jobs/$job")->{json}{result}, 'done', 'with a result');
+	is($http->request('DELETE', "/api/v1/jobs/$job")->{status}, 409, 'after which it cannot be cancelled');
+};
+
 subtest 'methods, paths, headers' => sub {
 	is_problem($http->request('GET', '/api/v1/nothing'), 404, 'no such route');
 	my $answer = $http->request('PUT', $api, json => {});

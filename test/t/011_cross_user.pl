@@ -19,6 +19,8 @@ for my $name (qw(ada bob eve agent admin))
 	$token{$name} = $node->token($user{$name}, { agent => 'penny_agent', admin => 'penny_admin' }->{$name} || 'penny_user', %fits);
 }
 $node->sql("INSERT INTO chat.sessions (token_hash, user_id, role, expires_at) VALUES (sha256('x'), '$user{ada}', 'penny_user', now() + '1 hour')");
+$node->sql("DO \$\$ BEGIN PERFORM penny.handle('cross', access => 'user'); END \$\$");
+my %job = map { $_ => $node->act($user{$_}, 'penny_user', "SELECT penny.enqueue('cross', '{\"of\": \"message 1\"}')") } keys %user;
 my $state = sub { $node->sql("SELECT md5(string_agg(c::text || coalesce(m::text, ''), ',' ORDER BY c.id, m.id)) FROM chat.conversations c LEFT JOIN chat.messages m ON m.conversation_id = c.id") };
 
 subtest 'every route with the ids of others' => sub {
@@ -47,6 +49,15 @@ subtest 'every route with the ids of others' => sub {
 				$status ||= qr/^40[34]$/;
 				my $seen = $path =~ s/$talk{$of}/<${of}'s>/r =~ s/$message{$of}/<${of}'s>/r =~ s/$talk{$who}/<own>/r;
 				like($answer->{status}, $status, "$who: $method $seen");
+				unlike($answer->{body}, qr/message [12]\b/, "$who: no word of it");
+			}
+		}
+		for my $of (grep { $_ ne $who && $who ne 'agent' } sort keys %user)
+		{
+			for my $route ([ GET => "/api/v1/jobs/$job{$of}" ], [ GET => "/api/v1/jobs/$job{$of}?wait=5" ], [ DELETE => "/api/v1/jobs/$job{$of}" ])
+			{
+				my $answer = $http->request(@$route);
+				is($answer->{status}, 404, "$who: $route->[0] a job of $of");
 				unlike($answer->{body}, qr/message [12]\b/, "$who: no word of it");
 			}
 		}

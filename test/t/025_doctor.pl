@@ -13,10 +13,20 @@ subtest 'a healthy server' => sub {
 	is($node->sql('SELECT string_agg("check" || \': \' || detail, \'; \') FROM penny.doctor() WHERE ok IS NOT TRUE'), '', 'all is well');
 	is($node->sql('SELECT count(*) FROM penny.doctor() WHERE remedy IS NOT NULL'), 0, 'nothing to do');
 	for my $check ('preload', 'server version', 'extension version', 'database', 'encoding', 'worker slots', 'executors', 'service',
-		'port', 'edge', 'roles', 'token roles', 'token secret', 'token keys', 'development user', 'quarantine', 'prepared transactions', 'redis', 'store')
+		'port', 'edge', 'roles', 'token roles', 'token secret', 'token keys', 'development user', 'quarantine', 'job workers', 'jobs', 'waiting jobs', 'memory of jobs', 'courier', 'prepared transactions', 'redis', 'store')
 	{
 		is($node->sql(qq{SELECT count(*) FROM penny.doctor() WHERE "check" = '$check'}), 1, $check);
 	}
+
+	$node->sql(q{SELECT penny.enqueue('dig')});
+	ok($node->wait_until(sub { doctor($node, 'waiting jobs') =~ /^t\|one of queue "normal" has been ready for \d+ s/ }, 20), 'a job that waits');
+	like(doctor($node, 'memory of jobs'), qr/^t\|1 jobs, room for \d+\|$/, 'in memory');
+	like(doctor($node, 'job workers'), qr/^t\|[1-9]\d* running, \d+ busy; at most \d+ are wanted\|$/, 'workers');
+	is($node->sql(q{SELECT s -> 'jobs' ->> 'waiting', (s -> 'workers' ->> 'running')::int > 0 FROM penny.stats() s}), '1|t', 'and stats() counts both');
+	$node->sql(q{INSERT INTO _penny.jobs_restored VALUES (now())});
+	like(doctor($node, 'jobs'), qr/^f\|restored jobs wait.*penny\.load_jobs/, 'jobs of a restore');
+	$node->sql(q{SELECT penny.load_jobs()});
+	like(doctor($node, 'jobs'), qr/^t\|/, 'may run');
 
 	my $secret = $node->sql('SHOW penny.jwt_secret_file');
 	$node->sql('CREATE ROLE watcher LOGIN IN ROLE pg_monitor');

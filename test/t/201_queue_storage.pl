@@ -224,6 +224,7 @@ subtest 'the extension made anew' => sub {
 subtest 'dump and restore' => sub {
 	$node->sql(fill('outside', 'waits', 100));
 	$node->sql(q{SELECT penny.enqueue('outside', '{"note":"deferred"}', delay => '1 hour'); SELECT penny.enqueue('run', '{"note":"dumped"}', delay => '3 s');
+		SELECT penny.schedule('dumped', '* * * * * *', 'run', '{"note":"by the clock"}');
 		SELECT count(penny.complete(id, token)) FROM penny.claim('far', 30);});
 	my $dump = $node->basedir . '/jobs.dump';
 	$node->command_ok([ 'pg_dump', '-Fc', '-d', $node->connstr('app'), '-f', $dump ], 'pg_dump');
@@ -232,18 +233,22 @@ subtest 'dump and restore' => sub {
 	$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr('copy'), $dump ], 'pg_restore');
 	is($node->safe_psql('copy', 'SELECT count(*) FROM _penny.job_0'), 71, 'what had not ended is there');
 	is($node->safe_psql('copy', 'SELECT count(*) FROM _penny.jobs_deferred'), 1, 'and what is deferred');
+	my $last = $node->safe_psql('copy', q{SELECT last_at FROM penny.schedules WHERE name = 'dumped'});
 	$node->append_conf('postgresql.conf', "penny.database = 'copy'");
 	$node->{database} = 'copy';
 	$node->restart;
 	loaded();
 	usleep(4_000_000);
 	is(ran('dumped'), '0 0', 'nothing runs by itself');
+	is($node->sql(q{SELECT last_at FROM penny.schedules WHERE name = 'dumped'}), $last, 'nor by the clock');
 	is($node->sql('SELECT count(*) FROM _penny.jobs_in_memory()'), 0, 'nor is anything in memory');
 	is($node->sql(q{SELECT ok FROM penny.doctor() WHERE "check" = 'jobs'}), 'f', 'doctor() says so');
 	run_job('enqueued');
 	runs_once('enqueued', 1, 'new jobs run');
 	$node->sql('SELECT penny.load_jobs()');
 	runs_once('dumped', 1, 'after load_jobs() they run');
+	ok($node->wait_until(sub { $node->sql(q{SELECT last_at FROM penny.schedules WHERE name = 'dumped'}) ne $last }, 20), 'and the clock goes on');
+	$node->sql(q{SELECT penny.unschedule('dumped')});
 	is($node->sql(q{SELECT ok FROM penny.doctor() WHERE "check" = 'jobs'}), 't', 'doctor() is content');
 	my $n = 0;
 	$node->wait_until(sub {

@@ -71,7 +71,7 @@ subtest 'enqueue, ask, wait' => sub {
 	$gate->query_safe('BEGIN; SELECT * FROM gate FOR UPDATE');
 	my $started = time;
 	$got = ask('ada', POST => "$api?wait=0.5", { kind => 'gated' });
-	like("$got->{status} $got->{json}{state}", qr/^20[02] (waiting|active)$/, 'or until the time is over');
+	like("$got->{status} $got->{json}{state}", qr/^202 (waiting|active)$/, 'or until the time is over');
 	cmp_ok(time - $started, '>=', 0.5, 'not before');
 	$waits = begin('ada', GET => "$api/$got->{json}{id}?wait=20");
 	ok(held(1), 'asked again, it waits again');
@@ -80,7 +80,7 @@ subtest 'enqueue, ask, wait' => sub {
 	$gate->quit;
 
 	$got = ask('ada', POST => "$api?wait=20", { kind => 'broken' });
-	is("$got->{status} $got->{json}{state} $got->{json}{error}", "200 failed no luck\nSQLSTATE: P0001", 'a failure') or diag $got->{body};
+	is("$got->{status} $got->{json}{state} $got->{json}{error}", "200 failed no luck", 'a failure') or diag $got->{body};
 	is($got->{json}{errors}[0]{attempt}, 1, 'with its errors');
 };
 

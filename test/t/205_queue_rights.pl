@@ -6,13 +6,14 @@ use Penny::Cluster;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $node = Penny::Cluster->serving('rights', conf => "penny.job_workers = 2\n");
+my $node = Penny::Cluster->serving('rights', conf => "penny.job_workers = 2\npenny.webhook_allow = 'hooks.example.com'\n");
 my ($ada, $eve) = map { $node->add_user($_) } qw(Ada Eve);
 
 $node->sql(q{
 	CREATE ROLE app_user LOGIN IN ROLE penny_user;
 	CREATE ROLE app_agent LOGIN IN ROLE penny_agent;
 	CREATE ROLE app_admin LOGIN IN ROLE penny_admin;
+	GRANT SET ON PARAMETER log_min_error_statement TO app_admin;
 	CREATE SCHEMA app;
 	GRANT USAGE, CREATE ON SCHEMA app TO PUBLIC;
 	SELECT penny.create_queue('free', concurrency => NULL, rate_limit => NULL, backoff => '10 ms');
@@ -52,6 +53,21 @@ subtest 'arguments that make no sense' => sub {
 		like(as('app_agent', "SELECT penny.complete($id, 1)"), qr/^PY409: /, 'nobody holds it');
 	}
 	is($node->crash_restarts, $crashes, 'nothing crashes');
+};
+
+subtest 'what an error tells' => sub {
+	$node->sql(q{CREATE TABLE app.salaries (who text, amount integer CHECK (amount < 0));
+		CREATE FUNCTION app.pay(j jsonb) RETURNS jsonb LANGUAGE sql AS $$ INSERT INTO app.salaries VALUES ('Bob', 4711) RETURNING NULL::jsonb $$;
+		SELECT penny.handle('pay', 'app.pay', queue => 'free', access => 'user', attempts => 1)});
+	my $id = act($ada, q{SELECT penny.enqueue('pay')});
+	ok($node->wait_until(sub { state_of($id) eq 'failed' }, 20), 'a job fails');
+	like($node->sql("SELECT error FROM penny.dead_letters WHERE id = $id"), qr/Failing row contains \(Bob, 4711\)/, 'agents see the details');
+	for my $from ("error FROM penny.dead_letters WHERE id = $id", "errors::text FROM penny.dead_letters WHERE id = $id", "error FROM penny.jobs WHERE id = $id", "penny.job($id)::text")
+	{
+		my $told = act($ada, "SELECT $from");
+		like($told, qr/violates check constraint/, "$from: its user is told what failed");
+		unlike($told, qr/4711|SQLSTATE/, 'and no details');
+	}
 };
 
 subtest 'keys of others' => sub {
@@ -141,6 +157,17 @@ subtest 'payloads that are more than one answer holds' => sub {
 	is(as('app_agent', q{CALL penny.claim_wait('large', 1000) \gset
 		SELECT jsonb_array_length(:'jobs')}), 68, 'as JSON, too');
 	is($node->sql(q{SELECT waiting, active FROM penny.queues WHERE name = 'large'}), '134|136', 'the others wait');
+
+	$node->sql(q{SELECT penny.create_queue('parents', concurrency => NULL, rate_limit => NULL); SELECT penny.handle('parent', queue => 'parents');
+		CREATE FUNCTION app.large(j jsonb) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(repeat('x', 1000000))$$;
+		SELECT penny.handle('child', 'app.large', queue => 'free')});
+	my $parent = $node->sql(q{SELECT penny.enqueue_flow(jsonb_build_object('kind', 'parent', 'children', jsonb_agg('{"kind": "child"}'::jsonb))) FROM generate_series(1, 270)});
+	ok($node->wait_until(sub { $node->sql(q{SELECT waiting FROM penny.queues WHERE name = 'parents'}) == 1 }, 60), 'a parent of many is ready');
+	my $next = $node->sql(q{SELECT penny.enqueue('parent')});
+	is(as('app_agent', q{SELECT id, (SELECT count(*) FROM jsonb_array_elements(children) c WHERE c ? 'result'),
+		(SELECT count(*) FROM jsonb_array_elements(children) c WHERE c @> '{"omitted": true, "state": "completed"}') FROM penny.claim('parents')}),
+		"$parent|67|203", 'and finds of what they gave the first 64 MB');
+	is(as('app_agent', q{SELECT id FROM penny.claim('parents')}), $next, 'and the next job comes next');
 	$node->sql(q{SELECT count(penny.cancel(id)) FROM penny.jobs WHERE queue = 'large'});
 };
 
@@ -161,7 +188,7 @@ subtest 'by HTTP' => sub {
 	my $post = sub { $node->request(POST => '/api/v1/jobs', token => $node->token($ada), json => $_[0]) };
 	is($post->({ kind => 'mail' })->{status}, 201, 'a job');
 	is($post->({ kind => 'mail', queue => 'free' })->{status}, 403, 'in another queue');
-	is($post->({ kind => 'mail', queue => 'nowhere' })->{status}, 404, 'in none that there is');
+	is($post->({ kind => 'mail', queue => 'nowhere' })->{status}, 400, 'in none that there is');
 	is($post->({ kind => 'secret' })->{status}, 403, 'of a kind for others');
 	is($post->({ kind => 'nobody' })->{status}, 403, 'of a kind without a handler');
 	is($node->request(POST => '/api/v1/jobs', token => $node->token($ada), headers => [ 'Content-Type' => 'application/json' ],
@@ -180,6 +207,17 @@ subtest 'descriptors of another role\'s job' => sub {
 	$node->sql(q{SELECT penny.pause_queue('free'); SELECT penny.enqueue(kind) FROM generate_series(1, 10), unnest('{open,read}'::text[]) kind; SELECT penny.resume_queue('free')});
 	ok($node->wait_until(sub { $node->sql(q{SELECT count(*) FROM penny.jobs WHERE kind IN ('open', 'read') AND state = 'completed'}) == 60 }, 20), 'and run in one transaction');
 	is($node->sql(q{SELECT DISTINCT result FROM penny.jobs WHERE kind = 'read'}), '"none"', 'find none');
+};
+
+subtest 'the secret of a webhook' => sub {
+	my $secret = $node->sql('SELECT penny.webhook_secret()');
+	my $handle = sub { my ($rest) = @_; return as('app_admin', "SET log_min_error_statement = 'panic';\nSELECT penny.handle('hook', url => 'https://hooks.example.com/', secret => '$secret'$rest)") };
+	like($handle->(", $_"), qr/^PY400: /, $_) for q{attempts => 0}, q{backoff => '-1 s'}, q{timeout => '8 days'}, q{access => 'all'}, q{access => NULL}, 'batch => NULL';
+	is($handle->(''), '', 'a webhook');
+	is($node->sql(q{SELECT count(*) FROM _penny.handlers WHERE secret IS NOT NULL}), 1, 'has it');
+	like(as('app_admin', $_), qr/^42501: /, $_) for 'SELECT secret FROM _penny.handlers', 'TABLE _penny.handlers', 'DELETE FROM _penny.handlers RETURNING secret',
+		q{UPDATE _penny.handlers SET url = secret WHERE kind = 'hook'}, 'COPY _penny.handlers TO STDOUT';
+	unlike($node->log_text, qr/\Q$secret\E/, 'is not in the log');
 };
 
 done_testing();

@@ -132,6 +132,15 @@ subtest 'upkeep that fails' => sub {
 	runs_once('failed', 1, 'they run when they can');
 };
 
+subtest 'an error that upkeep deals with itself' => sub {
+	$node->sql(q{SELECT penny.create_queue('short'), penny.schedule('lost', '0 * * * *', 'run', queue => 'short'), penny.drop_queue('short');
+		UPDATE _penny.schedules SET next_at = date_trunc('hour', now());
+		SELECT _penny.rotate_jobs()});
+	ok($node->wait_until(sub { $node->sql(q{SELECT last_error IS NOT NULL FROM _penny.schedules}) eq 't' }, 20), 'a schedule cannot enqueue');
+	$node->sql(q{SELECT penny.unschedule('lost'); SELECT penny.enqueue('run', '{"note":"unharmed"}', attempts => 1) FROM generate_series(1, 3)});
+	runs_once('unharmed', 3, 'which costs no job an attempt');
+};
+
 subtest 'an end that is not written down' => sub {
 	$node->sql(q{CREATE SEQUENCE odd;
 		CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN

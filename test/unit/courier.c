@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -43,6 +44,7 @@ static pid_t pid;
 static Answer answers[PENNY_COURIER_REQUESTS_MAX + 1];
 static int answered;
 static bool ready;
+static rlim_t descriptors; /* that the next courier may have; 0: as many as we */
 
 static PennyCourierText
 text_of(const char *text)
@@ -67,6 +69,8 @@ become_courier(int fd)
 	fd = fcntl(fd, F_DUPFD, 10);
 	dup2(fd, PENNY_COURIER_FD);
 	close_range(PENNY_COURIER_FD + 1, ~0U, 0);
+	if (descriptors > 0)
+		setrlimit(RLIMIT_NOFILE, &(struct rlimit){descriptors, descriptors});
 	setenv("http_proxy", "http://127.0.0.1:1", 1);
 	setenv("https_proxy", "http://127.0.0.1:1", 1);
 	setenv("ALL_PROXY", "http://127.0.0.1:1", 1);
@@ -327,6 +331,11 @@ TEST(limits)
 	/* what is packed stays packed */
 	CHECK(answer->head.outcome == PENNY_COURIER_ANSWERED && answer->head.body.len < 50000);
 	check_outcome("http://127.0.0.1:%H/headers", PENNY_COURIER_BROKEN, "too large");
+	check_outcome("http://127.0.0.1:%H/trailers", PENNY_COURIER_BROKEN, "too large");
+	check_outcome("http://127.0.0.1:%H/early", PENNY_COURIER_BROKEN, "too large");
+	check_outcome("http://127.0.0.1:%H/line", PENNY_COURIER_BROKEN, "");
+	check_outcome("http://127.0.0.1:%H/old", PENNY_COURIER_BROKEN, "");
+	CHECK(ask("http://127.0.0.1:%H/switch")->head.status < 200);
 	check_outcome("http://127.0.0.1:%H/close", PENNY_COURIER_BROKEN, "");
 	check_outcome("http://127.0.0.1:%H/short", PENNY_COURIER_BROKEN, "");
 	check_outcome("http://127.0.0.1:%H/garbage", PENNY_COURIER_BROKEN, "");
@@ -405,6 +414,10 @@ TEST(rebinding)
 	check_outcome("http://rebind.test:%H/status/200", PENNY_COURIER_REFUSED, "10.0.0.1");
 	courier_rebind = 1;
 	CHECK(ask("http://rebind.test:%H/status/200")->head.status == 200);
+	/* nor by a connection that is kept from when it might be called */
+	courier_rebind = 0;
+	check_outcome("http://rebind.test:%H/status/200", PENNY_COURIER_REFUSED, "10.0.0.1");
+	courier_rebind = 1;
 }
 
 TEST(tls)
@@ -471,6 +484,40 @@ TEST(one_too_many)
 	courier_release = 1;
 	CHECK(await(&answers[0].came) && await(&answers[1].came) && await(&answers[2].came));
 	CHECK(ask("http://127.0.0.1:%H/status/200")->head.status == 200);
+	CHECK(stop() == 0);
+}
+
+/* Who cannot make a socket has not tried. */
+TEST(descriptors_run_out)
+{
+	enum
+	{
+		MANY = 60
+	};
+	char url[64];
+	int busy = 0;
+	int64_t until = clock_ms() + PATIENCE;
+
+	courier_release = 0;
+	answered = 0;
+	snprintf(url, sizeof(url), "http://127.0.0.1:%d/hold", courier_servers.http_port);
+	descriptors = 40;
+	CHECK(start(usual_allow(), courier_servers.ca_file, MANY));
+	descriptors = 0;
+	for (uint64_t i = 0; i < MANY; i++)
+		push(i, url, "{}", 60000, 1000);
+	while (answered < 20 && clock_ms() < until && !courier.ended)
+		turn(20);
+	courier_release = 1;
+	while (answered < MANY && clock_ms() < until && !courier.ended)
+		turn(20);
+	CHECK(answered == MANY);
+	for (int i = 0; i < MANY; i++)
+	{
+		busy += answers[i].head.outcome == PENNY_COURIER_BUSY;
+		CHECK(answers[i].head.outcome == PENNY_COURIER_BUSY || answers[i].head.status == 200);
+	}
+	CHECK(busy >= 20 && busy < MANY);
 	CHECK(stop() == 0);
 }
 
@@ -605,6 +652,7 @@ main(void)
 	RUN(many_at_a_time);
 	CHECK(stop() == 0);
 	RUN(one_too_many);
+	RUN(descriptors_run_out);
 	RUN(drain);
 	RUN(untrusted_certificate);
 	RUN(ends);

@@ -12,7 +12,9 @@
  *		/gzip			Content-Encoding: gzip, some bytes that are not gzip
  *		/bomb			Transfer-Encoding: gzip, 20 MB of zeros
  *		/chunked		200 in chunks
- *		/headers		headers that do not end
+ *		/headers		headers that do not end; /trailers, /early (1xx), /line likewise
+ *		/switch			101, which nobody asked for
+ *		/old			HTTP/0.9
  *		/hold			200, when the test lets it
  *		/silent			nothing
  *		/drip			a byte each 50 ms
@@ -89,6 +91,22 @@ respond(Client *client, const char *status, const char *headers, const char *bod
 				 status, headers, len);
 
 	return put(client, head, (size_t) n) && put(client, body, len);
+}
+
+static bool
+put_text(Client *client, const char *text)
+{
+	return put(client, text, strlen(text));
+}
+
+/* A begin, then the same again and again until nobody takes it. */
+static bool
+put_forever(Client *client, const char *begin, const char *again)
+{
+	put_text(client, begin);
+	while (put_text(client, again))
+		;
+	return false;
 }
 
 /* 20 MB of zeros, by a coding that is undone on the way. */
@@ -177,10 +195,24 @@ answer(Client *client, const char *request, size_t len)
 		return put(client, whole, sizeof(whole) - 1);
 	}
 	if (strcmp(path, "/headers") == 0)
+		return put_forever(client, "HTTP/1.1 200 OK\r\n",
+						   "X-Header: 0123456789012345678901234567890123456789\r\n");
+	if (strcmp(path, "/trailers") == 0)
+		return put_forever(client,
+						   "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n",
+						   "X-Header: 0123456789012345678901234567890123456789\r\n");
+	if (strcmp(path, "/early") == 0)
+		return put_forever(client, "", "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n");
+	if (strcmp(path, "/line") == 0)
+		return put_forever(client, "HTTP/1.1 200 ", "0123456789012345678901234567890123456789");
+	if (strcmp(path, "/switch") == 0)
 	{
-		put(client, "HTTP/1.1 200 OK\r\n", 17);
-		while (put(client, "X-Header: 0123456789012345678901234567890123456789\r\n", 52))
-			;
+		put_text(client, "HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+		return false;
+	}
+	if (strcmp(path, "/old") == 0)
+	{
+		put_text(client, "just a body");
 		return false;
 	}
 	if (strcmp(path, "/hold") == 0)

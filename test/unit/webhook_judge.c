@@ -98,6 +98,10 @@ TEST(failures)
 
 		penny_webhook_judge(&answer, &end);
 		CHECK(end.verdict == expected[outcome] && strcmp(end.error, "why") == 0);
+		/* not what a courier that was taken over says instead */
+		answer.error = (PennyCourierText){"\xff\n\x1b[2J\xc3", 7};
+		penny_webhook_judge(&answer, &end);
+		CHECK(strcmp(end.error, "   [2J ") == 0);
 	}
 }
 

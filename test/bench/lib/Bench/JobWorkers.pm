@@ -42,7 +42,8 @@ sub external
 			my @rate = @{ $values->{$key}{rate} };
 
 			push @rows, {
-				figure => $key eq 'one' ? "$text over SQL, claims of @{[CLAIM]}, synchronous_commit $durable" : $text,
+				figure => $key ne 'one' ? "  $text" : $durable eq 'off'
+					? "$text over SQL, claims of @{[CLAIM]}, synchronous_commit off" : "  $text, synchronous_commit on",
 				measured => spread('%.0f', @rate) . ' jobs/s',
 				base => $key eq 'one' ? $base : '',
 				ratio => spread('%.2f', map { $rate[$_] / $values->{bullmq}{rate}[$_] } 0 .. $#rate),
