@@ -156,6 +156,7 @@ REALTIME = src/realtime/prepared.o \
 
 QUEUE = src/queue/cancel.o \
 	src/queue/claim.o \
+	src/queue/claim_end.o \
 	src/queue/claim_upkeep.o \
 	src/queue/claimers.o \
 	src/queue/config.o \
@@ -200,6 +201,7 @@ QUEUE = src/queue/cancel.o \
 	src/queue/run.o \
 	src/queue/run_job.o \
 	src/queue/run_record.o \
+	src/queue/run_settle.o \
 	src/queue/sched.o \
 	src/queue/sched_bits.o \
 	src/queue/sched_check.o \

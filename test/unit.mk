@@ -111,6 +111,8 @@ UNIT_TESTS = http \
 	cache_trace \
 	interest \
 	sched \
+	sched_life \
+	sched_limits \
 	sched_simulation \
 	sched_threads \
 	edge_cached \
@@ -119,6 +121,7 @@ UNIT_TESTS = http \
 	webhook \
 	courier \
 	courier_address \
+	courier_frames \
 	webhook_sign \
 	webhook_judge \
 	fake_gateway

@@ -316,6 +316,8 @@ GRANT EXECUTE ON FUNCTION penny.job_id(), penny.job_context() TO penny_user;
 GRANT EXECUTE ON FUNCTION _penny.set_paused(text, boolean), _penny.queue_in_use(integer), _penny.restore_queue(), _penny.check_queue(), _penny.check_handler(),
 	_penny.queue_settings_changed() TO penny_admin;
 GRANT SELECT, INSERT, UPDATE, DELETE ON _penny.queues TO penny_admin;
+-- A new queue takes a number of which nothing is remembered.
+GRANT SELECT (queue) ON _penny.jobs_dead, _penny.jobs_history TO penny_admin;
 -- Not the secret: who wrote it has it.
 GRANT INSERT, UPDATE, DELETE, SELECT (kind, runner, function, role, url, queue, attempts, backoff, timeout, access, batch)
 	ON _penny.handlers TO penny_admin;

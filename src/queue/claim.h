@@ -50,6 +50,8 @@ extern void penny_claim_extend(const int64 *ids, const uint64 *tokens, int n, in
 extern int penny_claim_release(const int64 *ids, const uint64 *tokens, int n);
 /* PY409 when it is not. */
 extern void penny_claim_check(int64 id, uint64 token);
+/* It is not: PY409. */
+extern void penny_claim_stale(int64 id) __attribute__((noreturn));
 
 /* ---- claim_upkeep.c ------------------------------------------------------------- */
 

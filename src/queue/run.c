@@ -49,7 +49,6 @@
 
 #define RETRIES 3                          /* of a job that collided */
 #define LONG_ENOUGH (2 * PENNY_BATCH_TIME) /* us after which a transaction takes no more */
-#define AGAIN_AFTER (5 * USECS_PER_SEC)    /* when not even a failure could be recorded */
 #define SHOW_EACH 16                       /* jobs of a batch that are shown one by one */
 
 static PennyBatchItem items[PENNY_BATCH_MAX];
@@ -72,8 +71,6 @@ static void take_error(void);
 static void run_alone(int index, bool failed);
 static int run_apart(int first, int last);
 static void record_failure(PennyBatchItem *item);
-static void settle(int first, int n);
-static void put_back(int first);
 static char *failure_text(void);
 static void show(const PennyBatchItem *item);
 static void add_context(void *arg);
@@ -122,7 +119,7 @@ penny_run_jobs(const PennyJobRef *refs, int n)
 	}
 	penny_job_mark_end();
 	if (next < n)
-		put_back(next);
+		penny_run_put_back(&items[next], items_n - next);
 	error_context_stack = callback.previous;
 	return wrong;
 }
@@ -166,7 +163,7 @@ attempt(int first, int most)
 	current = NULL;
 	MemoryContextSwitchTo(context);
 	if (n > 0)
-		settle(first, n);
+		penny_run_settle(&items[first], n);
 	return n;
 }
 
@@ -284,7 +281,7 @@ is_held_up(void)
 			 errmsg("the end of a penny job could not be recorded: %s", failure->message),
 			 errdetail("Another transaction holds its key, its parent or a table of the queue. "
 					   "What the job did is undone, and it runs again in %d s.",
-					   (int) (AGAIN_AFTER / USECS_PER_SEC))));
+					   (int) (PENNY_RUN_AGAIN_AFTER / USECS_PER_SEC))));
 	return true;
 }
 
@@ -299,7 +296,7 @@ run_alone(int index, bool failed)
 			continue;
 		current = &items[index];
 		if (is_held_up())
-			settle(index, 1);
+			penny_run_settle(&items[index], 1);
 		else
 			record_failure(&items[index]);
 		current = NULL;
@@ -392,89 +389,7 @@ record_failure(PennyBatchItem *item)
 	MemoryContextSwitchTo(context);
 	if (!recorded)
 		item->fate = PENNY_FATE_NONE;
-	settle((int) (item - items), 1);
-}
-
-/* ---- after the commit ---------------------------------------------------------------------- */
-
-static bool
-is_recorded(const PennyBatchItem *item)
-{
-	return item->fate == PENNY_FATE_COMPLETED || item->fate == PENNY_FATE_FAILED ||
-		   item->fate == PENNY_FATE_CANCELLED;
-}
-
-/*
- * Is the entry still what was taken?  Not when memory was made anew meanwhile.  Under
- * the lock; what an attempt gave back when it was undone has come by then.
- */
-static bool
-holds(PennySched *sched, const PennyBatchItem *item)
-{
-	const PennyJob *job = penny_sched_job(sched, item->ref);
-
-	return job->state == PENNY_JOB_ACTIVE && job->token == item->job.token;
-}
-
-/* Not even its failure could be recorded: it is tried again later. */
-static void
-postpone(PennySched *sched, PennyJobRef ref, int64 now)
-{
-	penny_sched_job(sched, ref)->due = now + AGAIN_AFTER;
-	penny_sched_finish(sched, ref, PENNY_VERB_RETRY, now);
-}
-
-/* What the commit does not tell. */
-static void
-settle(int first, int n)
-{
-	PennySched *sched = penny_queue_sched();
-	int others = 0;
-
-	for (int i = first; i < first + n; i++)
-	{
-		if (!is_recorded(&items[i]))
-			others++;
-		else if (penny_job_any_charged())
-			penny_job_acquit(items[i].job.id,
-							 items[i].fate != PENNY_FATE_FAILED || items[i].reason != NULL);
-	}
-	if (others == 0)
-		return;
-	penny_queue_lock();
-	penny_sched_drain(sched, penny_queue_now());
-	for (int i = first; i < first + n; i++)
-	{
-		PennyBatchItem *item = &items[i];
-
-		if (is_recorded(item) || !holds(sched, item))
-			continue;
-		if (item->fate == PENNY_FATE_GONE)
-			penny_sched_finish(sched, item->ref, PENNY_VERB_ENDED, penny_queue_now());
-		else if (item->fate == PENNY_FATE_PUT_BACK)
-		{
-			penny_sched_put_back(sched, item->ref, penny_queue_now());
-			penny_queue_config_distrust(); /* it is nobody's, or another's */
-		}
-		else
-			postpone(sched, item->ref, penny_queue_now());
-	}
-	penny_queue_unlock();
-}
-
-/* What has not begun goes back. */
-static void
-put_back(int first)
-{
-	PennySched *sched = penny_queue_sched();
-
-	penny_queue_lock();
-	penny_sched_drain(sched, penny_queue_now());
-	for (int i = first; i < items_n; i++)
-		if (items[i].fate == PENNY_FATE_NONE && holds(sched, &items[i]))
-			penny_sched_put_back(sched, items[i].ref, penny_queue_now());
-	penny_queue_unlock();
-	penny_queue_wake(PENNY_RUNNER_SQL, items[first].job.queue);
+	penny_run_settle(&items[(int) (item - items)], 1);
 }
 
 /* ---- for who looks -------------------------------------------------------------------------------- */

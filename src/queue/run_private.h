@@ -22,6 +22,9 @@ typedef enum PennyFate
 	PENNY_FATE_PUT_BACK /* not a worker's any more */
 } PennyFate;
 
+/* us after which a job runs again of which not even the failure could be recorded */
+#define PENNY_RUN_AGAIN_AFTER (5 * USECS_PER_SEC)
+
 /* A job of the batch. */
 typedef struct PennyBatchItem
 {
@@ -58,6 +61,13 @@ extern bool penny_run_job_left_something(void);
 extern void penny_run_record(PennyBatchItem *items, int n, const PennyBatchItem **current);
 /* The end of one whose entry is this transaction's own. */
 extern void penny_run_record_one(const PennyBatchItem *item);
+
+/* ---- run_settle.c ---------------------------------------------------------------------- */
+
+/* After the commit: what it does not tell. */
+extern void penny_run_settle(const PennyBatchItem *items, int n);
+/* What of these has not begun goes back; at least one. */
+extern void penny_run_put_back(const PennyBatchItem *items, int n);
 
 /* ---- pace.c --------------------------------------------------------------------------- */
 

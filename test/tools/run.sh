@@ -226,6 +226,7 @@ Try:
   curl -s -H "Authorization: Bearer \$PENNY_TOKEN" "\$PENNY_URL/api/v1/conversations?limit=3"
   curl -s -H "Authorization: Bearer \$PENNY_TOKEN" "\$PENNY_URL/api/v1/conversations/$one"
   perl test/tools/websocket.pl \$PENNY_WS_URL \$PENNY_TOKEN $one    # joined; type a line to send it
+  psql -c 'SELECT name, waiting, active, failed FROM penny.queues'    # "Jobs" in README.md has a first one to try
 
 Log: $home/log/postgresql.log    Stop: make stop
 TEXT
