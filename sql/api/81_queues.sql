@@ -88,7 +88,9 @@ BEGIN
 	-- a number that was never used before those of queues that were dropped
 	SELECT n INTO number FROM generate_series(0, 255) n
 		WHERE NOT EXISTS (SELECT FROM _penny.queues q WHERE q.id = n) AND NOT _penny.queue_in_use(n)
-		ORDER BY n < (SELECT max(q.id) FROM _penny.queues q), n LIMIT 1;
+		-- not one of which dead letters or what has completed are remembered, while there is another
+		ORDER BY EXISTS (SELECT FROM _penny.jobs_dead d WHERE d.queue = n) OR EXISTS (SELECT FROM _penny.jobs_history h WHERE h.queue = n),
+			n < (SELECT max(q.id) FROM _penny.queues q), n LIMIT 1;
 	IF number IS NULL THEN
 		RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'there are 256 queues already',
 			HINT = 'Let queues be few: tenants or users are groups of a queue (group_key).';
@@ -314,6 +316,8 @@ GRANT EXECUTE ON FUNCTION penny.job_id(), penny.job_context() TO penny_user;
 GRANT EXECUTE ON FUNCTION _penny.set_paused(text, boolean), _penny.queue_in_use(integer), _penny.restore_queue(), _penny.check_queue(), _penny.check_handler(),
 	_penny.queue_settings_changed() TO penny_admin;
 GRANT SELECT, INSERT, UPDATE, DELETE ON _penny.queues TO penny_admin;
+-- A new queue takes a number of which nothing is remembered.
+GRANT SELECT (queue) ON _penny.jobs_dead, _penny.jobs_history TO penny_admin;
 -- Not the secret: who wrote it has it.
 GRANT INSERT, UPDATE, DELETE, SELECT (kind, runner, function, role, url, queue, attempts, backoff, timeout, access, batch)
 	ON _penny.handlers TO penny_admin;

@@ -150,6 +150,7 @@ interrupt(int64 id)
 	int64 now = penny_queue_now();
 	PennyJobRef ref;
 	uint32 holder = PENNY_SCHED_HOLDERS;
+	PennyRunner runner = PENNY_RUNNER_SQL;
 
 	penny_queue_lock();
 	ref = penny_sched_find(sched, id, now);
@@ -158,6 +159,8 @@ interrupt(int64 id)
 		PennyJob *job = penny_sched_job(sched, ref);
 
 		job->flags |= PENNY_JOB_CANCEL;
+		if (job->runner == PENNY_RUNNER_WEBHOOK)
+			runner = PENNY_RUNNER_WEBHOOK;
 		if (job->state == PENNY_JOB_ACTIVE && job->runner == PENNY_RUNNER_SQL)
 			holder = job->holder;
 		hasten(sched, ref, now);
@@ -166,7 +169,7 @@ interrupt(int64 id)
 	if (holder < PENNY_SCHED_HOLDERS)
 		penny_worker_cancel(holder, id);
 	else
-		penny_queue_wake(PENNY_RUNNER_SQL, 0);
+		penny_queue_wake(runner, 0);
 }
 
 static void

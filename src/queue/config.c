@@ -36,6 +36,8 @@
 #include "base/shmem.h"
 #include "queue/claimers.h"
 #include "queue/config.h"
+#include "queue/dead.h"
+#include "queue/load.h"
 
 typedef struct Shared
 {
@@ -340,6 +342,10 @@ penny_queue_config_apply(void)
 		pg_atomic_write_u64(&shared->applied, read_at);
 	}
 	penny_queue_unlock();
+	/* another number of ended jobs may be kept */
+	penny_dead_count();
+	for (int i = 0; i < queues_n; i++)
+		penny_history_added(queues[i].id);
 	/* a limit may have opened, a queue gone on, a kind lost its handler */
 	penny_claimers_wake_all();
 	pfree(list);

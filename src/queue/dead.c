@@ -183,6 +183,17 @@ insert(PennyJobRow *row)
 	return id;
 }
 
+static void
+check_queue(const PennyJobRow *row, int64 id)
+{
+	PennyQueueConfig config;
+
+	if (!penny_queue_by_id(row->queue, &config))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("the queue of job " INT64_FORMAT " does not exist any more", id),
+						errhint("Enqueue what it was to do in another queue.")));
+}
+
 /* The new id; 0: there is none.  `parent` is the new id of its parent, if not 0. */
 static int64
 redrive(int64 id, int64 parent, TimestampTz due)
@@ -195,6 +206,7 @@ redrive(int64 id, int64 parent, TimestampTz due)
 	memset(&letter, 0, sizeof(letter));
 	if (penny_queue_run(&take_dead, values, NULL, false, read_letter, &letter) == 0)
 		return 0;
+	check_queue(row, id);
 	row->id = penny_job_next_id();
 	row->flags = PENNY_JOB_REDRIVEN;
 	row->due = due;

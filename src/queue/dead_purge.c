@@ -6,9 +6,9 @@
  * Forgetting a child lets a parent go on that waits for it (mode wait); forgetting
  * a parent takes what its children gave along.
  *
- * Queues keep their last keep_failed.  Who records a death counts it in shared memory;
- * a minute after the last trim at the earliest, the upkeep deletes what is beyond, in
- * one transaction for all queues.
+ * Queues keep their last keep_failed.  Who records a death, or has changed settings
+ * applied, counts it in shared memory; a minute after the last trim at the earliest, the
+ * upkeep deletes what is beyond, in one transaction for all queues.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,6 +23,7 @@
 
 #include "base/shmem.h"
 #include "queue/dead.h"
+#include "queue/shared.h"
 #include "queue/statements.h"
 #include "queue/waiting.h"
 
@@ -141,8 +142,8 @@ penny_dead_purge(uint16 queue, TimestampTz before)
 void
 penny_dead_count(void)
 {
-	if (shared != NULL)
-		pg_atomic_fetch_add_u32(&shared->died, 1);
+	if (shared != NULL && pg_atomic_fetch_add_u32(&shared->died, 1) == 0)
+		penny_queue_upkeep_by(GetCurrentTimestamp() + TRIM_EVERY);
 }
 
 void

@@ -231,8 +231,17 @@ for my $left (1, 0)
 	$node->wait_until(sub { $node->sql(q{SELECT count(*) FROM _penny.job_keys WHERE key = 'once'}) == 0 });
 	is($node->sql('SELECT count(*) FROM penny.dead_letters'), $left, "$left left");
 }
-
-my ($rc, $stdout, $stderr);
+$node->sql(q{INSERT INTO public.broken VALUES (1); SELECT penny.create_queue('passing', rate_limit => NULL)});
+my $left = $node->sql(q{SELECT penny.enqueue('maybe', '{"n": 1}', queue => 'passing')});
+ok($node->wait_until(sub { $node->sql("SELECT penny.job($left) ->> 'state'") eq 'failed' }), 'a dead letter of a queue');
+$node->sql(q{DELETE FROM public.broken; SELECT penny.drop_queue('passing'), penny.create_queue('other')});
+is($node->sql("SELECT queue IS NULL FROM penny.dead_letters WHERE id = $left"), 't', 'that is dropped does not go to another');
+my ($rc, $stdout, $stderr) = $node->psql('postgres', "SELECT penny.redrive($left)");
+like($stderr, qr/queue of job $left does not exist any more/, 'and is not redriven');
+$node->sql('INSERT INTO public.broken VALUES (1)');
+my $forgotten = $node->sql(q{SELECT penny.enqueue('maybe', '{"n": 1}')});
+ok($node->wait_until(sub { $node->sql("SELECT penny.job($forgotten) ->> 'state'") eq 'failed' }), 'one is kept');
+$node->sql(q{DELETE FROM public.broken; SELECT penny.alter_queue('normal', '{"keep_failed": 0}')});
 
 # ---- listeners ---------------------------------------------------------------------------
 
@@ -289,6 +298,7 @@ like($stderr, qr/PY409/, 'and learns that it is not held any more');
 my $bob = $node->add_user('Bob');
 ($rc, $stdout, $stderr) = $node->psql('postgres', qq{SELECT penny.act_as('$bob'); SELECT penny.enqueue('note', room => 'conversation:$talk')});
 isnt($rc == 0 && $stderr eq '', 1, 'nobody names a room in which it may not speak') or diag($stdout);
+ok($node->wait_until(sub { $node->sql("SELECT count(*) FROM penny.dead_letters WHERE id = $forgotten") == 0 }, 90), 'within a minute no more dead letters are kept than the queue says now');
 
 $node->finish if $node->can('finish');
 done_testing();
