@@ -125,6 +125,7 @@ STORE = src/store/access.o \
 	src/store/stream.o \
 	src/store/stream_sweep.o \
 	src/store/stream_write.o \
+	src/store/sweep.o \
 	src/store/tables.o \
 	src/store/triggers.o \
 	src/store/triggers_order.o \

@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION penny.enqueue(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_enqueue';
 COMMENT ON FUNCTION penny.enqueue(text, jsonb, text, integer, timestamptz, interval, integer, interval, interval, text, text, text, text) IS
-'Enqueue a job, which starts when this transaction has committed; gives its id. Smaller priority first; attempts, backoff and timeout default to those of its handler and queue. With key at most one job of that key waits in the queue: key_mode keep, replace or debounce';
+'Enqueue a job, which starts when this transaction has committed; gives its id. Smaller priority first; attempts, backoff and timeout default to those of its handler and queue. With key at most one job of that key waits in the queue: key_mode keep (gives the id of the one that is there), replace or debounce. The payload is 1 MB at most (PY413). PY404: no such queue; 42501: the kind is not the caller''s to enqueue';
 
 CREATE OR REPLACE FUNCTION penny.enqueue_many(
 	kind text, payloads jsonb[], queue text DEFAULT NULL, priority integer DEFAULT 0,
@@ -16,13 +16,13 @@ CREATE OR REPLACE FUNCTION penny.enqueue_many(
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_enqueue_payloads';
 COMMENT ON FUNCTION penny.enqueue_many(text, jsonb[], text, integer, timestamptz, interval, text) IS
-'Enqueue a job for each payload; gives their ids in the same order';
+'Enqueue a job for each payload; gives their ids in the same order. Errors as of penny.enqueue(), and then there is none';
 
 CREATE OR REPLACE FUNCTION penny.enqueue_many(jobs jsonb) RETURNS bigint[]
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_enqueue_jobs';
 COMMENT ON FUNCTION penny.enqueue_many(jsonb) IS
-'Enqueue an array of jobs, each an object with the names of the arguments of penny.enqueue(); gives their ids in the same order';
+'Enqueue an array of jobs, each an object with the names of the arguments of penny.enqueue(); gives their ids in the same order. Errors as of penny.enqueue(), and then there is none';
 
 CREATE OR REPLACE FUNCTION _penny.reload_jobs() RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE
@@ -44,7 +44,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION penny.load_jobs() IS
-'Have the workers read the tables of jobs anew: after a restore, whose jobs wait until then';
+'Have the workers read the tables of jobs anew: after a restore, whose jobs and schedules wait until then. For superusers and the owner of the extension';
 
 CREATE OR REPLACE FUNCTION _penny.job_ended(segment integer, id bigint) RETURNS boolean
 LANGUAGE c STABLE STRICT PARALLEL RESTRICTED

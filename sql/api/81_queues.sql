@@ -102,7 +102,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION penny.create_queue(text, integer, integer, interval, integer, integer, interval, integer, interval, text, real, interval, integer, integer, boolean) IS
-'Make a queue. concurrency, rate_limit in rate_window, and the same for each group; null is no limit. attempts, backoff, timeout are for jobs whose handler says nothing else; keep_completed and keep_failed are how many are remembered';
+'Make a queue. concurrency, rate_limit in rate_window, and the same for each group; null is no limit. attempts, backoff, timeout are for jobs whose handler says nothing else; keep_completed and keep_failed are how many are remembered. PY400: a setting that cannot be; PY409: the name is taken; 54000: there are 256';
 
 CREATE OR REPLACE FUNCTION penny.alter_queue(name text, settings jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE STRICT
@@ -132,7 +132,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION penny.alter_queue(text, jsonb) IS
-'Change settings of a queue, named as the arguments of penny.create_queue(); null takes a limit off. Jobs that wait follow the new ones';
+'Change settings of a queue, named as the arguments of penny.create_queue(); null takes a limit off. Jobs that wait follow the new ones. PY404: there is none of this name; PY400: no such setting, or it cannot be';
 
 CREATE OR REPLACE FUNCTION _penny.queue_in_use(queue integer) RETURNS boolean
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
@@ -165,7 +165,7 @@ BEGIN
 	DELETE FROM _penny.queues q WHERE q.id = queue.id;
 END
 $$;
-COMMENT ON FUNCTION penny.drop_queue(text) IS 'Drop a queue that has no jobs; what is remembered of its jobs stays';
+COMMENT ON FUNCTION penny.drop_queue(text) IS 'Drop a queue; what is remembered of its jobs stays. PY404: there is none; PY409: it has jobs that have not ended, kinds go to it, or it is penny''s own';
 
 CREATE OR REPLACE FUNCTION _penny.set_paused(name text, paused boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE STRICT
@@ -184,13 +184,13 @@ CREATE OR REPLACE FUNCTION penny.pause_queue(name text) RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT _penny.set_paused(name, true) $$;
-COMMENT ON FUNCTION penny.pause_queue(text) IS 'Start no more jobs of a queue; those that run come to their end';
+COMMENT ON FUNCTION penny.pause_queue(text) IS 'Start no more jobs of a queue; those that run come to their end. PY404: there is none';
 
 CREATE OR REPLACE FUNCTION penny.resume_queue(name text) RETURNS void
 LANGUAGE sql VOLATILE PARALLEL UNSAFE STRICT
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT _penny.set_paused(name, false) $$;
-COMMENT ON FUNCTION penny.resume_queue(text) IS 'Start jobs of a queue again';
+COMMENT ON FUNCTION penny.resume_queue(text) IS 'Start jobs of a queue again. PY404: there is none';
 
 -- ---- handlers -------------------------------------------------------------------
 
@@ -273,7 +273,7 @@ BEGIN ATOMIC
 	SELECT _penny.handle(kind, _penny.job_function(function), url, queue, attempts, backoff, timeout, secret, access, batch);
 END;
 COMMENT ON FUNCTION penny.handle(text, text, text, text, integer, interval, interval, text, text, boolean) IS
-'Say what runs jobs of a kind: a function (jsonb) returning jsonb, in the role that calls this; a url (a webhook); or, with neither, external workers. queue, attempts, backoff and timeout are for jobs that say nothing else, access is who may enqueue; batch false: each job has a transaction of its own';
+'Say what runs jobs of a kind: a function (jsonb) returning jsonb, in the role that calls this; a url (a webhook); or, with neither, external workers. queue, attempts, backoff and timeout are for jobs that say nothing else, access is who may enqueue; batch false: each job has a transaction of its own. Replaces the handler that the kind has. PY400: what cannot be; PY404: no such queue; 42883, 42P13, 42501: the function is not there, has other arguments or result, or is not the caller''s to execute';
 
 CREATE OR REPLACE FUNCTION penny.unhandle(kind text) RETURNS boolean
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE STRICT

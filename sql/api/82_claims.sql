@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION penny.claim(queue text, n integer DEFAULT 1, lease in
 	OUT key text, OUT group_key text, OUT children jsonb) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE ROWS 10
 AS 'MODULE_PATHNAME', 'penny_claim_sql';
-COMMENT ON FUNCTION penny.claim(text, integer, interval, text) IS 'Claim up to n (1 to 1000) ready jobs of external kinds, of 64 MB or little more in all, for the time of the lease; attempt counts from 1, children are the results of a flow''s. Ready again when the lease ends, or when this transaction rolls back';
+COMMENT ON FUNCTION penny.claim(text, integer, interval, text) IS 'Claim up to n (1 to 1000) ready jobs of external kinds, of 64 MB or little more in all, for the time of the lease; attempt counts from 1, children are the results of a flow''s. Ready again when the lease (100 ms to 1 day) ends, or when this transaction rolls back. PY404: no such queue';
 
 CREATE OR REPLACE PROCEDURE penny.claim_wait(queue text, n integer DEFAULT 1, wait interval DEFAULT '30 s', lease interval DEFAULT '60 s', worker text DEFAULT NULL, INOUT jobs jsonb DEFAULT NULL)
 LANGUAGE c
@@ -30,7 +30,7 @@ COMMENT ON FUNCTION penny.fail(bigint, bigint, text, interval, boolean) IS 'The 
 CREATE OR REPLACE FUNCTION penny.extend(ids bigint[], tokens bigint[], lease interval DEFAULT '60 s') RETURNS boolean[]
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_extend_sql';
-COMMENT ON FUNCTION penny.extend(bigint[], bigint[], interval) IS 'Let leases end later, counted from now, at once; false for a job that is not held any more: cancelled, or its lease ended';
+COMMENT ON FUNCTION penny.extend(bigint[], bigint[], interval) IS 'Let leases end later, counted from now, at once, by 100 ms to 1 day; false for a job that is not held any more: cancelled, or its lease ended';
 
 CREATE OR REPLACE FUNCTION penny.release(ids bigint[], tokens bigint[]) RETURNS integer
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
@@ -56,7 +56,7 @@ BEGIN
 	RETURN coalesce(penny.cancel(_penny.job_of_key(queue, key)), false);
 END
 $$;
-COMMENT ON FUNCTION penny.cancel_key(text, text) IS 'Cancel the job that has this key in the queue; false when there is none';
+COMMENT ON FUNCTION penny.cancel_key(text, text) IS 'Cancel the job that has this key in the queue, as penny.cancel(); false when there is none. PY404: no such queue';
 
 CREATE OR REPLACE FUNCTION penny.progress(progress jsonb, id bigint DEFAULT NULL, token bigint DEFAULT NULL) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE

@@ -5,7 +5,7 @@ CREATE OR REPLACE FUNCTION penny.schedule(
 	queue text DEFAULT NULL, priority integer DEFAULT 0, key text DEFAULT NULL, group_key text DEFAULT NULL, room text DEFAULT NULL) RETURNS timestamptz
 LANGUAGE c VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'penny_schedule_sql';
-COMMENT ON FUNCTION penny.schedule(text, text, text, jsonb, text, text, text, integer, text, text, text) IS 'Make or change a schedule: enqueue a job of this kind at the times of a cron text in a time zone; gives the next. Runs that were missed are made up for by one job (once), by one each (all, the last 1000) or not (skip). With a key, no run comes while the job of one before has not ended. Needs penny_agent';
+COMMENT ON FUNCTION penny.schedule(text, text, text, jsonb, text, text, text, integer, text, text, text) IS 'Make or change a schedule: enqueue a job of this kind at the times of a cron text in a time zone; gives the next. Runs that were missed are made up for by one job (once), by one each (all, the last 1000) or not (skip). With a key, no run comes while the job of one before has not ended. 22023: no cron text, no time zone. Needs penny_agent';
 
 CREATE OR REPLACE FUNCTION penny.unschedule(name text) RETURNS boolean
 LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
