@@ -87,6 +87,7 @@ registry_create(void)
 {
 	SpinLockInit(&registry->mutex);
 	pg_atomic_init_u32(&registry->readiness, PENNY_STARTING);
+	pg_atomic_init_u32(&registry->supervisor_proc, 0);
 	pg_atomic_init_u32(&registry->look, 1);
 	pg_atomic_init_u32(&registry->slots_reported, 0);
 	pg_atomic_init_u32(&registry->changed, 0);
@@ -208,9 +209,8 @@ penny_supervisor_attach(void)
 {
 	PennyPlane *plane = penny_plane();
 
-	SpinLockAcquire(&registry->mutex);
-	registry->supervisor_proc = PENNY_MY_PROC_NUMBER + 1;
-	SpinLockRelease(&registry->mutex);
+	pg_atomic_write_u32(&registry->supervisor_proc, (uint32) PENNY_MY_PROC_NUMBER + 1);
+	pg_memory_barrier(); /* before it looks */
 	before_shmem_exit(supervisor_detach, (Datum) 0);
 	penny_sleeper_set_present(plane, (int) plane->config.executors, true);
 }
@@ -223,20 +223,14 @@ supervisor_detach(int code, Datum arg)
 	(void) code;
 	(void) arg;
 	penny_sleeper_set_present(plane, (int) plane->config.executors, false);
-	SpinLockAcquire(&registry->mutex);
-	registry->supervisor_proc = 0;
-	SpinLockRelease(&registry->mutex);
+	pg_atomic_write_u32(&registry->supervisor_proc, 0);
 }
 
 void
 penny_supervisor_wake(void)
 {
-	int proc_number;
-
-	SpinLockAcquire(&registry->mutex);
-	proc_number = registry->supervisor_proc - 1;
-	SpinLockRelease(&registry->mutex);
-	set_proc_latch(proc_number);
+	pg_memory_barrier(); /* after what it is to see */
+	set_proc_latch((int) pg_atomic_read_u32(&registry->supervisor_proc) - 1);
 }
 
 void

@@ -80,7 +80,7 @@ typedef struct PennyGatewayEntry
 typedef struct PennyRegistry
 {
 	slock_t mutex;
-	int supervisor_proc;           /* PGPROC number plus one, 0 = none; mutex */
+	pg_atomic_uint32 supervisor_proc; /* PGPROC number plus one, 0 = none; supervisor */
 	int detachers;                 /* backends in a command that needs the database alone; mutex */
 	pg_atomic_uint64 probe_wanted; /* raised by the supervisor; written under the mutex */
 	pg_atomic_uint64 probe_done;   /* probe_wanted of the newest answer; likewise */
@@ -115,6 +115,7 @@ extern const char *penny_readiness_reason(PennyReadiness readiness);
 /* ---- supervisor and watchers -------------------------------------------- */
 
 extern void penny_supervisor_attach(void);
+/* May be called in signal handlers. */
 extern void penny_supervisor_wake(void);
 /* Make the supervisor look again at database, role and extension. */
 extern void penny_supervisor_look(void);

@@ -20,6 +20,16 @@
  * whether that is to be cancelled, and who cancels writes before he looks, so one of
  * them sees the other.
  *
+ * Giving.  A worker whose job runs long keeps none of its batch behind it waiting:
+ * its tick (run_job.c), a signal handler, writes from which token on it gives up what
+ * it took, sets its bit and wakes a sleeper, or tells the supervisor.  Tokens of a
+ * batch ascend, and its worker goes no further than that from before the word is
+ * written.  Whoever takes or looks next puts back, under the queue's lock, what that
+ * worker still holds of them (penny_sched_give_up()).  The worker itself may come
+ * first, when its job ends: it, too, puts back only what has the token of its batch
+ * (run_settle.c), so each goes back once.  A word is about one batch: it is taken away
+ * under that same lock, before its worker takes the next.
+ *
  * All of it is words in shared memory, each written by atomic operations.
  *
  *-------------------------------------------------------------------------
@@ -29,6 +39,7 @@
 #include <signal.h>
 
 #include "port/atomics.h"
+#include "port/pg_bitutils.h"
 #include "storage/spin.h"
 
 #include "base/registry.h"
@@ -44,6 +55,8 @@ typedef struct Crew
 	pg_atomic_uint32 told;   /* the supervisor was told that hands are short */
 	pg_atomic_uint64 runs[PENNY_MAX_WORKERS];   /* id of the job that runs */
 	pg_atomic_uint64 cancel[PENNY_MAX_WORKERS]; /* id of the job to cancel */
+	pg_atomic_uint64 giving;                    /* bit for each worker that gives */
+	pg_atomic_uint64 gives[PENNY_MAX_WORKERS];  /* from this token on; 0 = nothing */
 } Crew;
 
 StaticAssertDecl(PENNY_MAX_WORKERS == PENNY_SCHED_HOLDERS, "a worker's number is its holder");
@@ -66,7 +79,9 @@ crew_create(void)
 	{
 		pg_atomic_init_u64(&crew->runs[i], 0);
 		pg_atomic_init_u64(&crew->cancel[i], 0);
+		pg_atomic_init_u64(&crew->gives[i], 0);
 	}
+	pg_atomic_init_u64(&crew->giving, 0);
 }
 
 static const PennyShmemPart crew_part = {
@@ -159,6 +174,41 @@ penny_worker_cancel(uint32 holder, int64 id)
 		kill(pid, SIGINT);
 }
 
+/* ---- giving ---------------------------------------------------------------------- */
+
+/* The word is there before its bit: setting that is a barrier, as is taking it. */
+void
+penny_crew_give(int number, uint64 token)
+{
+	pg_atomic_write_u64(&crew->gives[number], token);
+	pg_atomic_fetch_or_u64(&crew->giving, UINT64CONST(1) << number);
+	penny_queue_wake(PENNY_RUNNER_SQL, 0);
+}
+
+void
+penny_crew_collect(int64 now)
+{
+	uint64 giving = pg_atomic_read_u64(&crew->giving);
+
+	if (giving == 0)
+		return;
+	giving = pg_atomic_exchange_u64(&crew->giving, 0);
+	for (; giving != 0; giving &= giving - 1)
+	{
+		int number = pg_rightmost_one_pos64(giving);
+		uint64 token = pg_atomic_read_u64(&crew->gives[number]);
+
+		if (token != 0)
+			(void) penny_sched_give_up(penny_queue_sched(), (uint32) number, token, now);
+	}
+}
+
+void
+penny_crew_forget(int number)
+{
+	pg_atomic_write_u64(&crew->gives[number], 0);
+}
+
 /* ---- more hands -------------------------------------------------------------------- */
 
 void
@@ -184,6 +234,7 @@ penny_crew_waits(int64 *next)
 
 	penny_queue_lock();
 	now = penny_queue_now();
+	penny_crew_collect(now);
 	waits = penny_sched_waits(sched, PENNY_RUNNER_SQL, PENNY_SCHED_ANY, now);
 	*next = penny_sched_next(sched, PENNY_RUNNER_SQL, now);
 	penny_queue_unlock();

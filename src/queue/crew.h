@@ -34,6 +34,16 @@ extern int64 penny_crew_to_cancel(int number);
  */
 extern void penny_worker_cancel(uint32 holder, int64 id);
 
+/*
+ * A worker's job runs long: what it took with this token and later ones, none of which
+ * has begun or will, is for others; wakes one.  May be called in signal handlers.
+ */
+extern void penny_crew_give(int number, uint64 token);
+/* Under the queue's lock: put back what others gave. */
+extern void penny_crew_collect(int64 now);
+/* Under the queue's lock: what this worker gave is over, it holds nothing. */
+extern void penny_crew_forget(int number);
+
 /* ---- the supervisor ------------------------------------------------------------ */
 
 /* Something is ready, and no worker sleeps: perhaps there should be one more. */

@@ -9,6 +9,12 @@
  * so, or it crashed its process before).  What is left when much time has gone
  * by goes back to the scheduler, untouched.
  *
+ * A long job.  While one runs long, what of its batch has not begun is given to
+ * other workers (crew.h): the tick lowers `limit`, then says so.  The main flow looks
+ * at that after it has said how far it is and before it begins the next one, so
+ * nothing that was given is begun here.  What ran before in the same transaction stays
+ * with it.
+ *
  * Exactly once.  A job's effects and the receipt of its end are in that same
  * transaction.  If there is an error, of a job or of the commit, everything is
  * undone, and every job that had begun is run again, each alone; now an error is
@@ -43,6 +49,7 @@
 #include "base/reset.h"
 #include "config/config.h"
 #include "queue/config.h"
+#include "queue/crew.h"
 #include "queue/handler.h"
 #include "queue/marks.h"
 #include "queue/run_private.h"
@@ -56,7 +63,8 @@ static int items_n = 0;
 static MemoryContext context = NULL; /* of a transaction's rows and results */
 static MemoryContext errors = NULL;  /* of the error that ended one */
 static const PennyBatchItem *current = NULL;
-static int reached = 0; /* the last item that the transaction began with */
+static volatile int reached = 0; /* the last item that the transaction began with */
+static volatile int limit = 0;   /* items from here on are others', or there are none */
 
 /* Why a transaction came to nothing. */
 static ErrorData *failure = NULL;
@@ -101,16 +109,16 @@ penny_run_jobs(const PennyJobRef *refs, int n)
 	int next = 0;
 
 	error_context_stack = &callback;
-	items_n = n;
+	items_n = limit = n;
 	for (int i = 0; i < n; i++)
 	{
 		items[i].ref = refs[i];
 		items[i].fate = PENNY_FATE_NONE;
 		items[i].job = *penny_sched_job(penny_queue_sched(), refs[i]);
 	}
-	while (next < n && wrong == NULL && (next == 0 || !is_enough(begun)))
+	while (next < limit && wrong == NULL && (next == 0 || !is_enough(begun)))
 	{
-		int done = attempt(next, n - next);
+		int done = attempt(next, limit - next);
 
 		if (done == 0)
 			done = run_apart(next, reached);
@@ -122,6 +130,18 @@ penny_run_jobs(const PennyJobRef *refs, int n)
 		penny_run_put_back(&items[next], items_n - next);
 	error_context_stack = callback.previous;
 	return wrong;
+}
+
+/* While a job runs, so `reached` is that one: nothing behind it has begun, or lasts. */
+void
+penny_run_give_rest(int number)
+{
+	int next = reached + 1;
+
+	if (next >= limit)
+		return;
+	limit = next;
+	penny_crew_give(number, items[next].job.token);
 }
 
 /* ---- a transaction ----------------------------------------------------------------------- */
@@ -190,7 +210,7 @@ run_items(int first, int most)
 
 	for (int i = first; i < first + most; i++)
 		items[i].fate = PENNY_FATE_NONE;
-	while (n < most && !last && now - begun <= LONG_ENOUGH)
+	while (n < most && first + n < limit && !last && now - begun <= LONG_ENOUGH)
 	{
 		PennyBatchItem *item = &items[first + n];
 
@@ -317,7 +337,7 @@ run_apart(int first, int last)
 
 	if (known)
 		run_alone(last, true);
-	while (i < last + (known ? 0 : 1) && penny_reset_session() == NULL)
+	while (i < last + (known ? 0 : 1) && i < limit && penny_reset_session() == NULL)
 		run_alone(i++, false);
 	return known && i == last ? i - first + 1 : i - first;
 }

@@ -19,6 +19,8 @@
  *				again and again, should the function swallow that, and ends the
  *				worker GRACE later.  Jobs with a time of less than a few ticks have
  *				a timer of their own.  statement_timeout means nothing here
+ *	others		a job that is seen running by a tick for LONG keeps the rest of its
+ *				batch no longer: that is given to other workers (crew.h)
  *	alone		when a command needs the database alone (DROP DATABASE), the job goes
  *				on for DETACH; then its worker ends as if it was told to, which is
  *				nobody's attempt
@@ -62,6 +64,7 @@
 
 #define TICK 100                /* ms */
 #define EXACT_BELOW (10 * TICK) /* ms; a time that wants its own timer */
+#define LONG (TICK / 2)         /* ms after which a tick has others run what is behind a job */
 #define GRACE 5000              /* ms that a job may go on that was told to stop */
 #define DETACH 1500             /* ms that a job may go on when the database is wanted alone */
 #define PATIENCE 1000           /* ms for a lock, outside of jobs */
@@ -79,6 +82,7 @@ static volatile sig_atomic_t cancelled = false;
 static volatile sig_atomic_t overdue = false; /* would not stop: the process ends */
 static volatile sig_atomic_t patient = false; /* no job runs, and locks are waited for */
 static volatile int64 running_id = 0;
+static volatile int64 running_since = 0;            /* penny_clock_ms() */
 static volatile int64 deadline = PENNY_NEVER;       /* penny_clock_ms() */
 static volatile int64 detached_since = PENNY_NEVER; /* the database is wanted alone */
 static volatile int64 stop_since = PENNY_NEVER;     /* since when it is told to stop */
@@ -140,6 +144,8 @@ on_tick(void)
 
 	if (!running)
 		return;
+	if (now - running_since >= LONG)
+		penny_run_give_rest(self);
 	if (now >= deadline)
 		timed_out = true;
 	if (timed_out || cancelled)
@@ -198,7 +204,8 @@ begin_limits(const PennyBatchItem *item, const PennyJobTerms *terms)
 
 	timed_out = cancelled = false;
 	stop_since = PENNY_NEVER;
-	deadline = penny_clock_ms() + ms + 1; /* never before its time */
+	running_since = penny_clock_ms();
+	deadline = running_since + ms + 1; /* never before its time */
 	running_id = item->job.id;
 	running = true;
 	if (ms < EXACT_BELOW)
@@ -260,6 +267,7 @@ penny_run_job_stop(bool *was_cancelled)
 void
 penny_run_jobs_exit(void)
 {
+	running = false; /* a tick may still come, and must not give away what is another's by then */
 	if (overdue)
 		penny_job_charge_marked();
 }

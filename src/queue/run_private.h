@@ -38,6 +38,14 @@ typedef struct PennyBatchItem
 	TimestampTz started;
 } PennyBatchItem;
 
+/* ---- run.c ------------------------------------------------------------------------ */
+
+/*
+ * The job that runs takes long: what of the batch is behind it is given to others.
+ * In a signal handler.
+ */
+extern void penny_run_give_rest(int number);
+
 /* ---- run_job.c -------------------------------------------------------------------- */
 
 extern void penny_run_job_init(int number);

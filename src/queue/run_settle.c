@@ -6,7 +6,8 @@
  * Ends that were recorded are posted by the COMMIT callback (ending.c).  What is
  * left of a batch is settled here, under the queue's lock: rows that are gone, jobs
  * that are not a worker's any more, failures that could not be recorded, and what
- * has not begun.
+ * has not begun.  Of that others may have put back some already, when a job ran long
+ * (crew.h): an entry that is not what was taken is not touched.
  *
  *-------------------------------------------------------------------------
  */
@@ -86,12 +87,18 @@ void
 penny_run_put_back(const PennyBatchItem *items, int n)
 {
 	PennySched *sched = penny_queue_sched();
+	int back = 0;
 
 	penny_queue_lock();
 	penny_sched_drain(sched, penny_queue_now());
 	for (int i = 0; i < n; i++)
-		if (items[i].fate == PENNY_FATE_NONE && holds(sched, &items[i]))
-			penny_sched_put_back(sched, items[i].ref, penny_queue_now());
+	{
+		if (items[i].fate != PENNY_FATE_NONE || !holds(sched, &items[i]))
+			continue;
+		penny_sched_put_back(sched, items[i].ref, penny_queue_now());
+		back++;
+	}
 	penny_queue_unlock();
-	penny_queue_wake(PENNY_RUNNER_SQL, items[0].job.queue);
+	if (back > 0)
+		penny_queue_wake(PENNY_RUNNER_SQL, items[0].job.queue);
 }

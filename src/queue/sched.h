@@ -284,6 +284,11 @@ extern void penny_sched_put_back(PennySched *s, PennyJobRef ref, int64_t now);
  * What of it is ENDING does not count any more, and is READY if it is posted KEPT.
  */
 extern uint32_t penny_sched_abandon(PennySched *s, uint32_t holder, int64_t now);
+/*
+ * The same for what it took with this token or a later one: of its last batch, that job
+ * and those behind it.  None of them has begun, and the worker begins none any more. (D)
+ */
+extern uint32_t penny_sched_give_up(PennySched *s, uint32_t holder, uint64_t token, int64_t now);
 /* ENDING or ACTIVE -> gone, or DELAYED: as if posted with this verb, at once. */
 extern void penny_sched_finish(PennySched *s, PennyJobRef ref, PennyJobVerb verb, int64_t now);
 /* Leases that are over: those jobs become ENDING, the caller's.  Returns how many. (D) */

@@ -257,7 +257,7 @@ penny_sched_put_back(PennySched *s, PennyJobRef ref, int64_t now)
 
 /* Newest first, so that each goes before those that are back already. */
 uint32_t
-penny_sched_abandon(PennySched *s, uint32_t holder, int64_t now)
+penny_sched_give_up(PennySched *s, uint32_t holder, uint64_t token, int64_t now)
 {
 	uint32_t back = 0;
 	uint32_t ref;
@@ -267,6 +267,8 @@ penny_sched_abandon(PennySched *s, uint32_t holder, int64_t now)
 	{
 		PennyJob *job = penny_job_at(s, ref);
 
+		if (job->token < token)
+			break;
 		if (job->state == PENNY_JOB_ACTIVE)
 		{
 			penny_sched_put_back(s, ref, now);
@@ -278,6 +280,12 @@ penny_sched_abandon(PennySched *s, uint32_t holder, int64_t now)
 		penny_sched_release(s, job);
 	}
 	return back;
+}
+
+uint32_t
+penny_sched_abandon(PennySched *s, uint32_t holder, int64_t now)
+{
+	return penny_sched_give_up(s, holder, 0, now);
 }
 
 void

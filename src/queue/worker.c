@@ -164,6 +164,7 @@ worker_exit(int code, Datum arg)
 	penny_queue_awake(PENNY_RUNNER_SQL, (uint32) self);
 	(void) penny_crew_runs(self, 0);
 	penny_queue_lock();
+	penny_crew_forget(self);
 	penny_sched_drain(sched, penny_queue_now());
 	n = penny_sched_abandon(sched, (uint32) self, penny_queue_now());
 	penny_queue_unlock();
@@ -252,6 +253,8 @@ serve(void)
 	int n;
 
 	penny_queue_lock();
+	penny_crew_forget(self);
+	penny_crew_collect(now);
 	n = (int) penny_sched_take(sched, &how, now, refs);
 	if (n > 0)
 		fit = penny_run_fitting(sched, refs, n, &next_max);
@@ -303,6 +306,7 @@ sleep_time(TimestampTz since)
 	bool waits;
 
 	penny_queue_lock();
+	penny_crew_collect(now);
 	waits = penny_sched_waits(sched, PENNY_RUNNER_SQL, PENNY_SCHED_ANY, now);
 	minds = penny_crew_mind(self);
 	next = Min(penny_sched_next(sched, PENNY_RUNNER_SQL, now), upkeep_at);

@@ -206,6 +206,64 @@ subtest 'cancelling' => sub {
 	ok($node->wait_until(sub { noted($ids[1]) ne '' || ends($ids[1]) eq '4 1' }, 10), 'the second has ended, too');
 };
 
+subtest 'a long job holds up nobody' => sub {
+	my $others = sub { $node->sql("SELECT count(*) FROM app.log WHERE what = '$_[0]'") };
+	# how long one of the kind takes is known, so many make a batch; one worker is there
+	my $known = sub {
+		my ($what) = @_;
+		$node->sql("SELECT penny.handle('$what', 'app.run', queue => 'free')");
+		ok($node->wait_until(sub { scalar(my @w = workers()) == 1 }, 20), 'one worker is there');
+		for my $round (1 .. 4)
+		{
+			$node->sql(qq{SELECT count(penny.enqueue('$what', '{"note":"$what"}')) FROM generate_series(1, 50)});
+			$node->wait_until(sub { $others->($what) == 50 * $round }, 10);
+		}
+		is($others->($what), 200, '200 have run');
+	};
+	$known->('many');
+	my $give = sub {
+		my ($kind, $first, $what, $fails) = @_;
+		$fails //= -1;
+		return split /\n/, $node->sql(qq{SELECT penny.enqueue('$kind', CASE WHEN n = 0 THEN jsonb_build_object('sql', \$q\$$first\$q\$, 'note', '$what first') WHEN n = $fails THEN '{"fail":"boo"}' ELSE jsonb_build_object('note', '$what') END, attempts => 1) FROM generate_series(0, 20) n});
+	};
+	my $begun = time();
+	my @ids = $give->('many', 'SELECT pg_sleep(8)', 'behind');
+	ok($node->wait_until(sub { $others->('behind') >= 20 }, 6), 'those that are behind it run');
+	cmp_ok(time() - $begun, '<', 3, 'soon');
+	is($others->('behind first'), 0, 'while it does');
+	ok(wait_noted($ids[0], 'behind first', 15), 'which completes');
+	cmp_ok(time() - $begun, '>=', 8, 'in its time');
+	usleep(300_000);
+	is($node->sql(q{SELECT count(*), count(DISTINCT job) FROM app.log WHERE what = 'behind'}), '20|20', 'each ran once');
+	is($node->sql("SELECT coalesce(sum(jobs), 0) FROM _penny.receipt_0 WHERE id <= $ids[20] AND last_id >= $ids[0]"), 21, 'and has its receipt');
+	is($node->sql("SELECT count(*) FROM _penny.jobs_in_memory() WHERE id >= $ids[0]"), 0, 'nothing stays in memory');
+
+	# one that fails in the end, and one whose worker is told to go
+	$known->('more');
+	@ids = $give->('more', 'DO $x$BEGIN PERFORM pg_sleep(3); RAISE EXCEPTION $m$late$m$; END$x$', 'beside');
+	ok($node->wait_until(sub { $others->('beside') >= 20 }, 2.5), 'behind one that will fail');
+	ok(wait_for($ids[0], '3 1'), 'it fails');
+	is($others->('beside'), 20, 'which is undone alone');
+	$node->sql(q{ALTER SEQUENCE app.runs RESTART});
+	$known->('most');
+	@ids = $give->('most', 'DO $x$BEGIN IF nextval($m$app.runs$m$) = 1 THEN PERFORM pg_sleep(100); END IF; END$x$', 'after');
+	ok($node->wait_until(sub { $others->('after') >= 20 }, 3), 'behind one that is stopped');
+	$node->sql("SELECT pg_terminate_backend((SELECT pid FROM pg_stat_activity WHERE query = 'job $ids[0] of kind most' AND state = 'active'))");
+	ok(wait_noted($ids[0], 'after first', 15), 'it runs again');
+	is($others->('after'), 20, 'the others do not');
+	# each alone after an error: now the first takes long, and those that ran with it and were undone are behind it
+	$node->sql(q{ALTER SEQUENCE app.runs RESTART});
+	$known->('least');
+	@ids = $give->('least', 'DO $x$BEGIN IF nextval($m$app.runs$m$) = 2 THEN PERFORM pg_sleep(3); END IF; END$x$', 'again', 5);
+	ok($node->wait_until(sub { $others->('again') >= 19 }, 2.5), 'behind one that runs long when it runs again');
+	is($others->('again first'), 0, 'while it does');
+	ok(wait_noted($ids[0], 'again first'), 'which completes');
+	ok(wait_for($ids[5], '3 1'), 'the one that fails does');
+	usleep(300_000);
+	is($node->sql(q{SELECT count(*), count(DISTINCT job) FROM app.log WHERE what = 'again'}), '19|19', 'each of the others ran once');
+	is($node->sql("SELECT count(*) FROM _penny.jobs_in_memory() WHERE id >= $ids[0]"), 0, 'nothing stays in memory');
+};
+
 subtest 'memory' => sub {
 	my $id = give({ sql => q{DO $$DECLARE a text[]; BEGIN FOR i IN 1 .. 1000 LOOP a[i] := repeat(i::text || 'x', 1000000); END LOOP; END$$} }, 'attempts => 1');
 	ok(wait_for($id, '3 1', 30), 'a job that wants too much');

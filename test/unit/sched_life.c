@@ -126,6 +126,37 @@ TEST(abandoned_batch_is_in_order)
 	holds();
 }
 
+/* A worker whose job runs long gives up what is behind it, and stays the one that its queue counts. */
+TEST(give_up)
+{
+	uint64_t from;
+
+	begin(100);
+	limit(0, (PennyQueueLimits){.concurrency = 1});
+	for (int i = 0; i < 6; i++)
+		add(0, 0, 0);
+	CHECK(take_batch(7, 10) == 6);
+	from = job_of(3)->token;
+	/* the first has been ended by its worker, one behind is cancelled by another: both go on */
+	CHECK(penny_sched_own(s, penny_sched_find(s, 1, now), now));
+	CHECK(penny_sched_own(s, penny_sched_find(s, 5, now), now));
+	CHECK(penny_sched_give_up(s, 6, from, now) == 0);
+	CHECK(penny_sched_give_up(s, 7, from, now) == 3);
+	holds();
+	CHECK(penny_sched_give_up(s, 7, from, now) == 0);
+	CHECK(job_of(2)->state == PENNY_JOB_ACTIVE && job_of(3)->state == PENNY_JOB_READY);
+	penny_sched_finish(s, penny_sched_find(s, 5, now), PENNY_VERB_KEPT, now);
+	CHECK(job_of(5)->state == PENNY_JOB_READY);
+	CHECK(take_batch(8, 10) == 0 && take_batch(7, 10) == 0);
+	penny_sched_finish(s, penny_sched_find(s, 2, now), PENNY_VERB_ENDED, now);
+	CHECK(take_batch(8, 10) == 0);
+	penny_sched_finish(s, penny_sched_find(s, 1, now), PENNY_VERB_ENDED, now);
+	CHECK(take_batch(8, 10) == 4 && penny_sched_job(s, refs[0])->id == 3);
+	CHECK(penny_sched_give_up(s, 7, from, now) == 0);
+	CHECK(counts_of(0).active == 4);
+	holds();
+}
+
 /* ---- segments ----------------------------------------------------------------------------- */
 
 #define ID(segment, n) ((INT64_C(segment) << PENNY_SEGMENT_BITS) + (n))
@@ -247,6 +278,7 @@ main(void)
 	RUN(room);
 	RUN(abandon);
 	RUN(abandoned_batch_is_in_order);
+	RUN(give_up);
 	RUN(segments);
 	RUN(kinds_change);
 	RUN(clear);

@@ -405,20 +405,27 @@ step_put_back(Model *model)
 	job->started = false;
 }
 
+/* A worker is gone, or gives up what it took from some job on. */
 static void
 step_abandon(Model *model)
 {
 	uint32_t holder = (uint32_t) choose(model, HOLDERS);
+	ModelJob *first = choose(model, 2) == 0 ? choose_known(model, is_active) : NULL;
+	uint64_t from = 0;
 	uint32_t back = 0;
 	uint32_t got;
 
+	if (first != NULL)
+		from = penny_sched_job(model->s, first->ref)->token;
 	model_drain(model);
-	got = penny_sched_abandon(model->s, holder, model->now);
+	got = from == 0 ? penny_sched_abandon(model->s, holder, model->now)
+					: penny_sched_give_up(model->s, holder, from, model->now);
 	for (int i = 0; i < model->used; i++)
 	{
 		ModelJob *job = &model->job[i];
 
-		if (!is_known(job) || !job->started || !job->serial || job->holder != holder)
+		if (!is_known(job) || !job->started || !job->serial || job->holder != holder ||
+			job->token < from)
 			continue;
 		job->started = false;
 		if (job->state == PENNY_JOB_ACTIVE)
