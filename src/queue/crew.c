@@ -124,9 +124,11 @@ bool
 penny_crew_unmind(int number)
 {
 	uint32 self = (uint32) number + 1;
+	uint32 minder = pg_atomic_read_u32(&crew->minder);
 
-	return pg_atomic_read_u32(&crew->minder) == self &&
-		   pg_atomic_compare_exchange_u32(&crew->minder, &self, 0);
+	if (minder == self)
+		pg_atomic_write_u32(&crew->minder, 0); /* nobody else takes it from us */
+	return minder == self || minder == 0;
 }
 
 /* ---- cancelling ------------------------------------------------------------------ */

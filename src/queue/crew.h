@@ -20,7 +20,7 @@ extern void penny_crew_init(void);
 extern bool penny_crew_mind(int number);
 /* There will be something to do at `next`: who minds the time is to know. */
 extern void penny_crew_next(int number, int64 next);
-/* No longer; true: it was this one. */
+/* No longer; true: nobody does now, so another one is to be woken. */
 extern bool penny_crew_unmind(int number);
 
 /* The job that this worker is about to run; 0: none.  True: it is to be cancelled. */

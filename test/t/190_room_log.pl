@@ -60,7 +60,8 @@ sub complaints
 	my %room = %{ $rooms[0] };
 	$room{logs} = [ map { [ map { [@$_] } @{ $_ // [] } ] } @{ $room{logs} } ];
 	my $events = $room{logs}[0];
-	my @at = grep { $events->[$_][0] eq 'F' && exists $room{rows}{ $events->[$_][1] } } 0 .. $#$events;
+	# what was told with its text, and is as it was told
+	my @at = grep { my ($kind, $version, $text) = @{ $events->[$_] }; $kind eq 'F' && exists $room{rows}{$version} && $text ne '-' && !exists $room{later}{$text} } 0 .. $#$events;
 	$change->($events, $at[ @at / 2 ], $at[ @at / 2 + 1 ], \%room);
 	my ($bad) = judge(%room);
 	return join "\n", @$bad;

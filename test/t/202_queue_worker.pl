@@ -240,24 +240,24 @@ subtest 'a long job holds up nobody' => sub {
 
 	# one that fails in the end, and one whose worker is told to go
 	$known->('more');
-	@ids = $give->('more', 'DO $x$BEGIN PERFORM pg_sleep(3); RAISE EXCEPTION $m$late$m$; END$x$', 'beside');
-	ok($node->wait_until(sub { $others->('beside') >= 20 }, 2.5), 'behind one that will fail');
+	@ids = $give->('more', 'DO $x$BEGIN PERFORM pg_sleep(10); RAISE EXCEPTION $m$late$m$; END$x$', 'beside');
+	ok($node->wait_until(sub { $others->('beside') >= 20 }, 9), 'behind one that will fail');
 	ok(wait_for($ids[0], '3 1'), 'it fails');
 	is($others->('beside'), 20, 'which is undone alone');
 	$node->sql(q{ALTER SEQUENCE app.runs RESTART});
 	$known->('most');
 	@ids = $give->('most', 'DO $x$BEGIN IF nextval($m$app.runs$m$) = 1 THEN PERFORM pg_sleep(100); END IF; END$x$', 'after');
-	ok($node->wait_until(sub { $others->('after') >= 20 }, 3), 'behind one that is stopped');
+	ok($node->wait_until(sub { $others->('after') >= 20 }, 20), 'behind one that is stopped');
 	$node->sql("SELECT pg_terminate_backend((SELECT pid FROM pg_stat_activity WHERE query = 'job $ids[0] of kind most' AND state = 'active'))");
 	ok(wait_noted($ids[0], 'after first', 15), 'it runs again');
 	is($others->('after'), 20, 'the others do not');
 	# each alone after an error: now the first takes long, and those that ran with it and were undone are behind it
 	$node->sql(q{ALTER SEQUENCE app.runs RESTART});
 	$known->('least');
-	@ids = $give->('least', 'DO $x$BEGIN IF nextval($m$app.runs$m$) = 2 THEN PERFORM pg_sleep(3); END IF; END$x$', 'again', 5);
-	ok($node->wait_until(sub { $others->('again') >= 19 }, 2.5), 'behind one that runs long when it runs again');
+	@ids = $give->('least', 'DO $x$BEGIN IF nextval($m$app.runs$m$) = 2 THEN PERFORM pg_sleep(10); END IF; END$x$', 'again', 5);
+	ok($node->wait_until(sub { $others->('again') >= 19 }, 9), 'behind one that runs long when it runs again');
 	is($others->('again first'), 0, 'while it does');
-	ok(wait_noted($ids[0], 'again first'), 'which completes');
+	ok(wait_noted($ids[0], 'again first', 20), 'which completes');
 	ok(wait_for($ids[5], '3 1'), 'the one that fails does');
 	usleep(300_000);
 	is($node->sql(q{SELECT count(*), count(DISTINCT job) FROM app.log WHERE what = 'again'}), '19|19', 'each of the others ran once');
