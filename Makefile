@@ -241,6 +241,7 @@ GATEWAY = src/gateway/certificate.o \
 	src/gateway/courier_start.o \
 	src/gateway/edge_child.o \
 	src/gateway/job_workers.o \
+	src/gateway/spare_worker.o \
 	src/gateway/listener.o \
 	src/gateway/relay_start.o \
 	src/gateway/shelf.o \

@@ -103,6 +103,7 @@ registry_create(void)
 		penny_staff_create(&registry->executor[i]);
 	for (int i = 0; i < PENNY_MAX_WORKERS; i++)
 		penny_staff_create(&registry->worker[i]);
+	penny_staff_create(&registry->spare_worker);
 	penny_staff_create(&registry->courier);
 	pg_atomic_init_u32(&registry->courier_child, 0);
 	pg_atomic_init_u32(&registry->courier_failures, 0);
@@ -254,6 +255,7 @@ penny_staff_wake_all(void)
 		penny_staff_wake(&registry->executor[i]);
 	for (int i = 0; i < PENNY_MAX_WORKERS; i++)
 		penny_staff_wake(&registry->worker[i]);
+	penny_staff_wake(&registry->spare_worker);
 	penny_staff_wake(&registry->courier);
 }
 

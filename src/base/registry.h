@@ -51,6 +51,9 @@ typedef enum PennyReadiness
 	PENNY_READY
 } PennyReadiness;
 
+/* The number of the spare worker, which runs no jobs: beyond those of workers. */
+#define PENNY_SPARE_WORKER PENNY_MAX_WORKERS
+
 /* A number of an executor or a worker, and who holds it (staff.h). */
 typedef struct PennyStaffEntry
 {
@@ -96,6 +99,7 @@ typedef struct PennyRegistry
 	pg_atomic_uint32 executions;     /* raised when a tool may be running; 0 = none does */
 	PennyStaffEntry executor[PENNY_MAX_EXECUTORS]; /* those below penny.executors_min are static */
 	PennyStaffEntry worker[PENNY_MAX_WORKERS];
+	PennyStaffEntry spare_worker; /* does upkeep while those run jobs */
 	PennyStaffEntry courier;
 	pg_atomic_uint32 courier_child;    /* pid of its penny-courier, 0 = none is ready; courier */
 	pg_atomic_uint32 courier_failures; /* of those in a row without an answer; likewise */

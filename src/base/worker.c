@@ -51,6 +51,7 @@ static const WorkerSpec specs[PENNY_WORKER_KINDS] = {
 	[PENNY_RELAY] = {"penny relay", "penny_relay_main", false, false, "PennyRelayMain"},
 	[PENNY_COURIER] = {"penny courier", "penny_courier_main", false, false, "PennyCourierMain"},
 	[PENNY_WORKER] = {"penny worker", "penny_job_worker_main", true, true, "PennyWorkerMain"},
+	[PENNY_SPARE] = {"penny spare worker", "penny_job_worker_main", false, true, "PennyWorkerMain"},
 };
 
 static MemoryContext scratch = NULL;

@@ -33,6 +33,7 @@ typedef enum PennyWorkerKind
 	PENNY_EXECUTOR,
 	PENNY_RELAY,
 	PENNY_WORKER,
+	PENNY_SPARE,
 	PENNY_COURIER,
 	PENNY_WORKER_KINDS
 } PennyWorkerKind;

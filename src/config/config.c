@@ -119,11 +119,12 @@ penny_config_edge(PennyEdgeSettings *settings)
 	copy_list(settings->hosts, penny_allowed_hosts, PENNY_HOSTS_SIZE);
 }
 
+/* One more than penny.job_workers: the spare one, or the one that is there with 0 of them. */
 int
 penny_config_workers(void)
 {
 	return 1 + penny_gateways + Max(penny_executors_min, penny_executors_max) + penny_job_workers +
-		   (penny_redis_url[0] != '\0' ? 1 : 0) + (penny_webhook_allow[0] != '\0' ? 1 : 0);
+		   1 + (penny_redis_url[0] != '\0' ? 1 : 0) + (penny_webhook_allow[0] != '\0' ? 1 : 0);
 }
 
 /* Parallel query and the logical replication launcher want theirs. */

@@ -51,11 +51,13 @@ penny_config_queue(void)
 							"limit.",
 							&penny_job_worker_memory, penny_job_worker_memory, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_KB, penny_config_check_memory, NULL, NULL);
-	DefineCustomIntVariable("penny.job_workers", "Sets the maximum number of job workers.",
-							"They run jobs of SQL functions, and come and go by load. Each one "
-							"takes a slot of \"max_worker_processes\" while it runs; 0 runs none.",
-							&penny_job_workers, penny_job_workers, 0, PENNY_MAX_WORKERS, PGC_SIGHUP,
-							0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"penny.job_workers", "Sets the maximum number of job workers.",
+		"They run jobs of SQL functions, and come and go by load. Each one "
+		"takes a slot of \"max_worker_processes\" while it runs, and so does one "
+		"that keeps the tables in order while all are busy; 0 runs no jobs.",
+		&penny_job_workers, penny_job_workers, 0, PENNY_MAX_WORKERS, PGC_SIGHUP, 0, NULL, NULL,
+		NULL);
 	DefineCustomIntVariable(
 		"penny.jobs_in_memory", "Sets how many jobs that wait or run are kept in memory.",
 		"Further ones wait in their tables and are read when there is room.", &penny_jobs_in_memory,

@@ -17,7 +17,8 @@
  * does not show itself as asleep, and edges leave it alone.
  *
  * Job workers.  One while penny is ready, and more by load
- * (gateway/job_workers.c).
+ * (gateway/job_workers.c), and a spare one while they leave upkeep undone
+ * (gateway/spare_worker.c).
  *
  * Relay.  While penny.redis_url is set there is to be a penny relay
  * (gateway/relay_start.c), and while penny.webhook_allow is, a penny courier
@@ -69,6 +70,7 @@
 #include "gateway/courier_start.h"
 #include "gateway/job_workers.h"
 #include "gateway/relay_start.h"
+#include "gateway/spare_worker.h"
 #include "gateway/worker_slot.h"
 #include "plane/call.h"
 #include "plane/event.h"
@@ -151,6 +153,7 @@ penny_supervisor_main(Datum main_arg)
 		start_by_load(penny_clock_ms());
 		penny_relay_start();
 		penny_job_workers_start();
+		penny_spare_worker_start();
 		penny_courier_start();
 		wait_for_work(set);
 		if (penny_key_asked())
@@ -432,6 +435,7 @@ wait_for_work(WaitEventSet *set)
 		timeout = sooner(timeout, chore_at(chore));
 	timeout = sooner(timeout, penny_relay_start_at());
 	timeout = sooner(timeout, penny_job_workers_start_at());
+	timeout = sooner(timeout, penny_spare_worker_start_at());
 	timeout = sooner(timeout, penny_courier_start_at());
 	if (visible)
 	{

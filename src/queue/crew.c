@@ -7,8 +7,10 @@
  * the first that goes to sleep minds the time, and the others sleep until they
  * are woken.  One that is woken for a time earlier than what is minded tells who
  * minds it (penny_crew_next()).  When that goes to work it hands the time over: it
- * wakes a sleeper, who minds it from then on.  When there is none, the supervisor does, as far as
- * another worker may be started (gateway/job_workers.c).
+ * wakes a sleeper, who minds it from then on; should that one go to work instead, it wakes the
+ * next.  When there is none, the supervisor is told: it minds the time as far as another worker
+ * may be started (gateway/job_workers.c), and has upkeep done by the spare worker
+ * (gateway/spare_worker.c), which takes no part in all this.
  *
  * More hands.  Who makes a job ready and finds no sleeping worker tells the
  * supervisor, once: the supervisor then looks for itself until somebody sleeps,
@@ -129,6 +131,12 @@ penny_crew_unmind(int number)
 	if (minder == self)
 		pg_atomic_write_u32(&crew->minder, 0); /* nobody else takes it from us */
 	return minder == self || minder == 0;
+}
+
+bool
+penny_crew_minded(void)
+{
+	return pg_atomic_read_u32(&crew->minder) != 0;
 }
 
 /* ---- cancelling ------------------------------------------------------------------ */
@@ -261,4 +269,24 @@ penny_crew_count(int *running, int *busy)
 			pg_atomic_read_u32(&entry->busy) != 0 || pg_atomic_read_u32(&entry->connected) == 0;
 	}
 	SpinLockRelease(&registry->mutex);
+}
+
+/* Told again only where it is no news at each job: while all work, it looks by itself. */
+bool
+penny_crew_attended(void)
+{
+	if (!penny_crew_minded())
+		return false;
+	penny_crew_rearm();
+	return penny_crew_minded();
+}
+
+bool
+penny_crew_works(void)
+{
+	bool works = false;
+
+	for (int i = 0; i < PENNY_MAX_WORKERS; i++)
+		works = works || pg_atomic_read_u32(&penny_registry()->worker[i].busy) != 0;
+	return works;
 }

@@ -23,6 +23,9 @@ extern void penny_crew_next(int number, int64 next);
 /* No longer; true: nobody does now, so another one is to be woken. */
 extern bool penny_crew_unmind(int number);
 
+/* Does a worker mind the time? */
+extern bool penny_crew_minded(void);
+
 /* The job that this worker is about to run; 0: none.  True: it is to be cancelled. */
 extern bool penny_crew_runs(int number, int64 id);
 /* Which job of this worker is to be cancelled, if any. */
@@ -54,5 +57,13 @@ extern void penny_crew_rearm(void);
 extern bool penny_crew_waits(int64 *next);
 /* Workers that hold a number, and those of them that run jobs or are not there yet. */
 extern void penny_crew_count(int *running, int *busy);
+
+/*
+ * Supervisor: a worker minds the time.  When that ends, it is told.
+ * False: it is to look again after a while.
+ */
+extern bool penny_crew_attended(void);
+/* Does any worker run jobs? */
+extern bool penny_crew_works(void);
 
 #endif /* PENNY_QUEUE_CREW_H */

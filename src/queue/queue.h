@@ -276,5 +276,7 @@ extern bool penny_queue_upkeep(int64 now, int64 *again_at);
 extern bool penny_jobs_held(void);
 /* When somebody wants it, at the latest; who sleeps looks after he has said so. */
 extern int64 penny_queue_upkeep_at(void);
+/* Is it due, and nobody at it?  `*turns` is another number when somebody was since. */
+extern bool penny_queue_upkeep_due(uint32 *turns);
 
 #endif /* PENNY_QUEUE_H */

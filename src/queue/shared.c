@@ -27,6 +27,7 @@
 
 #include "base/compat.h"
 #include "base/error.h"
+#include "base/registry.h"
 #include "base/shmem.h"
 #include "config/config.h"
 #include "queue/cancel.h"
@@ -266,8 +267,11 @@ penny_queue_missed_all(int64 id)
 void
 penny_queue_upkeep_by(int64 at)
 {
-	if (penny_queue_lower(&penny_queue_shared->upkeep_at, at))
-		penny_queue_wake(PENNY_RUNNER_SQL, 0);
+	if (!penny_queue_lower(&penny_queue_shared->upkeep_at, at))
+		return;
+	penny_queue_wake(PENNY_RUNNER_SQL, 0);
+	/* it has no mark, since it does not sleep for jobs */
+	penny_staff_wake(&penny_registry()->spare_worker);
 }
 
 void

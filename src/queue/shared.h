@@ -84,6 +84,7 @@ typedef struct PennyQueueShared
 	pg_atomic_uint32 reload;         /* asked by load_jobs(): number of the request */
 	pg_atomic_uint32 reloaded;       /* the last that was done */
 	pg_atomic_uint32 upkeep;         /* a process does it: its PGPROC number plus one */
+	pg_atomic_uint32 upkeep_turns;   /* how often one began */
 	pg_atomic_uint64 upkeep_at;      /* when there is something to do at the latest */
 	pg_atomic_uint64 workers_asleep; /* bit for each worker */
 	pg_atomic_uint32 worker_proc[PENNY_SCHED_HOLDERS]; /* PGPROC number, of who sleeps */

@@ -4,7 +4,9 @@
  *		What has to be done now and then, by one process at a time.
  *
  * Any penny worker does it when it comes by and the time is there; the time is
- * lowered by whoever makes work for it (shared.h).  Each part does a bounded piece
+ * lowered by whoever makes work for it (shared.h).  While all workers run jobs, and
+ * it is due, the supervisor starts a spare one that does nothing else
+ * (gateway/spare_worker.c).  Each part does a bounded piece
  * in a transaction and says when to go on.  An error ends the piece, is reported by
  * the worker, and the next try is a second later; where the process ends another
  * one begins anew.
@@ -46,8 +48,11 @@ take_turn(void)
 		before_shmem_exit(abandon, (Datum) 0);
 		registered = true;
 	}
-	return pg_atomic_compare_exchange_u32(&penny_queue_shared->upkeep, &nobody,
-										  (uint32) PENNY_MY_PROC_NUMBER + 1);
+	if (!pg_atomic_compare_exchange_u32(&penny_queue_shared->upkeep, &nobody,
+										(uint32) PENNY_MY_PROC_NUMBER + 1))
+		return false;
+	pg_atomic_fetch_add_u32(&penny_queue_shared->upkeep_turns, 1);
+	return true;
 }
 
 static void
@@ -135,6 +140,14 @@ int64
 penny_queue_upkeep_at(void)
 {
 	return (int64) pg_atomic_read_u64(&penny_queue_shared->upkeep_at);
+}
+
+bool
+penny_queue_upkeep_due(uint32 *turns)
+{
+	*turns = pg_atomic_read_u32(&penny_queue_shared->upkeep_turns);
+	return penny_queue_upkeep_at() <= penny_queue_now() &&
+		   pg_atomic_read_u32(&penny_queue_shared->upkeep) == 0;
 }
 
 bool

@@ -15,6 +15,11 @@
  * that leaves something ready wakes the next one first.  It never sleeps inside a
  * transaction, and idle it runs no statement.
  *
+ * The spare worker (number PENNY_SPARE_WORKER) runs the same loop without jobs: it
+ * does upkeep while all others run jobs.  It sleeps until upkeep is due or wanted,
+ * and ends when another worker minds the time again and penny.job_worker_idle_timeout
+ * is over.  It is nobody's holder and has no mark among those that sleep.
+ *
  * Ends: SIGTERM at once (`die`): what it ran is undone and goes back, and is
  * nobody's attempt.  When penny is not ready any more, because the database is
  * wanted alone or its extension went.  After penny.job_worker_idle_timeout, all
@@ -61,8 +66,11 @@ static int64 upkeep_at = 0;   /* us; at the latest */
 static int64 upkeep_seen = 0; /* what others wanted when it was looked at last */
 static bool upkeep_more = false;
 static int64 apply_at = 0; /* us; not before, after an error */
+static bool slept = false; /* since the last batch */
 static int64 look_at = 0;  /* us; for jobs of nobody */
 
+static bool is_spare(void);
+static bool is_wanted(void);
 static void begin(int number);
 static void worker_exit(int code, Datum arg);
 static void await_database(void);
@@ -70,6 +78,7 @@ static void apply_settings(void);
 static void do_upkeep(void);
 static bool serve(void);
 static bool idle(TimestampTz since);
+static bool idle_spare(TimestampTz *since);
 static void put_back_lost(int64 now);
 
 PGDLLEXPORT void penny_job_worker_main(Datum arg);
@@ -96,33 +105,50 @@ penny_job_worker_main(Datum arg)
 			penny_staff_limit_memory(penny_job_worker_memory);
 			penny_reset_baseline();
 		}
-		if (penny_readiness() != PENNY_READY || self >= Max(penny_job_workers, 1))
+		if (penny_readiness() != PENNY_READY || !is_wanted())
 			proc_exit(0);
 		apply_settings();
 		do_upkeep();
-		if (penny_job_workers > 0 && serve())
+		if (!is_spare() && penny_job_workers > 0 && serve())
 			idle_since = GetCurrentTimestamp();
-		else if (!upkeep_more && !idle(idle_since))
+		else if (!upkeep_more && !(is_spare() ? idle_spare(&idle_since) : idle(idle_since)))
 			proc_exit(0);
 	}
+}
+
+static bool
+is_spare(void)
+{
+	return self == PENNY_SPARE_WORKER;
+}
+
+/* Not when penny.job_workers was lowered; without any, the first does what is to be done. */
+static bool
+is_wanted(void)
+{
+	return is_spare() ? penny_job_workers > 0 : self < Max(penny_job_workers, 1);
 }
 
 /* Take the number, wait for the database, connect. */
 static void
 begin(int number)
 {
-	penny_worker_begin(PENNY_WORKER, number);
-	HOLD_CANCEL_INTERRUPTS(); /* but for the jobs, see run_job.c */
 	self = number;
-	entry = &penny_registry()->worker[self];
+	penny_worker_begin(is_spare() ? PENNY_SPARE : PENNY_WORKER, number);
+	HOLD_CANCEL_INTERRUPTS(); /* but for the jobs, see run_job.c */
+	entry = is_spare() ? &penny_registry()->spare_worker : &penny_registry()->worker[self];
 	penny_staff_take(entry);
 	before_shmem_exit(worker_exit, (Datum) 0);
-	penny_job_marks_attach(self);
+	if (is_spare())
+		pqsignal(SIGINT, SIG_IGN); /* there is no job to cancel */
+	else
+		penny_job_marks_attach(self);
 	await_database();
 	penny_worker_connect(penny_database, "penny_authenticator");
 	penny_staff_connected(entry);
 	penny_staff_limit_memory(penny_job_worker_memory);
-	penny_run_jobs_init(self);
+	if (!is_spare())
+		penny_run_jobs_init(self);
 	penny_reset_baseline();
 }
 
@@ -149,14 +175,13 @@ await_database(void)
 	proc_exit(0);
 }
 
-/* The process ends: what it holds goes back.  Its transaction is aborted by now. */
+/* What it holds goes back. */
 static void
-worker_exit(int code, Datum arg)
+let_go(int code)
 {
 	PennySched *sched = penny_queue_sched();
 	uint32 n;
 
-	(void) arg;
 	penny_run_jobs_exit();
 	/* any other code is a crash to the postmaster: then the mark stays */
 	if (code == 0 || code == 1)
@@ -168,8 +193,17 @@ worker_exit(int code, Datum arg)
 	penny_sched_drain(sched, penny_queue_now());
 	n = penny_sched_abandon(sched, (uint32) self, penny_queue_now());
 	penny_queue_unlock();
-	if (penny_crew_unmind(self) || n > 0 || penny_sched_posted(sched))
+	if (penny_crew_unmind(self) || !penny_crew_minded() || n > 0 || penny_sched_posted(sched))
 		penny_queue_wake(PENNY_RUNNER_SQL, 0);
+}
+
+/* The process ends.  Its transaction is aborted by now. */
+static void
+worker_exit(int code, Datum arg)
+{
+	(void) arg;
+	if (!is_spare())
+		let_go(code);
 	penny_staff_leave(entry);
 	penny_supervisor_wake();
 }
@@ -266,8 +300,10 @@ serve(void)
 		return false;
 
 	pg_atomic_write_u32(&entry->busy, 1);
-	if (penny_crew_unmind(self) || more)
+	/* one that was woken to mind the time, and works instead, passes that on */
+	if (penny_crew_unmind(self) || more || (slept && !penny_crew_minded()))
 		penny_queue_wake(PENNY_RUNNER_SQL, 0);
+	slept = false;
 	wrong = penny_run_jobs(refs, fit);
 	pg_atomic_write_u32(&entry->busy, 0);
 	pg_atomic_fetch_add_u64(&entry->served, fit);
@@ -337,6 +373,7 @@ idle(TimestampTz since)
 		return false;
 	put_back_lost(penny_queue_now());
 	pgstat_report_activity(STATE_IDLE, NULL);
+	slept = true;
 	penny_queue_asleep(PENNY_RUNNER_SQL, (uint32) self);
 	timeout = sleep_time(since);
 	if (stats > 0)
@@ -349,6 +386,29 @@ idle(TimestampTz since)
 	ResetLatch(MyLatch);
 	if ((events & WL_TIMEOUT) != 0 && stats > 0)
 		(void) pgstat_report_stat(true);
+	return true;
+}
+
+/* The same of the spare worker; its time begins when another one minds the time. */
+static bool
+idle_spare(TimestampTz *since)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64 timeout = (int64) penny_job_worker_idle_timeout * 1000;
+	int64 until;
+
+	if (!penny_crew_minded())
+		*since = now;
+	else if (left_until(now, *since + timeout) == 0)
+		return false;
+	until = Min(*since + timeout, upkeep_at);
+	if (penny_readiness() != PENNY_READY)
+		return true; /* a statement that waited may have taken the wake for that */
+	(void) pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 left_until(now, until), penny_worker_wait_event());
+	ResetLatch(MyLatch);
 	return true;
 }
 

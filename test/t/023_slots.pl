@@ -47,7 +47,7 @@ sub ready_for_slow
 }
 
 subtest 'room for all' => sub {
-	my $node = Penny::Cluster->serving('room', conf => "max_worker_processes = 31\npenny.executor_idle_timeout = 1s\n");
+	my $node = Penny::Cluster->serving('room', conf => "max_worker_processes = 32\npenny.executor_idle_timeout = 1s\n");
 	ok(ready_for_slow($node), 'a slow route');
 	ok($node->wait_until(sub { executors($node) == 2 }, 20), 'the minimum');
 	my ($status, $most) = burst($node, 20, 10);
@@ -74,14 +74,14 @@ subtest 'room for all' => sub {
 subtest 'the default of 8 slots' => sub {
 	my $node = Penny::Cluster->serving('short', conf => "max_worker_processes = 8\n");
 	ok(ready_for_slow($node), 'a slow route');
-	is(lines($node, qr/HINT:  Set "max_worker_processes" to 31\./), 1, 'the log says once what to set');
+	is(lines($node, qr/HINT:  Set "max_worker_processes" to 32\./), 1, 'the log says once what to set');
 	my ($status, $most) = burst($node, 20, 4);
 	is_deeply($status, { 200 => 20 }, 'all are answered');
 	is($most, 4, 'by as many executors as there is room for, beside a job worker');
 	burst($node, 20, 4);
 	is(lines($node, qr/max_worker_processes" to/), 1, 'not said again');
 	like($node->sql(q{SELECT ok, detail, remedy FROM penny.doctor() WHERE "check" = 'worker slots'}),
-		qr/^f\|max_worker_processes is 8, penny alone needs 22\|Set "max_worker_processes" to 31 /, 'doctor() tells the number');
+		qr/^f\|max_worker_processes is 8, penny alone needs 23\|Set "max_worker_processes" to 32 /, 'doctor() tells the number');
 	is($node->crash_restarts, 0, 'no crash');
 };
 
@@ -90,7 +90,7 @@ subtest 'no slot but for the supervisor' => sub {
 	$node->start;
 	$node->create_penny;
 	is($node->sql('SELECT 1'), 1, 'the database serves SQL');
-	ok($node->wait_until(sub { lines($node, qr/HINT:  Set "max_worker_processes" to 30\./) == 1 }, 20), 'the log has the number');
+	ok($node->wait_until(sub { lines($node, qr/HINT:  Set "max_worker_processes" to 31\./) == 1 }, 20), 'the log has the number');
 	is($node->crash_restarts, 0, 'no crash');
 };
 

@@ -379,15 +379,57 @@ subtest 'the database is wanted alone' => sub {
 	$other->psql('postgres', 'ALTER DATABASE mine RENAME TO yours; ALTER DATABASE yours RENAME TO mine');
 	ok($other->wait_until(sub { $other->sql(q{SELECT count(*) FROM pg_stat_activity WHERE query ~ '^job' AND state = 'active'}) == 1 }, 20), 'it runs again after the database was renamed');
 	is(($here->('SELECT count(*) FROM _penny.receipt_0'))[1], 0, 'as its first attempt');
+	$here->(q{SELECT penny.enqueue('slow'), penny.schedule('ticks', '* * * * * *', 'note')});
+	ok($other->wait_until(sub { scalar(my @w = $other->backend_pids('penny spare worker')) }, 20), 'a spare worker is there');
 	my ($code, undef, $error) = $other->psql('postgres', 'DROP DATABASE mine');
 	is($code, 0, 'DROP DATABASE') or diag $error;
 	$other->psql('postgres', 'CREATE DATABASE mine');
-	is(scalar(my @none = $other->backend_pids('penny worker')), 0, 'no worker without the extension');
+	is(scalar(my @none = map { $other->backend_pids("penny $_") } 'worker', 'spare worker'), 0, 'no worker without the extension');
 	$other->psql('mine', 'CREATE EXTENSION penny');
 	ok($other->wait_until(sub { scalar(my @w = $other->backend_pids('penny worker')) }, 20), 'one with it');
 	$here->(q{SELECT penny.create_queue('fresh'); SELECT penny.enqueue('note', queue => 'fresh'); CREATE TABLE log (i int); CREATE FUNCTION note(jsonb) RETURNS jsonb LANGUAGE sql AS 'INSERT INTO log VALUES (1); SELECT NULL::jsonb'; SELECT penny.handle('note', 'note'); SELECT penny.enqueue('note')});
 	ok($other->wait_until(sub { ($here->('SELECT count(*) FROM log'))[1] == 2 }, 10), 'whose jobs run, by its handlers');
 	is($other->crash_restarts, 0, 'no crash');
+};
+
+subtest 'upkeep while all workers run long jobs' => sub {
+	my $busy = Penny::Cluster->serving('busy', store => 0, conf => "penny.job_workers = 2\npenny.job_worker_idle_timeout = '1s'\n");
+	my $spare = sub { scalar(my @pids = $busy->backend_pids('penny spare worker')) };
+	my $running = sub { $busy->sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'penny worker' AND query ~ '^job .* of kind slow' AND state = 'active'}) };
+	$busy->sql(q{
+		CREATE FUNCTION slow(j jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT to_jsonb(pg_sleep((j ->> 0)::float)::text)';
+		SELECT penny.handle('slow', 'slow'), penny.handle('task'), penny.create_queue('ext', backoff => '0 s')});
+	$busy->sql(q{SELECT penny.enqueue('slow', '[0.5]') FROM generate_series(1, 2)});
+	ok($busy->wait_until(sub { $busy->sql('SELECT coalesce(sum(jobs), 0) FROM _penny.receipt_0') == 2 }, 10), 'jobs run');
+	is($spare->(), 0, 'no spare worker where nothing waits for one');
+	$busy->sql(q{SELECT penny.enqueue('slow', '[8]') FROM generate_series(1, 2)});
+	ok($busy->wait_until(sub { $running->() == 2 }, 5), 'both workers are busy');
+
+	my $begun = time();
+	my $leased = $busy->sql(q{SELECT penny.enqueue('task', queue => 'ext')});
+	$busy->sql(q{SELECT penny.claim('ext', lease => '1 s')});
+	$busy->sql(q{SELECT penny.schedule('ticks', '* * * * * *', 'task', '"tick"', queue => 'ext')});
+	# when it is due in less than 5 minutes it is read into memory
+	my $deferred = $busy->sql(q{SELECT penny.enqueue('task', '"deferred"', delay => '301 s', queue => 'ext')});
+	my $waits = $busy->sql(q{SELECT penny.enqueue('slow', '[0]')});
+	my %seen;
+	$busy->wait_until(sub {
+		$seen{lease} //= time() - $begun if $busy->sql("SELECT count(*) FROM _penny.receipt_0 WHERE id = $leased AND error ~ 'lease'") == 1;
+		$seen{schedule} //= time() - $begun if $busy->sql(q{SELECT count(*) FROM _penny.job_0 WHERE payload = '"tick"'}) >= 2;
+		$seen{deferred} //= time() - $begun if $busy->sql("SELECT count(*) FROM _penny.jobs_in_memory() WHERE id = $deferred") == 1;
+		return keys %seen == 3;
+	}, 6);
+	is($running->(), 2, 'while the workers are busy');
+	for my $what (qw(lease schedule deferred))
+	{
+		cmp_ok($seen{$what} // 99, '<', 3, "$what: attended to within 3 s");
+	}
+	is($spare->(), 1, 'by one spare worker');
+	is($busy->sql("SELECT penny.job($waits) ->> 'state'"), 'waiting', 'which runs no job');
+	ok($busy->wait_until(sub { $running->() == 0 }, 15), 'the jobs end');
+	ok($busy->wait_until(sub { $spare->() == 0 }, 5), 'and the spare worker');
+	is($busy->sql(q{SELECT ok FROM penny.doctor() WHERE "check" = 'worker slots'}), 't', 'with a slot of its own');
+	is($busy->crash_restarts, 0, 'no crash');
 };
 
 subtest 'few slots' => sub {
