@@ -14,6 +14,11 @@
  *						the server
  *	just ending			another transaction records how it ended: it is left
  *
+ * The mark of a running job is the one thing for which a COMMIT callback takes the
+ * queue's lock: a rollback must not interrupt anybody, so it cannot be set earlier, and
+ * an entry that a worker holds is not this transaction's to post.  The lock is held for
+ * microseconds and by nobody who waits; nothing is allocated, and nothing there raises.
+ *
  * Who may: the user who enqueued it, agents, and who may do everything.
  *
  *-------------------------------------------------------------------------
